@@ -1,0 +1,3 @@
+//! The node buildpack.
+
+fn main() {}

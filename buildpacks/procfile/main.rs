@@ -1,0 +1,3 @@
+//! The procfile buildpack.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The python buildpack.
+
+fn main() {}

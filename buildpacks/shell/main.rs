@@ -1,0 +1,3 @@
+//! The shell buildpack.
+
+fn main() {}

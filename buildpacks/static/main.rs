@@ -1,0 +1,3 @@
+//! The static buildpack.
+
+fn main() {}

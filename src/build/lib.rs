@@ -1,0 +1,1 @@
+//! Source to image: analyze, detect, restore, run, export.

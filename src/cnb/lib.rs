@@ -1,0 +1,1 @@
+//! Cloud Native Buildpacks file formats and detect's resolution: pure.

@@ -1,0 +1,1 @@
+//! The configuration file: a struct a section, and the commented template.

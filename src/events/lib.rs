@@ -1,0 +1,1 @@
+//! Build and runtime logs: stored first, streamed second.

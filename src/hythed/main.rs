@@ -1,0 +1,3 @@
+//! The server: wire, roles, first run, shutdown.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Runs buildpacks inside the sandbox: detect, restore, build.
+
+fn main() {}

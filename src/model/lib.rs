@@ -1,0 +1,23 @@
+//! The nouns of the corridor, from a push to a route.
+//!
+//! Every stage consumes the type of the stage before it; this room holds those types and their parsers.
+//! It never does I/O and knows no protocol: a raw `String` from outside becomes one of these or is refused.
+
+pub mod event;
+pub mod fault;
+pub mod image;
+pub mod name;
+pub mod push;
+pub mod release;
+pub mod render;
+pub mod route;
+pub mod source;
+
+pub use event::{BuildEvent, Phase};
+pub use fault::Fault;
+pub use image::{Digest, PublishedImage};
+pub use name::{BuildId, InstanceId, MaintainerName, NameError, ProcessType, ReleaseNumber, ToolName};
+pub use push::{Actor, BuildCause, PushOptions, PushRequest};
+pub use release::{Formation, Process, Release, ReleaseCause, ReleaseState};
+pub use route::{Route, RouteTable, Upstream};
+pub use source::{CommitId, SourceTree};

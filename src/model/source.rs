@@ -1,0 +1,73 @@
+//! What was pushed: a commit and its tree, stored durably.
+
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A git commit's object name: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommitId(String);
+
+/// Not an object name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a full git object name")]
+pub struct CommitIdError(String);
+
+impl CommitId {
+    /// The whole name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first seven digits, as people read them.
+    pub fn short(&self) -> &str {
+        &self.0[..7]
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for CommitId {
+    type Err = CommitIdError;
+    fn from_str(text: &str) -> Result<Self, CommitIdError> {
+        let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !hex || !matches!(text.len(), 40 | 64) {
+            return Err(CommitIdError(text.chars().take(80).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for CommitId {
+    type Error = CommitIdError;
+    fn try_from(text: String) -> Result<Self, CommitIdError> {
+        text.parse()
+    }
+}
+
+impl From<CommitId> for String {
+    fn from(commit: CommitId) -> String {
+        commit.0
+    }
+}
+
+/// A checked tree of files, kept as one tar archive named by its digest. Builds start from it, never from a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTree {
+    /// The commit it was read from.
+    pub commit: CommitId,
+    /// The commit's first line, shortened and without control characters.
+    pub subject: String,
+    /// Digest of the uncompressed archive; also its name in the source store.
+    pub digest: Digest,
+    /// Regular files and links in it.
+    pub files: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! OCI images: digests, reproducible layers, config, manifest; no network.

@@ -1,0 +1,1 @@
+//! The story: push, release, queue.

@@ -1,0 +1,1 @@
+//! The embedded registry over one content-addressed store, and references.

@@ -1,0 +1,1 @@
+//! Makes a release run: the runtime trait and the local runtime.

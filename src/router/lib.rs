@@ -1,0 +1,1 @@
+//! Traffic by host name into instances.

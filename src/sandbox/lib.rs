@@ -1,0 +1,1 @@
+//! OCI bundles run by runc in our own user namespace.

@@ -1,0 +1,1 @@
+//! Reads pushed trees safely and stores them durably.

@@ -1,0 +1,1 @@
+//! Stack definitions and their base images.

@@ -1,0 +1,1 @@
+//! The platform's rows: tools, builds, releases, keys, tokens.

@@ -1,0 +1,1 @@
+//! The integration tests of Hythe live in `stories.rs` and `architecture.rs`.
