@@ -1,1 +1,34 @@
-//! The story: push, release, queue.
+//! The story: from a push to a route, and the side doors that join it.
+//!
+//! [`Platform`] is what every front talks to. [`Platform::push`] is the corridor's entrance; `deploy` and
+//! `release` hold its phases; `queue` runs builds durably, fairly and resumably. Stages do the work; this room
+//! orders it and writes each step down before it begins. It never speaks a protocol.
+
+mod config;
+mod deploy;
+mod parts;
+mod push;
+mod queue;
+mod release;
+mod run;
+mod tools;
+mod turns;
+
+pub use config::{ConfigChange, ConfigEntry};
+pub use parts::{Parts, Settings};
+pub use push::{PushOutcome, Screen};
+pub use run::{RunOnce, RunOutput, RunSession};
+
+use std::sync::Arc;
+
+/// The platform behind its fronts. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    turns: turns::Turns,
+    running: queue::Running,
+}

@@ -1,0 +1,1 @@
+//! One build from its row to a live release.

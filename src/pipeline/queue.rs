@@ -1,0 +1,3 @@
+//! Builds wait, run and are resumed here.
+
+pub(crate) struct Running;

@@ -1,0 +1,3 @@
+//! One rollout of a tool at a time.
+
+pub(crate) struct Turns;
