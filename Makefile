@@ -1,0 +1,55 @@
+# Hythe: every task of a developer or a first-time user. `make help` lists them.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Compiled code lives outside the checkout, where the platform's user can read it and where a fresh clone finds it again.
+CACHE := $(if $(filter 0,$(shell id -u)),/var/cache/hythe,$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hythe)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export HYTHE_PREFIX ?= $(CACHE)/prefix
+export HYTHE_STACK_CACHE ?= $(CACHE)/stacks
+TOOLS := $(CACHE)/tools
+GUEST := x86_64-unknown-linux-musl
+GUEST_CRATES := hythe-lifecycle hythe-launcher $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
+
+help: ## Lists the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+prepare: ## Prepares the machine (packages, the user hythe, cgroups); silent when there is nothing to do
+	@scripts/prepare
+
+build: prepare ## Builds the programs and lays them out under $(HYTHE_PREFIX)
+	@cargo build --locked -p hythed -p hythe -p hythe-sandbox
+	@cargo build --locked --profile guest --target $(GUEST) $(addprefix -p ,$(GUEST_CRATES))
+	@scripts/install debug "$(HYTHE_PREFIX)"
+
+demo: build ## Starts the server and deploys three sample tools by git push
+	@scripts/demo start
+
+demo-stop: ## Stops the demo's server and what it runs
+	@scripts/demo stop
+
+test: build ## Runs every test
+	@cargo test --locked --workspace
+
+check: ## The inner loop: build, lint and fast tests of what changed
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@cargo test --locked --workspace --lib --bins
+
+lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and bans
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
+
+docs: ## Builds the documentation of every item, private ones too
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+bench: build ## Measures the platform against its peers and prints ratios
+	@scripts/bench
+
+$(TOOLS)/bin/cargo-deny:
+	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
+	@rm -rf $(TOOLS)/target
+
+.PHONY: help prepare build demo demo-stop test check lint docs bench
