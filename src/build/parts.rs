@@ -1,0 +1,100 @@
+//! What a builder is made of and what a build is asked with.
+
+use hythe_model::{BuildEvent, BuildId, Digest, SourceTree, ToolName};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The handles and settings of a builder.
+pub struct BuilderParts {
+    /// The static lifecycle program, `libexec/hythe/lifecycle`.
+    pub lifecycle: PathBuf,
+    /// The static launcher that images carry, `libexec/hythe/launcher`.
+    pub launcher: PathBuf,
+    /// The folder of buildpacks, `share/hythe/buildpacks`, a folder each.
+    pub buildpacks: PathBuf,
+    /// The builder's definition, `share/hythe/builder-images/<name>/builder.toml`.
+    pub builder: PathBuf,
+    /// What one build may use.
+    pub limits: BuildLimits,
+    /// How builds reach package registries.
+    pub network: NetworkSettings,
+}
+
+/// What one build may use; hitting a limit fails it with a fault of its own.
+#[derive(Debug, Clone)]
+pub struct BuildLimits {
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU, thousandths of a core.
+    pub cpu_millis: u32,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Disk written by the build: root, layers and workspace together, bytes.
+    pub disk_bytes: u64,
+    /// Time of detect and build.
+    pub wall: Duration,
+    /// Output of the buildpacks, bytes.
+    pub output_bytes: u64,
+}
+
+impl Default for BuildLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 2 << 30,
+            cpu_millis: 2000,
+            pids: 1024,
+            disk_bytes: 8 << 30,
+            wall: Duration::from_secs(20 * 60),
+            output_bytes: 16 << 20,
+        }
+    }
+}
+
+/// How builds reach package registries; every part is optional.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkSettings {
+    /// A PEM bundle of certificate authorities, mounted over the stack's own and named in the usual variables.
+    pub ca_bundle: Option<PathBuf>,
+    /// `HTTP_PROXY`.
+    pub http_proxy: Option<String>,
+    /// `HTTPS_PROXY`.
+    pub https_proxy: Option<String>,
+    /// `NO_PROXY`.
+    pub no_proxy: Option<String>,
+    /// `PIP_INDEX_URL`: the mirror of the Python package index.
+    pub pip_index_url: Option<String>,
+    /// `NPM_CONFIG_REGISTRY`: the mirror of the npm registry.
+    pub npm_registry: Option<String>,
+}
+
+/// One build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The tool, whose cache and repository are used.
+    pub tool: ToolName,
+    /// The build's number.
+    pub id: BuildId,
+    /// The source.
+    pub source: SourceTree,
+    /// Its archive, an uncompressed tar.
+    pub archive: PathBuf,
+    /// The manifest of the tool's last image, in its repository.
+    pub previous: Option<Digest>,
+    /// Build without the layers of earlier builds.
+    pub no_cache: bool,
+    /// Build-time config: seen by buildpacks as platform environment, written to no layer by this room.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Where a build's events go, in order. Output is bounded by [`BuildLimits::output_bytes`], so a sink may queue.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: BuildEvent);
+}
+
+impl<F: Fn(BuildEvent) + Send + Sync> EventSink for F {
+    fn event(&self, event: BuildEvent) {
+        self(event);
+    }
+}
