@@ -1,0 +1,22 @@
+//! The objects that travel over the API, for both of its sides.
+//!
+//! A file a noun. Names and numbers are `hythe_model`'s parsed types, so that a text that is none is refused where it
+//! arrives. Nothing here does I/O.
+
+mod build;
+mod config;
+mod log;
+mod release;
+mod run;
+mod schema;
+mod tool;
+mod who;
+
+pub use build::{Build, BuildRecord, BuildState, Redeploy};
+pub use config::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet};
+pub use log::{LogLine, LogStream};
+pub use release::{Instance, InstanceState, Progress, Release, Rollback, Scale};
+pub use run::{Run, RunLine};
+pub use schema::{ActorSchema, BuildEventSchema, ErrorBody, PhaseSchema, ReleaseCauseSchema};
+pub use tool::{Maintainer, NewTool, Tool, ToolPatch, ToolSettings, ToolState};
+pub use who::{IssuedToken, Key, NewKey, NewToken, ServerInfo, Token, WhoAmI};
