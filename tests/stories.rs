@@ -1,1 +1,8 @@
-//! Stories.
+//! The stories: what people do with the platform, done to a real server with real clients.
+//!
+//! One server is shared by the stories that only use it; a story that breaks the server starts its own.
+
+mod stories {
+    mod push;
+}
+mod support;

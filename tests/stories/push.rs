@@ -1,0 +1,76 @@
+//! A push, from the keyboard to the route.
+
+use crate::support::{Client, shared};
+
+#[test]
+fn a_static_site_goes_live_by_a_push() {
+    let robin = Client::new(shared(), "static");
+    robin.tool_from("handbook", "static-site");
+    let push = robin.push("handbook").ok();
+    assert!(push.err.contains("v1 is live: http://handbook.localhost"), "{}", push.err);
+    let page = robin.get("handbook", "/");
+    assert_eq!(page.status, 200, "{page:?}");
+
+    robin.write("handbook", "index.html", "<h1>Second edition</h1>");
+    robin.commit("handbook", "Second edition");
+    robin.push("handbook").ok().says("v2 is live");
+    assert!(robin.get("handbook", "/").body.contains("Second edition"));
+    let releases = robin.hythe(&["releases", "-t", "handbook"]).ok().out;
+    assert!(releases.contains("v2") && releases.contains("live"), "{releases}");
+
+    robin.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
+    assert!(!robin.get("handbook", "/").body.contains("Second edition"));
+    // The deploy ref names the commit that is live, after a rollback too.
+    let first = robin.git("handbook", &["rev-parse", "main~1"]).ok().out;
+    let remote = robin.git("handbook", &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
+    assert!(remote.starts_with(first.trim()), "{remote} is not {first}");
+}
+
+#[test]
+fn a_python_tool_goes_live_and_its_config_reaches_it() {
+    let robin = Client::new(shared(), "python");
+    robin.tool_from("weather", "python-flask");
+    robin.push("weather").ok().says("v1 is live");
+    assert_eq!(robin.get("weather", "/").status, 200);
+    robin.hythe(&["config", "set", "GREETING=Hello from the config", "-t", "weather"]).ok();
+    assert!(robin.get("weather", "/").body.contains("Hello from the config"));
+}
+
+#[test]
+fn a_node_tool_goes_live() {
+    let robin = Client::new(shared(), "node");
+    robin.tool_from("quotes", "node-http");
+    robin.push("quotes").ok().says("v1 is live");
+    assert_eq!(robin.get("quotes", "/").status, 200);
+}
+
+#[test]
+fn a_build_that_fails_leaves_the_ref_and_says_why() {
+    let robin = Client::new(shared(), "failing");
+    robin.tool_from("broken", "python-flask");
+    robin.write("broken", "requirements.txt", "flaks==3.0\n");
+    robin.commit("broken", "Misspell");
+    let push = robin.push("broken").failed().says("python/package-not-found").says("[remote rejected] main -> main");
+    assert!(push.err.contains("flask"), "no hint in\n{}", push.err);
+    assert_eq!(robin.git("broken", &["ls-remote", "hythe", "refs/heads/main"]).ok().out, "");
+}
+
+#[test]
+fn a_tool_that_crashes_never_takes_traffic() {
+    let robin = Client::new(shared(), "crashing");
+    robin.tool_from("fragile", "static-site");
+    robin.push("fragile").ok();
+    robin.write("fragile", "Procfile", "web: sh -c 'echo no settings here; exit 1'\n");
+    robin.commit("fragile", "Break it");
+    robin.push("fragile").failed().says("rollout/crashed").says("no settings here");
+    assert_eq!(robin.get("fragile", "/").status, 200);
+}
+
+#[test]
+fn a_stranger_is_refused() {
+    let owner = Client::new(shared(), "owner");
+    owner.tool_from("private", "static-site");
+    let stranger = Client::stranger(shared(), "stranger");
+    let url = owner.git("private", &["remote", "get-url", "hythe"]).ok().out;
+    stranger.git("", &["ls-remote", url.trim()]).failed().says("Permission denied (publickey)");
+}

@@ -1,0 +1,7 @@
+//! A real server in a temporary folder, and the real clients of a maintainer.
+
+mod client;
+mod server;
+
+pub(crate) use client::{Answer, Client, Ran};
+pub(crate) use server::{Server, shared};

@@ -1,0 +1,201 @@
+//! A maintainer at a terminal: stock `git` and `ssh`, the `hythe` CLI, and a browser's requests.
+
+use super::server::{Server, checkout, program};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A maintainer with a home of their own.
+pub(crate) struct Client<'a> {
+    server: &'a Server,
+    home: PathBuf,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Exit code; -1 where a signal ended it.
+    pub(crate) code: i32,
+    /// Standard output.
+    pub(crate) out: String,
+    /// Standard error.
+    pub(crate) err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Itself, where it ended well; a panic with all it said otherwise.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// Itself, where it failed.
+    #[track_caller]
+    pub(crate) fn failed(self) -> Self {
+        assert_ne!(self.code, 0, "\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// Itself, where its standard error has this text.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "no `{text}` in\n{}", self.err);
+        self
+    }
+}
+
+/// An answer of the router.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its body.
+    pub(crate) body: String,
+}
+
+impl<'a> Client<'a> {
+    /// A maintainer with a key of their own that the platform knows, logged in by the CLI.
+    pub(crate) fn new(server: &'a Server, name: &str) -> Self {
+        let client = Self::stranger(server, name);
+        let login = ["login", &format!("http://{}", server.address("api")), "--token", server.token()];
+        client.hythe(&login).ok();
+        client.hythe(&["keys", "add", client.home.join("key.pub").to_str().expect("a path")]).ok();
+        client
+    }
+
+    /// Somebody with a key that the platform does not know.
+    pub(crate) fn stranger(server: &'a Server, name: &str) -> Self {
+        let home = server.folder().join(format!("home-{name}"));
+        fs::create_dir_all(&home).expect("a home");
+        let keygen = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"];
+        let made = Command::new("ssh-keygen").args(keygen).arg(home.join("key")).status().expect("ssh-keygen");
+        assert!(made.success());
+        let (host, port) = server.address("ssh").rsplit_once(':').expect("an address");
+        let known = format!("[{host}]:{port} {}\n", server.host_key());
+        fs::write(home.join("known_hosts"), known).expect("known hosts");
+        Self { server, home }
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let home = self.home.display();
+        command.env("HOME", &self.home).env("HYTHE_CONFIG_DIR", self.home.join("config"));
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0").env("NO_COLOR", "1");
+        command.env(
+            "GIT_SSH_COMMAND",
+            format!("ssh -i {home}/key -o IdentitiesOnly=yes -o UserKnownHostsFile={home}/known_hosts -o BatchMode=yes"),
+        );
+        for (role, variable) in [("AUTHOR", "NAME"), ("COMMITTER", "NAME")] {
+            command.env(format!("GIT_{role}_{variable}"), "Robin");
+            command.env(format!("GIT_{role}_EMAIL"), "robin@example.org");
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the CLI.
+    pub(crate) fn hythe(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(program("hythe")).args(args).output().expect("hythe runs"))
+    }
+
+    /// Runs git in one of the maintainer's repositories.
+    pub(crate) fn git(&self, repository: &str, args: &[&str]) -> Ran {
+        Ran::of(self.git_command(repository, args).output().expect("git runs"))
+    }
+
+    /// Starts git and comes back at once, for what must be interrupted or overlap.
+    pub(crate) fn git_in_background(&self, repository: &str, args: &[&str]) -> Child {
+        let mut command = self.git_command(repository, args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("git runs")
+    }
+
+    fn git_command(&self, repository: &str, args: &[&str]) -> Command {
+        let mut command = self.command("git");
+        command.arg("-C").arg(self.home.join(repository)).args(args);
+        command
+    }
+
+    /// The folder of a repository.
+    pub(crate) fn folder(&self, repository: &str) -> PathBuf {
+        self.home.join(repository)
+    }
+
+    /// Makes a tool on the platform and a repository with a sample's files, one commit and the remote `hythe`.
+    pub(crate) fn tool_from(&self, tool: &str, sample: &str) {
+        self.hythe(&["tools", "create", tool]).ok();
+        let folder = self.home.join(tool);
+        fs::create_dir_all(&folder).expect("a folder");
+        self.git(tool, &["init", "-q", "-b", "main"]).ok();
+        copy(&checkout().join("tests/fixtures/apps").join(sample), &folder);
+        let url = format!("ssh://{}/{tool}", self.server.address("ssh"));
+        self.git(tool, &["remote", "add", "hythe", &url]).ok();
+        self.commit(tool, "Begin");
+    }
+
+    /// Writes a file of a repository.
+    pub(crate) fn write(&self, repository: &str, file: &str, text: &str) {
+        let path = self.home.join(repository).join(file);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// Commits everything; an empty commit where nothing changed.
+    pub(crate) fn commit(&self, repository: &str, message: &str) {
+        self.git(repository, &["add", "-A"]).ok();
+        self.git(repository, &["commit", "-q", "--allow-empty", "-m", message]).ok();
+    }
+
+    /// Pushes the deploy branch.
+    pub(crate) fn push(&self, repository: &str) -> Ran {
+        self.git(repository, &["push", "hythe", "main"])
+    }
+
+    /// Asks the router for a tool's page.
+    pub(crate) fn get(&self, tool: &str, path: &str) -> Answer {
+        let host = format!("{tool}.localhost");
+        let url = format!("http://{}{path}", self.server.address("router"));
+        let ran = Ran::of(
+            Command::new("curl")
+                .args(["-sS", "--max-time", "20", "-H", &format!("Host: {host}"), "-w", "\n%{http_code}", &url])
+                .output()
+                .expect("curl runs"),
+        )
+        .ok();
+        let (body, status) = ran.out.rsplit_once('\n').expect("a status");
+        Answer { status: status.parse().expect("a status"), body: body.to_owned() }
+    }
+
+    /// Asks again until the answer is as wanted.
+    #[track_caller]
+    pub(crate) fn get_until(&self, tool: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.get(tool, "/");
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "still {answer:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            fs::create_dir_all(&target).expect("a folder");
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `hythed serve`, started as the platform's user on ports of its own.
+
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A running server. Dropping it stops it and everything in it, and removes its data.
+pub(crate) struct Server {
+    child: Option<Child>,
+    folder: PathBuf,
+    addresses: Value,
+    token: String,
+}
+
+/// The checkout's root.
+pub(crate) fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
+}
+
+/// A program of the installation that `make build` lays out.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let prefix = std::env::var_os("HYTHE_PREFIX").expect("HYTHE_PREFIX is not set: run the tests by `make test`");
+    let path = PathBuf::from(prefix).join("bin").join(name);
+    assert!(path.exists(), "{} is missing: run the tests by `make test`", path.display());
+    path
+}
+
+fn as_hythe() -> Command {
+    Command::new(checkout().join("scripts/as-hythe"))
+}
+
+impl Server {
+    /// Starts a server with these lines added to its configuration.
+    pub(crate) fn start(name: &str, extra: &str) -> Self {
+        let folder = PathBuf::from(format!("/var/tmp/hythe-test-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("data")).expect("a folder");
+        let cache = std::env::var("HYTHE_STACK_CACHE").unwrap_or_default();
+        let config = format!(
+            "[server]\ndata = \"{}/data\"\n[ssh]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
+             [router]\nlisten = \"127.0.0.1:0\"\n[stacks]\ncache_dir = \"{cache}\"\n{extra}",
+            folder.display()
+        );
+        fs::write(folder.join("hythe.toml"), config).expect("a configuration");
+        if nix::unistd::geteuid().is_root() {
+            let chown = Command::new("chown").arg("-R").arg("hythe:hythe").arg(&folder).status();
+            assert!(chown.expect("chown").success());
+        }
+        let mut server = Self { child: None, folder, addresses: Value::Null, token: String::new() };
+        server.spawn();
+        let log = server.log();
+        let token = log.lines().find_map(|line| line.trim().strip_prefix("Admin token")).expect("a first run's token");
+        token.trim().split_whitespace().next().expect("a token").clone_into(&mut server.token);
+        server
+    }
+
+    /// Starts the program and waits until it says where it listens.
+    pub(crate) fn spawn(&mut self) {
+        let ready = self.folder.join("data/run/addresses.json");
+        let _ = fs::remove_file(&ready);
+        let log = File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
+        let mut command = as_hythe();
+        command.arg(program("hythed")).arg("serve").arg("--config").arg(self.folder.join("hythe.toml"));
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        self.child = Some(command.spawn().expect("hythed starts"));
+        let deadline = Instant::now() + Duration::from_secs(600);
+        loop {
+            if let Some(addresses) = fs::read(&ready).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+                self.addresses = addresses;
+                return;
+            }
+            let ended = self.child.as_mut().expect("a child").try_wait().expect("a status");
+            assert!(ended.is_none(), "hythed ended: {ended:?}\n{}", self.log());
+            assert!(Instant::now() < deadline, "hythed did not get ready\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server at once, as a power cut would, and leaves its data.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("a running server");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+
+    /// What the server wrote to its standard output and error.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    /// The address of a front: `ssh`, `api` or `router`.
+    pub(crate) fn address(&self, front: &str) -> &str {
+        self.addresses[front].as_str().unwrap_or_else(|| panic!("no address of {front} in {}", self.addresses))
+    }
+
+    /// The admin's token of the first run.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The folder that holds configuration, data and the clients' homes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The server's SSH host key as known_hosts has it.
+    pub(crate) fn host_key(&self) -> String {
+        let mut command = as_hythe();
+        command.arg(program("hythed")).arg("host-key").arg("--config").arg(self.folder.join("hythe.toml"));
+        let output = command.output().expect("hythed host-key");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let verb = |verb: &[&str]| {
+            let mut command = as_hythe();
+            command.arg(program("hythed")).args(verb).arg("--config").arg(self.folder.join("hythe.toml"));
+            command.status()
+        };
+        let _ = verb(&["stop", "--all"]);
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the server's data and log stay at {}", self.folder.display());
+        } else {
+            let _ = verb(&["wipe", "--yes"]);
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// The server that gentle stories share. Nothing runs when a test program ends, so a process that outlives it cleans up.
+pub(crate) fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let server = Server::start("shared", "");
+        let script = "tail --pid=$1 -f /dev/null; \"$2\" \"$3\" stop --all --config \"$4/hythe.toml\"
+            \"$2\" \"$3\" wipe --yes --config \"$4/hythe.toml\"; rm -rf \"$4\"";
+        let mut cleaner = Command::new("setsid");
+        cleaner.args(["sh", "-c", script, "sh", &std::process::id().to_string()]);
+        cleaner.arg(checkout().join("scripts/as-hythe")).arg(program("hythed")).arg(&server.folder);
+        cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        cleaner.spawn().expect("a cleaner");
+        server
+    })
+}
