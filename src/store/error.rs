@@ -1,0 +1,93 @@
+//! What can go wrong with a row, and how it reads to a user.
+
+use hythe_model::Fault;
+use std::path::PathBuf;
+
+/// A row could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database file cannot be opened or made.
+    #[error("the database {path} cannot be opened: {reason}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        reason: String,
+    },
+    /// The schema was changed by a newer program in a way that this one cannot read.
+    #[error("the database needs hythed with schema level {needed} or newer; this one has level {ours}")]
+    SchemaTooNew {
+        /// The lowest level that the schema accepts.
+        needed: i32,
+        /// The level of this program.
+        ours: i32,
+    },
+    /// A migration failed; the schema is as it was before that migration.
+    #[error("the database could not be brought up to date: {reason}")]
+    Migrate {
+        /// What the database said.
+        reason: String,
+    },
+    /// The name, key or number is taken.
+    #[error("{what} exists already")]
+    Exists {
+        /// The thing, as in "tool weather".
+        what: String,
+    },
+    /// There is no such row.
+    #[error("there is no {what}")]
+    Absent {
+        /// The thing, as in "tool weather".
+        what: String,
+    },
+    /// The row is no longer as the caller believed; nothing was changed.
+    #[error("{what}")]
+    Conflict {
+        /// What was expected and what is.
+        what: String,
+    },
+    /// A stored value cannot be read back.
+    #[error("the database holds an unreadable {column}: {reason}")]
+    Corrupt {
+        /// The column.
+        column: &'static str,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// The backup could not be written.
+    #[error("the database could not be copied to {path}: {reason}")]
+    Backup {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        reason: String,
+    },
+    /// The database refused an operation.
+    #[error("the database failed to {operation}: {reason}")]
+    Query {
+        /// What was tried, as in "read a tool".
+        operation: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        let what = format!("{}.", capital(&error.to_string()));
+        match error {
+            StoreError::Exists { .. } => Fault::new("store/exists", what),
+            StoreError::Absent { .. } => Fault::new("store/absent", what),
+            StoreError::Conflict { .. } => Fault::new("store/conflict", what).next("Try again."),
+            StoreError::SchemaTooNew { .. } => Fault::new("store/schema-too-new", what)
+                .next("Start the newer hythed, or restore a backup made before the upgrade."),
+            _ => Fault::new("store/failed", what)
+                .next("The server's log says more; `hythed check-config` checks the disk."),
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
