@@ -1,0 +1,48 @@
+//! The git program, started with an environment of our own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What git runs at the hooks of a push, with the hook's name as last argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookCommand {
+    /// The program, by absolute path.
+    pub program: PathBuf,
+    /// Its arguments before the hook's name.
+    pub args: Vec<String>,
+}
+
+/// A service of git's wire protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// A push arrives.
+    ReceivePack,
+    /// A fetch is served.
+    UploadPack,
+}
+
+impl Service {
+    /// The subcommand of git.
+    pub fn subcommand(self) -> &'static str {
+        match self {
+            Self::ReceivePack => "receive-pack",
+            Self::UploadPack => "upload-pack",
+        }
+    }
+}
+
+/// A git that sees nothing of our environment, of the machine's configuration or of a user's.
+pub(crate) fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()))
+        .env("HOME", "")
+        .env("LC_ALL", "C.UTF-8")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .current_dir("/");
+    command
+}
