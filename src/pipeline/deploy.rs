@@ -1,1 +1,153 @@
-//! One build from its row to a live release.
+//! One build from its row to a live release: the corridor's phases in order.
+
+use crate::log::BuildLog;
+use crate::release::{Base, Draft};
+use crate::{Platform, faults};
+use hythe_build::BuildRequest;
+use hythe_model::{Fault, Formation, Phase, Process, ProcessType, PublishedImage, Release, ReleaseCause};
+use hythe_store::Build;
+use std::collections::BTreeMap;
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+
+impl Platform {
+    /// Builds and releases one build that is running. Everything it did is in the store and in the build's log.
+    pub(crate) async fn deploy(
+        &self,
+        build: &Build,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<Release, Fault> {
+        let image = self.build_image(build, log, cancel).await?;
+        let turn = self.wait_for_turn(build, log, cancel).await?;
+        let base = self.base_for(build).await?;
+        let release = self.write_release(Self::draft_of(build, &image, &base), log).await?;
+        let live = self.roll_out(release, &base, log, cancel).await;
+        drop(turn);
+        live
+    }
+
+    /// Goes on with a build whose release was written before the server stopped.
+    pub(crate) async fn resume_release(
+        &self,
+        build: &Build,
+        release: Release,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<Release, Fault> {
+        let turn = self.wait_for_turn(build, log, cancel).await?;
+        let base = self.base_for(build).await?;
+        let live = self.roll_out(release, &base, log, cancel).await;
+        drop(turn);
+        live
+    }
+
+    async fn build_image(
+        &self,
+        build: &Build,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<PublishedImage, Fault> {
+        if let Some(image) = &build.image {
+            return Ok(image.clone());
+        }
+        let parts = self.parts();
+        let previous = parts.store.live_release(&build.tool).await?.map(|release| release.image);
+        let request = BuildRequest {
+            tool: build.tool.clone(),
+            id: build.id,
+            source: build.source.clone(),
+            archive: parts.sources.path(&build.source.digest),
+            previous,
+            no_cache: build.options.no_cache,
+            env: self.build_env(&build.tool).await?,
+        };
+        let image = parts.builder.build(request, log, cancel.clone()).await?;
+        parts.store.set_build_image(build.id, &image).await?;
+        Ok(image)
+    }
+
+    async fn build_env(&self, tool: &hythe_model::ToolName) -> Result<BTreeMap<String, String>, Fault> {
+        let version = self.store().latest_config(tool).await?;
+        let values = self.open_config(tool, version).await?;
+        Ok(values.into_iter().filter(|entry| entry.scope.in_build()).map(crate::ConfigEntry::into_pair).collect())
+    }
+
+    /// Waits for a rollout of the same tool to end, and says so.
+    async fn wait_for_turn(
+        &self,
+        build: &Build,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<OwnedMutexGuard<()>, Fault> {
+        if let Some(turn) = self.inner.turns.try_take(&build.tool) {
+            return Ok(turn);
+        }
+        log.note(Phase::Release, "waiting for a rollout of this tool to end");
+        tokio::select! {
+            turn = self.inner.turns.take(&build.tool) => Ok(turn),
+            () = cancel.cancelled() => Err(faults::cancelled()),
+        }
+    }
+
+    /// What is live now, where the deploy ref still stands as the push found it.
+    async fn base_for(&self, build: &Build) -> Result<Base, Fault> {
+        let base = self.base(&build.tool).await?;
+        let stands = self.reference(&build.tool, &build.reference).await?;
+        if stands == build.old {
+            return Ok(Base { reference: build.reference.clone(), stands, ..base });
+        }
+        Err(faults::branch_moved(&build.reference, stands.as_ref()))
+    }
+
+    fn draft_of(build: &Build, image: &PublishedImage, base: &Base) -> Draft {
+        let commit = build.source.commit.clone();
+        Draft {
+            tool: build.tool.clone(),
+            image: image.digest.clone(),
+            commit: commit.clone(),
+            formation: formation_for(&image.processes, base.live.as_ref().map(|live| &live.formation)),
+            processes: image.processes.clone(),
+            config: None,
+            cause: ReleaseCause::Code { commit, subject: build.source.subject.clone(), build: build.id },
+            message: build.options.message.clone(),
+            actor: build.actor.clone(),
+            build: Some(build.id),
+        }
+    }
+}
+
+/// The counts of the release before, for the process types that the image has; a new `web` gets one instance, any
+/// other new type none until somebody scales it.
+fn formation_for(processes: &[Process], before: Option<&Formation>) -> Formation {
+    let count = |kind: &ProcessType| {
+        before.and_then(|formation| formation.0.get(kind)).copied().unwrap_or(u32::from(kind.is_web()))
+    };
+    Formation(processes.iter().map(|process| (process.kind.clone(), count(&process.kind))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(kind: &str) -> Process {
+        Process { kind: kind.parse().unwrap(), command: "true".into() }
+    }
+
+    fn counts(formation: &Formation) -> Vec<(&str, u32)> {
+        formation.0.iter().map(|(kind, count)| (kind.as_str(), *count)).collect()
+    }
+
+    #[test]
+    fn a_first_release_runs_one_web_instance_and_nothing_else() {
+        let formation = formation_for(&[process("web"), process("worker")], None);
+        assert_eq!(counts(&formation), [("web", 1), ("worker", 0)]);
+    }
+
+    #[test]
+    fn counts_outlive_a_build_and_vanish_with_their_process() {
+        let before = Formation([("web", 3), ("worker", 2), ("clock", 1)].map(|(k, n)| (k.parse().unwrap(), n)).into());
+        let formation = formation_for(&[process("web"), process("worker"), process("mail")], Some(&before));
+        assert_eq!(counts(&formation), [("mail", 0), ("web", 3), ("worker", 2)]);
+    }
+}

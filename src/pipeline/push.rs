@@ -1,7 +1,14 @@
 //! A push: the corridor's entrance.
 
-use crate::Platform;
-use hythe_model::{BuildId, Fault, PushRequest, ReleaseNumber};
+use crate::log::BuildLog;
+use crate::{Platform, faults};
+use hythe_model::render::{Renderer, size};
+use hythe_model::{
+    Actor, BuildCause, BuildEvent, BuildId, CommitId, Fault, Phase, PushOptions, PushRequest, ReleaseNumber,
+    SourceTree, ToolName,
+};
+use hythe_store::{Build, NewBuild};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +32,125 @@ pub enum PushOutcome {
 
 impl Platform {
     /// Takes a push all the way, or says why not. `cancel` counts until the route switches.
-    pub async fn push(&self, request: PushRequest, screen: Screen, cancel: CancellationToken) -> Result<PushOutcome, Fault> {
-        todo!()
+    pub async fn push(
+        &self,
+        request: PushRequest,
+        screen: Screen,
+        cancel: CancellationToken,
+    ) -> Result<PushOutcome, Fault> {
+        let begun = Instant::now();
+        self.expect_ref(&request).await?;
+        let source = self.read_source(&request.tool, &request.new).await?;
+        let build = self.enqueue(request, source, begun.elapsed()).await?;
+        if build.options.detach {
+            return Ok(PushOutcome::Detached { build: build.id });
+        }
+        self.follow(&build, &screen, &cancel).await
     }
+
+    /// Builds the live commit again; the build's log tells the rest.
+    pub async fn redeploy(&self, actor: &Actor, tool: &ToolName, no_cache: bool) -> Result<BuildId, Fault> {
+        let begun = Instant::now();
+        let base = self.base(tool).await?;
+        let live = base.live.ok_or_else(|| faults::nothing_deployed(tool))?;
+        let source = self.read_source(tool, &live.commit).await?;
+        let new = NewBuild {
+            tool: tool.clone(),
+            source,
+            reference: base.reference,
+            old: base.stands,
+            options: PushOptions { no_cache, detach: true, message: None },
+            cause: BuildCause::Redeploy,
+            actor: actor.clone(),
+        };
+        Ok(self.queue_build(new, begun.elapsed()).await?.id)
+    }
+
+    async fn expect_ref(&self, request: &PushRequest) -> Result<(), Fault> {
+        self.tool(&request.tool).await?;
+        let stands = self.reference(&request.tool, &request.reference).await?;
+        if stands == request.old { Ok(()) } else { Err(faults::branch_moved(&request.reference, stands.as_ref())) }
+    }
+
+    async fn read_source(&self, tool: &ToolName, commit: &CommitId) -> Result<SourceTree, Fault> {
+        let (sources, repositories) = (self.parts().sources.clone(), self.parts().repositories.clone());
+        let (tool, commit) = (tool.clone(), commit.clone());
+        let read = tokio::task::spawn_blocking(move || sources.read(&repositories, &tool, &commit, None));
+        read.await.map_err(|error| faults::internal("read the source", &error))?
+    }
+
+    async fn enqueue(&self, request: PushRequest, source: SourceTree, took: Duration) -> Result<Build, Fault> {
+        let cause = if request.options.detach { BuildCause::Detached } else { BuildCause::Push };
+        let new = NewBuild {
+            tool: request.tool,
+            source,
+            reference: request.reference,
+            old: request.old,
+            options: request.options,
+            cause,
+            actor: request.actor,
+        };
+        self.queue_build(new, took).await
+    }
+
+    /// Writes the build's row, names its commit so that git keeps it, and ends what it replaces.
+    async fn queue_build(&self, new: NewBuild, took: Duration) -> Result<Build, Fault> {
+        let build = self.store().enqueue_build(new).await?;
+        self.keep_commit(&build).await?;
+        let log = self.build_log(&build).await;
+        head_of(&build, &log, took);
+        for older in self.supersede(&build).await? {
+            log.note(Phase::Queue, format!("takes the place of build {older}"));
+        }
+        self.inner.running.wake();
+        Ok(build)
+    }
+
+    /// Shows the build's log until it ends.
+    async fn follow(&self, build: &Build, screen: &Screen, cancel: &CancellationToken) -> Result<PushOutcome, Fault> {
+        let mut tail = self.logs().tail_build(build.id, 0);
+        let mut renderer = Renderer::new();
+        for line in heading(build) {
+            let _ = screen.send(line).await;
+        }
+        let mut leaving = false;
+        loop {
+            let event = tokio::select! {
+                event = tail.next() => event,
+                () = cancel.cancelled(), if !leaving => {
+                    leaving = true;
+                    // Where the route has switched already, the release stands and the log says so.
+                    let _ = self.end_build(build, faults::client_gone()).await;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Err(faults::interrupted()) };
+            if let BuildEvent::Failed { fault } = event {
+                return Err(self.with_log(fault, build));
+            }
+            for line in renderer.render(&event) {
+                let _ = screen.send(line).await;
+            }
+            if let BuildEvent::Live { release, .. } = event {
+                let release = release.parse().map_err(|error| faults::internal("read a release's number", &error))?;
+                return Ok(PushOutcome::Live { release });
+            }
+        }
+    }
+
+    fn with_log(&self, fault: Fault, build: &Build) -> Fault {
+        fault.next(format!("Log: hythe logs --build {} -t {}", build.id, build.tool))
+    }
+}
+
+fn heading(build: &Build) -> [String; 2] {
+    let branch = build.reference.strip_prefix("refs/heads/").unwrap_or(&build.reference);
+    let SourceTree { commit, subject, .. } = &build.source;
+    [format!("Hythe  {}  {branch} {} \"{subject}\"", build.tool, commit.short()), String::new()]
+}
+
+fn head_of(build: &Build, log: &BuildLog, took: Duration) {
+    let SourceTree { files, bytes, .. } = &build.source;
+    let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    log.timed(Phase::Source, format!("{files}, {}", size(*bytes)), took);
 }

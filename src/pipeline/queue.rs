@@ -1,3 +1,228 @@
 //! Builds wait, run and are resumed here.
+//!
+//! The queue itself is rows in the store; this file holds only what a running program adds: who can be cancelled, and
+//! how many run at once.
 
-pub(crate) struct Running;
+use crate::log::BuildLog;
+use crate::{Platform, faults};
+use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseState};
+use hythe_store::{Build, BuildOutcome, BuildState};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The builds that run in this program.
+pub(crate) struct Running {
+    builds: Mutex<HashMap<BuildId, Arc<Active>>>,
+    slots: Arc<Semaphore>,
+    wake: Notify,
+    tasks: TaskTracker,
+}
+
+/// One running build, as those see it who may end it.
+#[derive(Default)]
+struct Active {
+    cancel: CancellationToken,
+    reason: OnceLock<Fault>,
+}
+
+impl Running {
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self {
+            builds: Mutex::default(),
+            slots: Arc::new(Semaphore::new(at_once.max(1))),
+            wake: Notify::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, Arc<Active>>> {
+        self.builds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a running build to end for this reason; the first reason counts. `false` where it does not run here.
+    pub(crate) fn cancel(&self, build: BuildId, reason: Fault) -> bool {
+        let active = self.map().get(&build).cloned();
+        active.is_some_and(|active| {
+            let _ = active.reason.set(reason);
+            active.cancel.cancel();
+            true
+        })
+    }
+
+    /// Tells the queue that something waits.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Platform {
+    /// Runs builds until `shutdown`, then waits at most `patience` for those that run. What is left stays in the store
+    /// and is resumed at the next start.
+    pub async fn run_queue(&self, shutdown: CancellationToken, patience: Duration) {
+        let running = &self.inner.running;
+        while !shutdown.is_cancelled() {
+            let slot = tokio::select! {
+                slot = running.slots.clone().acquire_owned() => slot,
+                () = shutdown.cancelled() => break,
+            };
+            let Ok(slot) = slot else { break };
+            match self.store().claim_next_build().await {
+                Ok(Some(build)) => {
+                    let platform = self.clone();
+                    running.tasks.spawn(async move { platform.run_build(build, slot).await });
+                }
+                Ok(None) => {
+                    drop(slot);
+                    tokio::select! { () = running.wake.notified() => (), () = shutdown.cancelled() => break }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the build queue could not be read");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        running.tasks.close();
+        if tokio::time::timeout(patience, running.tasks.wait()).await.is_err() {
+            tracing::warn!("builds still run; they are resumed at the next start");
+        }
+    }
+
+    async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
+        let log = self.build_log(&build).await;
+        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, &cancel).await).await;
+        drop(slot);
+    }
+
+    /// Runs one build's work under a token that others can cancel, and writes down how it ended.
+    async fn run_to_the_end(
+        &self,
+        build: &Build,
+        log: &BuildLog,
+        work: impl AsyncFnOnce(CancellationToken) -> Result<Release, Fault>,
+    ) {
+        let active = Arc::new(Active::default());
+        self.inner.running.map().insert(build.id, active.clone());
+        // A newer push may have come between the claim and the line above.
+        if let Ok(Some(row)) = self.store().build(build.id).await
+            && let Some(newer) = row.superseded_by
+        {
+            self.inner.running.cancel(build.id, faults::superseded(newer));
+        }
+        let result = work(active.cancel.clone()).await;
+        self.inner.running.map().remove(&build.id);
+        let event = match result {
+            Ok(release) => BuildEvent::Live {
+                release: release.number.to_string(),
+                url: self.url(&build.tool),
+                millis: millis_since(build.created_at),
+            },
+            Err(fault) => {
+                let cancelled = active.cancel.is_cancelled();
+                let fault = active.reason.get().cloned().unwrap_or(fault);
+                self.finish(build.id, fault.clone(), cancelled).await;
+                BuildEvent::Failed { fault }
+            }
+        };
+        log.end(event);
+    }
+
+    async fn finish(&self, build: BuildId, fault: Fault, cancelled: bool) {
+        let outcome = if cancelled { BuildOutcome::Cancelled(fault) } else { BuildOutcome::Failed(fault) };
+        if let Err(error) = self.store().finish_build(build, outcome).await {
+            tracing::error!(%build, %error, "the end of a build could not be written down");
+        }
+    }
+
+    /// Ends a build that has not switched the route.
+    pub async fn cancel_build(&self, build: BuildId) -> Result<(), Fault> {
+        let row = self.store().build(build).await?.ok_or_else(|| faults::no_build(build))?;
+        self.end_build(&row, faults::cancelled_by_request()).await
+    }
+
+    /// Ends a build for this reason, queued or running.
+    pub(crate) async fn end_build(&self, build: &Build, reason: Fault) -> Result<(), Fault> {
+        if self.inner.running.cancel(build.id, reason.clone()) {
+            return Ok(());
+        }
+        if !self.store().finish_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
+            return Err(faults::build_over(build.id));
+        }
+        self.build_log(build).await.end(BuildEvent::Failed { fault: reason });
+        Ok(())
+    }
+
+    /// Ends what a newer push of the same tool replaces.
+    pub(crate) async fn supersede(&self, newer: &Build) -> Result<Vec<BuildId>, Fault> {
+        let older = self.store().supersede_older_builds(newer.id).await?;
+        for id in &older {
+            let reason = faults::superseded(newer.id);
+            if !self.inner.running.cancel(*id, reason.clone())
+                && let Some(build) = self.store().build(*id).await?
+            {
+                self.build_log(&build).await.end(BuildEvent::Failed { fault: reason });
+            }
+        }
+        Ok(older)
+    }
+
+    /// Puts right what a stop left behind; call it once, before the fronts open.
+    pub(crate) async fn resume_builds(&self) -> Result<(), Fault> {
+        for build in self.store().unfinished_builds().await? {
+            // The client of an attached push was told by the lost connection.
+            if build.cause == BuildCause::Push {
+                self.interrupt(&build).await?;
+            } else if build.state == BuildState::Running {
+                self.resume_build(build).await?;
+            }
+        }
+        for release in self.store().releases_rolling_out().await? {
+            let resumed = self.inner.running.map().len() > 0 && self.resumes(&release).await?;
+            if !resumed {
+                self.store().fail_release(&release.tool, release.number, &faults::interrupted()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn interrupt(&self, build: &Build) -> Result<(), Fault> {
+        let fault = faults::interrupted();
+        if let Some(number) = build.release {
+            self.store().fail_release(&build.tool, number, &fault).await?;
+        }
+        self.store().finish_build(build.id, BuildOutcome::Failed(fault.clone())).await?;
+        self.build_log(build).await.end(BuildEvent::Failed { fault });
+        Ok(())
+    }
+
+    async fn resume_build(&self, build: Build) -> Result<(), Fault> {
+        let Some(number) = build.release else {
+            self.store().requeue_build(build.id).await?;
+            return Ok(());
+        };
+        let release = self.store().release(&build.tool, number).await?;
+        let Some(release) = release.filter(|release| release.state == ReleaseState::RollingOut) else {
+            return self.interrupt(&build).await;
+        };
+        let platform = self.clone();
+        self.inner.running.map().insert(build.id, Arc::default());
+        self.inner.running.tasks.spawn(async move {
+            let log = platform.build_log(&build).await;
+            let work = async |cancel| platform.resume_release(&build, release, &log, &cancel).await;
+            platform.run_to_the_end(&build, &log, work).await;
+        });
+        Ok(())
+    }
+
+    async fn resumes(&self, release: &Release) -> Result<bool, Fault> {
+        let hythe_model::ReleaseCause::Code { build, .. } = &release.cause else { return Ok(false) };
+        Ok(self.inner.running.map().contains_key(build))
+    }
+}
+
+fn millis_since(then: jiff::Timestamp) -> u64 {
+    u64::try_from(jiff::Timestamp::now().duration_since(then).as_millis()).unwrap_or(0)
+}

@@ -1,37 +1,208 @@
 //! The corridor from a release on, and the side doors that join it there.
 
-use crate::Platform;
-use hythe_model::{Actor, BuildId, Fault, Formation, Release, ReleaseNumber, ToolName};
+use crate::log::{BuildLog, Listener};
+use crate::{Platform, faults};
+use hythe_model::{
+    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ToolName,
+};
 use hythe_rollout::InstanceStatus;
+use hythe_store::{DeployRef, NewRelease};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What a release is made against: compared again when it goes live.
+pub(crate) struct Base {
+    /// The live release.
+    pub(crate) live: Option<Release>,
+    /// The full ref that names the live commit.
+    pub(crate) reference: String,
+    /// Where that ref stands.
+    pub(crate) stands: Option<CommitId>,
+}
+
+/// A release that has no number yet.
+pub(crate) struct Draft {
+    pub(crate) tool: ToolName,
+    pub(crate) image: Digest,
+    pub(crate) commit: CommitId,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) formation: Formation,
+    /// The config's version; the newest where `None`.
+    pub(crate) config: Option<i64>,
+    pub(crate) cause: ReleaseCause,
+    pub(crate) message: Option<String>,
+    pub(crate) actor: Actor,
+    pub(crate) build: Option<hythe_model::BuildId>,
+}
 
 impl Platform {
-    /// Builds the live commit again; the build's log tells the rest.
-    pub async fn redeploy(&self, actor: &Actor, tool: &ToolName, no_cache: bool) -> Result<BuildId, Fault> {
-        todo!()
-    }
-
-    /// Ends a build that has not switched the route.
-    pub async fn cancel_build(&self, build: BuildId) -> Result<(), Fault> {
-        todo!()
-    }
-
     /// Releases the live triple again, so that every instance is new.
     pub async fn restart(&self, actor: &Actor, tool: &ToolName) -> Result<Release, Fault> {
-        todo!()
+        self.release_again(actor, tool, |_| Ok(ReleaseCause::Restart)).await
     }
 
     /// Releases the live image and config with these counts changed.
     pub async fn scale(&self, actor: &Actor, tool: &ToolName, changes: Formation) -> Result<Release, Fault> {
-        todo!()
+        self.release_again(actor, tool, |draft| {
+            for (kind, count) in &changes.0 {
+                let known = draft.formation.0.get_mut(kind);
+                *known.ok_or_else(|| faults::no_process(kind, &draft.processes))? = *count;
+            }
+            Ok(ReleaseCause::Scale { formation: changes })
+        })
+        .await
     }
 
     /// Releases the triple of an earlier release; no build.
     pub async fn rollback(&self, actor: &Actor, tool: &ToolName, to: ReleaseNumber) -> Result<Release, Fault> {
-        todo!()
+        let earlier = self.store().release(tool, to).await?.ok_or_else(|| faults::no_release(tool, to))?;
+        if earlier.state == hythe_model::ReleaseState::Failed {
+            return Err(faults::rollback_to_failed(to));
+        }
+        self.release_again(actor, tool, |draft| {
+            draft.image = earlier.image;
+            draft.commit = earlier.commit;
+            draft.processes = earlier.processes;
+            draft.formation = earlier.formation;
+            draft.config = Some(earlier.config);
+            Ok(ReleaseCause::Rollback { to })
+        })
+        .await
     }
 
     /// What runs now.
     pub async fn instances(&self, tool: &ToolName) -> Result<Vec<InstanceStatus>, Fault> {
-        todo!()
+        Ok(self.parts().runtime.instances(tool).await)
     }
+
+    /// Releases the live triple with one change, under the tool's turn.
+    pub(crate) async fn release_again(
+        &self,
+        actor: &Actor,
+        tool: &ToolName,
+        change: impl FnOnce(&mut Draft) -> Result<ReleaseCause, Fault>,
+    ) -> Result<Release, Fault> {
+        let _turn = self.inner.turns.take(tool).await;
+        let base = self.base(tool).await?;
+        let live = base.live.clone().ok_or_else(|| faults::nothing_deployed(tool))?;
+        let mut draft = Draft {
+            tool: tool.clone(),
+            image: live.image,
+            commit: live.commit,
+            processes: live.processes,
+            formation: live.formation,
+            config: Some(live.config),
+            cause: ReleaseCause::Restart,
+            message: None,
+            actor: actor.clone(),
+            build: None,
+        };
+        draft.cause = change(&mut draft)?;
+        let log = BuildLog::none();
+        let release = self.write_release(draft, &log).await?;
+        self.roll_out(release, &base, &log, &CancellationToken::new()).await
+    }
+
+    /// What is live now and where the deploy ref stands. Hold the tool's turn.
+    pub(crate) async fn base(&self, tool: &ToolName) -> Result<Base, Fault> {
+        let row = self.tool(tool).await?;
+        let branch = row.settings.deploy_branches.first().map_or("main", String::as_str);
+        let reference = row.deployed.map_or_else(|| format!("refs/heads/{branch}"), |deployed| deployed.reference);
+        let stands = self.reference(tool, &reference).await?;
+        Ok(Base { live: self.store().live_release(tool).await?, reference, stands })
+    }
+
+    /// Writes the release's row.
+    pub(crate) async fn write_release(&self, draft: Draft, log: &BuildLog) -> Result<Release, Fault> {
+        let config = match draft.config {
+            Some(version) => version,
+            None => self.store().latest_config(&draft.tool).await?,
+        };
+        let before = self.store().live_release(&draft.tool).await?.map(|live| live.number);
+        let release = self.store().create_release(NewRelease {
+            tool: draft.tool,
+            image: draft.image,
+            commit: draft.commit,
+            processes: draft.processes,
+            config,
+            formation: draft.formation,
+            cause: draft.cause,
+            message: draft.message,
+            actor: draft.actor,
+            build: draft.build,
+        });
+        let release = release.await?;
+        let made_of = before.map_or("code".to_owned(), |number| format!("{number} + code"));
+        log.note(Phase::Release, format!("{}  ({made_of})", release.number));
+        Ok(release)
+    }
+
+    /// Makes a written release run, or marks it failed. The switch of the route is the point of no return.
+    pub(crate) async fn roll_out(
+        &self,
+        release: Release,
+        base: &Base,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<Release, Fault> {
+        match self.try_roll_out(&release, base, log, cancel).await {
+            Ok(live) => Ok(live),
+            Err(fault) => {
+                self.store().fail_release(&release.tool, release.number, &fault).await?;
+                Err(still_serving(fault, base))
+            }
+        }
+    }
+
+    async fn try_roll_out(
+        &self,
+        release: &Release,
+        base: &Base,
+        log: &BuildLog,
+        cancel: &CancellationToken,
+    ) -> Result<Release, Fault> {
+        let begun = Instant::now();
+        let runnable = self.runnable(release).await?;
+        let runtime = &self.parts().runtime;
+        let candidate = runtime.start(runnable, &Listener::of(log), cancel.clone()).await?;
+        if cancel.is_cancelled() {
+            runtime.abandon(candidate).await;
+            return Err(faults::cancelled());
+        }
+        let live = match self.make_live(release, base).await {
+            Ok(live) => live,
+            Err(fault) => {
+                runtime.abandon(candidate).await;
+                return Err(fault);
+            }
+        };
+        runtime.switch(candidate).await;
+        log.timed(Phase::Rollout, rolled_out(release, base), begun.elapsed());
+        Ok(live)
+    }
+
+    /// The store first, then the ref: a crash between the two is mended at start from what the store says.
+    async fn make_live(&self, release: &Release, base: &Base) -> Result<Release, Fault> {
+        let expected = base.live.as_ref().map(|live| live.number);
+        let deployed = DeployRef { reference: base.reference.clone(), commit: release.commit.clone() };
+        let activation = self.store().activate(&release.tool, release.number, expected, &deployed).await?;
+        if let Err(fault) = self.point_ref(&release.tool, base.stands.as_ref(), &deployed).await {
+            tracing::error!(tool = %release.tool, fault = %fault, "the deploy ref was left behind; the next start mends it");
+        }
+        Ok(activation.release)
+    }
+}
+
+fn rolled_out(release: &Release, base: &Base) -> String {
+    let ready: u32 = release.formation.0.values().sum();
+    let drained = base.live.as_ref().map_or(String::new(), |live| format!(", {} drains", live.number));
+    format!("{ready} of {ready} ready, traffic moved{drained}")
+}
+
+fn still_serving(fault: Fault, base: &Base) -> Fault {
+    let line = match &base.live {
+        Some(live) => format!("Nothing changed; {} goes on serving.", live.number),
+        None => "Nothing was released.".to_owned(),
+    };
+    if fault.why.iter().chain(&fault.next).any(|known| known == &line) { fault } else { fault.next(line) }
 }

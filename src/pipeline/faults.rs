@@ -1,0 +1,90 @@
+//! The story's own refusals, in words.
+
+use hythe_model::{BuildId, CommitId, Fault, Process, ProcessType, ReleaseNumber, ToolName};
+
+pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Fault {
+    tracing::error!(error = %error, "{what}");
+    Fault::new("platform/internal", "The platform failed.")
+        .why(format!("It could not {what}; its log has the details."))
+        .next("Try again, or tell the operator.")
+}
+
+pub(crate) fn no_tool(tool: &ToolName) -> Fault {
+    Fault::new("tools/absent", format!("There is no tool {tool}, or it is not yours."))
+        .next(format!("Make it first: hythe tools create {tool}"))
+}
+
+pub(crate) fn no_build(build: BuildId) -> Fault {
+    Fault::new("builds/absent", format!("There is no build {build}.")).next("See them: hythe builds list")
+}
+
+pub(crate) fn build_over(build: BuildId) -> Fault {
+    Fault::new("builds/over", format!("Build {build} has ended already, or its release is live."))
+        .next("To go back to an earlier release: hythe rollback")
+}
+
+pub(crate) fn no_release(tool: &ToolName, number: ReleaseNumber) -> Fault {
+    Fault::new("releases/absent", format!("{tool} has no release {number}."))
+        .next(format!("See them: hythe releases -t {tool}"))
+}
+
+pub(crate) fn rollback_to_failed(number: ReleaseNumber) -> Fault {
+    Fault::new("releases/never-live", format!("{number} failed and was never live; there is nothing to go back to."))
+        .next("Choose a release that was live: hythe releases")
+}
+
+pub(crate) fn nothing_deployed(tool: &ToolName) -> Fault {
+    Fault::new("releases/none", format!("Nothing is deployed in {tool} yet.")).next("Push first: git push hythe main")
+}
+
+pub(crate) fn no_process(kind: &ProcessType, known: &[Process]) -> Fault {
+    let known: Vec<_> = known.iter().map(|process| process.kind.as_str()).collect();
+    Fault::new("scale/no-process", format!("The image has no process `{kind}`."))
+        .why(format!("It has: {}.", known.join(", ")))
+}
+
+pub(crate) fn cancelled() -> Fault {
+    Fault::new("push/cancelled", "The push was cancelled before its release was live.")
+}
+
+pub(crate) fn client_gone() -> Fault {
+    Fault::new("push/cancelled", "The push was cancelled: its client went away before the release was live.")
+        .next("To build without waiting: git push -o detach hythe main")
+}
+
+pub(crate) fn cancelled_by_request() -> Fault {
+    Fault::new("push/cancelled", "The build was cancelled by `hythe builds cancel`.")
+}
+
+pub(crate) fn superseded(newer: BuildId) -> Fault {
+    Fault::new("push/superseded", format!("A newer push took this one's place: build {newer}."))
+        .next(format!("Watch it: hythe logs -f --build {newer}"))
+}
+
+pub(crate) fn interrupted() -> Fault {
+    Fault::new("push/interrupted", "The server stopped before the release was live.")
+        .why("Nothing was released.")
+        .next("Push again: git push hythe main")
+}
+
+pub(crate) fn branch_moved(reference: &str, now: Option<&CommitId>) -> Fault {
+    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
+    let now = now.map_or("gone".to_owned(), |commit| format!("at {}", commit.short()));
+    Fault::new("push/branch-moved", format!("The branch {branch} has moved meanwhile; it is {now}."))
+        .why("Another push or a rollback was first.")
+        .next(format!("Fetch and look at it: git fetch hythe {branch}"))
+}
+
+pub(crate) fn config_key(key: &str) -> Fault {
+    Fault::new("config/key", format!("`{key}` is not a config key."))
+        .why("A key has letters, digits and underscores, at most 128, and does not start with a digit.")
+}
+
+pub(crate) fn config_reserved(key: &str) -> Fault {
+    Fault::new("config/reserved", format!("`{key}` is set by the platform and cannot be changed."))
+}
+
+pub(crate) fn config_too_large() -> Fault {
+    Fault::new("config/too-large", "The value is too large: a config value has at most 64 KiB.")
+        .next("Keep larger things in the repository, or in a store of your own.")
+}
