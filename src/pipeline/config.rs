@@ -1,8 +1,14 @@
 //! Config of a tool: changed here, sealed in the store, opened only for a build or an instance.
 
-use hythe_model::{Actor, Fault, Release, ToolName};
-use secrecy::SecretString;
-use crate::Platform;
+use crate::{Platform, faults};
+use hythe_model::{Actor, Fault, Release, ReleaseCause, ToolName};
+use hythe_store::{ConfigEdit, ConfigScope, ConfigValue};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The largest value, in bytes.
+const VALUE_MAX: usize = 64 * 1024;
+/// The longest key, in bytes.
+const KEY_MAX: usize = 128;
 
 /// One change of a tool's config.
 #[derive(Debug, Clone)]
@@ -14,13 +20,21 @@ pub enum ConfigChange {
         /// Its value.
         value: SecretString,
         /// Where it is seen.
-        scope: hythe_store::ConfigScope,
+        scope: ConfigScope,
     },
     /// Removes a key; one that is not set is a fault.
     Unset {
         /// Its name.
         key: String,
     },
+}
+
+impl ConfigChange {
+    fn key(&self) -> &str {
+        match self {
+            Self::Set { key, .. } | Self::Unset { key } => key,
+        }
+    }
 }
 
 /// One key of a tool's config, opened.
@@ -31,17 +45,94 @@ pub struct ConfigEntry {
     /// Its value.
     pub value: SecretString,
     /// Where it is seen.
-    pub scope: hythe_store::ConfigScope,
+    pub scope: ConfigScope,
+}
+
+impl ConfigEntry {
+    /// Name and plain value, for an environment.
+    pub(crate) fn into_pair(self) -> (String, String) {
+        (self.key, self.value.expose_secret().to_owned())
+    }
 }
 
 impl Platform {
     /// Writes a new version of the config and releases it where something is deployed; `None` where nothing is.
-    pub async fn change_config(&self, actor: &Actor, tool: &ToolName, changes: Vec<ConfigChange>) -> Result<Option<Release>, Fault> {
-        todo!()
+    pub async fn change_config(
+        &self,
+        actor: &Actor,
+        tool: &ToolName,
+        changes: Vec<ConfigChange>,
+    ) -> Result<Option<Release>, Fault> {
+        self.tool(tool).await?;
+        let keys = changes.iter().map(|change| change.key().to_owned()).collect();
+        let edits = changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
+        let base = self.store().latest_config(tool).await?;
+        let version = self.store().change_config(tool, base, edits, actor).await?;
+        if self.store().live_release(tool).await?.is_none() {
+            return Ok(None);
+        }
+        let release = self.release_again(actor, tool, |draft| {
+            draft.config = Some(version);
+            Ok(ReleaseCause::Config { keys })
+        });
+        release.await.map(Some)
     }
 
-    /// The config's keys and values.
+    /// The newest config's keys and values.
     pub async fn config(&self, tool: &ToolName) -> Result<Vec<ConfigEntry>, Fault> {
-        todo!()
+        let version = self.store().latest_config(tool).await?;
+        self.open_config(tool, version).await
+    }
+
+    /// One version's keys and values.
+    pub(crate) async fn open_config(&self, tool: &ToolName, version: i64) -> Result<Vec<ConfigEntry>, Fault> {
+        let open = |value: ConfigValue| {
+            let plain = self.parts().keys.open(tool, &value.key, &value.sealed);
+            let plain = plain.map_err(|error| faults::internal("open a config value", &error))?;
+            Ok(ConfigEntry { key: value.key, value: plain, scope: value.scope })
+        };
+        self.store().config(tool, version).await?.into_iter().map(open).collect()
+    }
+
+    fn seal(&self, tool: &ToolName, change: ConfigChange) -> Result<ConfigEdit, Fault> {
+        check_key(change.key())?;
+        let (key, value, scope) = match change {
+            ConfigChange::Unset { key } => return Ok(ConfigEdit::Unset(key)),
+            ConfigChange::Set { key, value, scope } => (key, value, scope),
+        };
+        if value.expose_secret().len() > VALUE_MAX || value.expose_secret().contains('\0') {
+            return Err(faults::config_too_large());
+        }
+        let sealed = self.parts().keys.seal(tool, &key, &value);
+        let sealed = sealed.map_err(|error| faults::internal("seal a config value", &error))?;
+        Ok(ConfigEdit::Set(ConfigValue { key, sealed, scope }))
+    }
+}
+
+fn check_key(key: &str) -> Result<(), Fault> {
+    let shape = key.len() <= KEY_MAX
+        && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !shape {
+        return Err(faults::config_key(&key.chars().take(KEY_MAX).collect::<String>()));
+    }
+    if key == "PORT" || key.starts_with("CNB_") || key.starts_with("HYTHE_") {
+        return Err(faults::config_reserved(key));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_names_of_variables_and_not_the_platforms() {
+        for good in ["A", "_x", "DATABASE_URL", "a1"] {
+            assert!(check_key(good).is_ok(), "{good}");
+        }
+        for bad in ["", "1A", "A-B", "A=B", "PORT", "CNB_APP_DIR", "HYTHE_TOOL", &"A".repeat(129)] {
+            assert!(check_key(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 
 mod config;
 mod deploy;
+mod faults;
+mod log;
 mod parts;
 mod push;
 mod queue;
@@ -17,7 +19,7 @@ mod turns;
 pub use config::{ConfigChange, ConfigEntry};
 pub use parts::{Parts, Settings};
 pub use push::{PushOutcome, Screen};
-pub use run::{RunOnce, RunOutput, RunSession};
+pub use run::RunOnce;
 
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
 //! What the story is told with: the handles of the rooms, put together by the program.
 
-use crate::Platform;
+use crate::{Inner, Platform, queue, turns};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
 use hythe_events::LogStore;
+use hythe_model::Fault;
 use hythe_registry::ContentStore;
-use hythe_rollout::Runtime;
+use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
 use hythe_store::Store;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The rooms below, opened.
 pub struct Parts {
@@ -44,13 +44,23 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Builds that run at once.
     pub concurrent_builds: usize,
-    /// How long a rollout may take to get ready.
-    pub readiness_timeout: Duration,
-    /// How long an instance may take to stop.
-    pub grace: Duration,
+    /// How instances are run where a tool does not say otherwise.
+    pub run: RunSettings,
 }
 
 impl Platform {
+    /// The platform of these parts, with what a stop left behind put right: refs, builds, releases and instances.
+    /// Call [`Platform::run_queue`] next.
+    pub async fn open(parts: Parts) -> Result<Self, Fault> {
+        let running = queue::Running::new(parts.settings.concurrent_builds);
+        let platform = Self { inner: Arc::new(Inner { parts, turns: turns::Turns::default(), running }) };
+        platform.parts().builder.sweep().await?;
+        platform.mend_refs().await?;
+        platform.adopt().await?;
+        platform.resume_builds().await?;
+        Ok(platform)
+    }
+
     /// Rows, for the fronts' reading.
     pub fn store(&self) -> &Store {
         &self.inner.parts.store
@@ -59,5 +69,31 @@ impl Platform {
     /// Logs, for the fronts' reading.
     pub fn logs(&self) -> &LogStore {
         &self.inner.parts.logs
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    /// Points every deploy ref to its live commit, where a crash came between the store and the ref.
+    async fn mend_refs(&self) -> Result<(), Fault> {
+        for tool in self.store().tools().await? {
+            self.parts().runtime.declare_tool(&tool.name);
+            let Some(deployed) = tool.deployed else { continue };
+            let stands = self.reference(&tool.name, &deployed.reference).await?;
+            self.point_ref(&tool.name, stands.as_ref(), &deployed).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the instances that outlived the server.
+    async fn adopt(&self) -> Result<(), Fault> {
+        let mut live = Vec::new();
+        for release in self.store().live_releases().await? {
+            live.push(self.runnable(&release).await?);
+        }
+        let adopted = self.parts().runtime.adopt(live).await?;
+        tracing::info!(kept = adopted.kept, starting = adopted.starting, stopped = adopted.stopped, "instances taken back");
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! The corridor from a release on, and the side doors that join it there.
 
-use crate::log::{BuildLog, Listener};
+use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{
     Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ToolName,
 };
-use hythe_rollout::InstanceStatus;
+use hythe_rollout::{InstanceStatus, Switched};
 use hythe_store::{DeployRef, NewRelease};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,7 @@ impl Platform {
         let begun = Instant::now();
         let runnable = self.runnable(release).await?;
         let runtime = &self.parts().runtime;
-        let candidate = runtime.start(runnable, &Listener::of(log), cancel.clone()).await?;
+        let candidate = runtime.start(runnable, &|event| log.push(event), cancel.clone()).await?;
         if cancel.is_cancelled() {
             runtime.abandon(candidate).await;
             return Err(faults::cancelled());
@@ -176,8 +176,8 @@ impl Platform {
                 return Err(fault);
             }
         };
-        runtime.switch(candidate).await;
-        log.timed(Phase::Rollout, rolled_out(release, base), begun.elapsed());
+        let switched = runtime.switch(candidate).await;
+        log.timed(Phase::Rollout, rolled_out(&switched), begun.elapsed());
         Ok(live)
     }
 
@@ -193,10 +193,10 @@ impl Platform {
     }
 }
 
-fn rolled_out(release: &Release, base: &Base) -> String {
-    let ready: u32 = release.formation.0.values().sum();
-    let drained = base.live.as_ref().map_or(String::new(), |live| format!(", {} drains", live.number));
-    format!("{ready} of {ready} ready, traffic moved{drained}")
+fn rolled_out(switched: &Switched) -> String {
+    let count = switched.instances;
+    let drained = switched.previous.map_or(String::new(), |previous| format!(", {previous} drains"));
+    format!("{count} of {count} ready, traffic moved{drained}")
 }
 
 fn still_serving(fault: Fault, base: &Base) -> Fault {

@@ -1,9 +1,9 @@
-//! One-off processes in a tool's image.
+//! What a release needs to run, and one-off processes in its image.
 
-use crate::Platform;
-use hythe_model::{Fault, ReleaseNumber, ToolName};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use crate::{Platform, faults};
+use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
+use hythe_rollout::{OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
+use std::time::Duration;
 
 /// What to run once.
 #[derive(Debug, Clone)]
@@ -14,35 +14,46 @@ pub struct RunOnce {
     pub args: Vec<String>,
 }
 
-/// What a one-off process says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunOutput {
-    /// Bytes of standard output or, with `true`, standard error.
-    Bytes {
-        /// The bytes.
-        bytes: Vec<u8>,
-        /// Whether they came from standard error.
-        error: bool,
-    },
-    /// The end.
-    Exit {
-        /// Its exit code; 128 and the signal's number where one ended it.
-        code: i32,
-    },
-}
-
-/// A one-off process under way. Dropping it ends the process.
-#[derive(Debug)]
-pub struct RunSession {
-    /// Output in order; the last item is [`RunOutput::Exit`].
-    pub output: mpsc::Receiver<RunOutput>,
-    /// Ends the process.
-    pub cancel: CancellationToken,
-}
-
 impl Platform {
     /// Starts a one-off process.
-    pub async fn run_once(&self, tool: &ToolName, run: RunOnce) -> Result<RunSession, Fault> {
-        todo!()
+    pub async fn run_once(&self, tool: &ToolName, run: RunOnce) -> Result<OneOffSession, Fault> {
+        let release = match run.release {
+            Some(number) => {
+                self.store().release(tool, number).await?.ok_or_else(|| faults::no_release(tool, number))?
+            }
+            None => self.store().live_release(tool).await?.ok_or_else(|| faults::nothing_deployed(tool))?,
+        };
+        let release = self.runnable(&release).await?;
+        self.parts().runtime.run_once(OneOff { release, args: run.args }).await
+    }
+
+    /// A release with its config opened and its settings resolved.
+    pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
+        let settings = self.run_settings(&release.tool).await?;
+        let values = self.open_config(&release.tool, release.config).await?;
+        let env = values.into_iter().filter(|entry| entry.scope.in_run()).map(crate::ConfigEntry::into_pair).collect();
+        Ok(RunnableRelease {
+            repository: format!("tools/{}", release.tool),
+            release: release.clone(),
+            env,
+            settings,
+        })
+    }
+
+    /// The tool's settings over the platform's.
+    async fn run_settings(&self, tool: &ToolName) -> Result<RunSettings, Fault> {
+        let chosen = self.tool(tool).await?.settings;
+        let mut settings = self.parts().settings.run.clone();
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        if let Some(path) = chosen.health_path {
+            settings.readiness = Readiness::Http { path };
+        }
+        settings.timeout = chosen.readiness_seconds.map_or(settings.timeout, seconds);
+        settings.grace = chosen.grace_seconds.map_or(settings.grace, seconds);
+        // A tool may ask for less than the platform's limit, never for more.
+        let memory = settings.limits.memory_bytes;
+        settings.limits.memory_bytes = chosen.memory_bytes.map_or(memory, |bytes| bytes.min(memory));
+        settings.read_only = chosen.read_only_root;
+        Ok(settings)
     }
 }

@@ -16,7 +16,7 @@ impl Platform {
             self.store().delete_tool(&tool.name).await?;
             return Err(fault);
         }
-        self.parts().runtime.announce(&tool.name).await;
+        self.parts().runtime.declare_tool(&tool.name);
         Ok(tool)
     }
 
