@@ -1,0 +1,283 @@
+//! What a runtime is asked and what it answers; the same for sandboxes here and for pods of a cluster.
+
+use crate::status::{ExitReason, InstanceStatus};
+use async_trait::async_trait;
+use hythe_model::{BuildEvent, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Makes releases run. One value serves the whole platform; calls for different tools do not wait for each other.
+///
+/// The caller sees to it that a tool has one rollout at a time.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Says that a tool exists, so that its host answers "nothing is deployed" and not "no such tool".
+    fn declare_tool(&self, tool: &ToolName);
+
+    /// Starts every instance of the release's formation beside what runs, and waits until each is ready.
+    ///
+    /// No traffic reaches them. On a fault or a cancellation (`rollout/cancelled`) they are gone within two seconds
+    /// and what served goes on serving.
+    async fn start(
+        &self,
+        release: RunnableRelease,
+        notes: &Notes<'_>,
+        cancel: CancellationToken,
+    ) -> Result<Candidate, Fault>;
+
+    /// Moves the route to the candidate's instances: the point of no return.
+    ///
+    /// Returns as soon as new requests go there. The instances before them finish their requests and stop in the
+    /// background.
+    async fn switch(&self, candidate: Candidate) -> Switched;
+
+    /// Ends a candidate's instances. A dropped candidate is abandoned too, in the background.
+    async fn abandon(&self, candidate: Candidate);
+
+    /// Ends everything of a tool at once and forgets the tool; returns when it is gone.
+    async fn stop_tool(&self, tool: &ToolName);
+
+    /// Takes back what runs after a restart of the server: instances of these releases are kept as they are, missing
+    /// ones are started in the background, all others are stopped. Call it once, before the first `start`.
+    async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault>;
+
+    /// The instances of a tool in the order of process type and index, those that are stopping at the end.
+    async fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus>;
+
+    /// Where traffic goes, now and from now on.
+    fn routes(&self) -> watch::Receiver<RouteTable>;
+
+    /// Connects to a port of an instance, inside its own network namespace.
+    async fn dial(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream>;
+
+    /// Runs a command once in a release's image, with its config. It takes no traffic and no part in the formation.
+    async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault>;
+}
+
+/// Takes the events of a rollout, in order.
+pub type Notes<'a> = dyn Fn(BuildEvent) + Send + Sync + 'a;
+
+/// A release with all that is needed to run it.
+#[derive(Clone)]
+pub struct RunnableRelease {
+    /// The release; its image is a manifest in `repository`.
+    pub release: Release,
+    /// The registry's repository, as in `tools/weather`.
+    pub repository: String,
+    /// Config of the release that its instances see, opened.
+    pub env: Vec<(String, String)>,
+    /// How its instances are run.
+    pub settings: RunSettings,
+}
+
+impl fmt::Debug for RunnableRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.env.iter().map(|(key, _)| key).collect();
+        f.debug_struct("RunnableRelease")
+            .field("tool", &self.release.tool)
+            .field("number", &self.release.number)
+            .field("image", &self.release.image)
+            .field("env", &keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How instances are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSettings {
+    /// The port that a web process must listen on; its `$PORT`.
+    pub port: u16,
+    /// When a web instance counts as ready.
+    pub readiness: Readiness,
+    /// How long it may take to get ready.
+    pub timeout: Duration,
+    /// How long its last requests, and after them its own shutdown, may take.
+    pub grace: Duration,
+    /// What one instance may use.
+    pub limits: RunLimits,
+    /// What it may reach.
+    pub egress: EgressSettings,
+    /// Whether its root filesystem is read-only.
+    pub read_only: bool,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            readiness: Readiness::Tcp,
+            timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+            limits: RunLimits::default(),
+            egress: EgressSettings::default(),
+            read_only: false,
+        }
+    }
+}
+
+/// When a web instance counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It accepts a connection on its port.
+    Tcp,
+    /// It answers GET of this path with a status of 200 to 399.
+    Http {
+        /// The path, with its leading slash.
+        path: String,
+    },
+}
+
+/// What one instance may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU, thousandths of a core.
+    pub cpu_millis: u32,
+    /// Processes and threads.
+    pub pids: u32,
+    /// What it writes to its root, bytes.
+    pub disk_bytes: u64,
+    /// Open files of a process.
+    pub nofile: u64,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 512 << 20, cpu_millis: 1000, pids: 256, disk_bytes: 1 << 30, nofile: 65_536 }
+    }
+}
+
+/// What an instance may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressSettings {
+    /// Whether it reaches the Internet at all.
+    pub enabled: bool,
+    /// Private ranges opened to it, as CIDR.
+    pub allow_private: Vec<String>,
+    /// Name servers; the machine's own where empty.
+    pub dns: Vec<std::net::IpAddr>,
+}
+
+impl Default for EgressSettings {
+    fn default() -> Self {
+        Self { enabled: true, allow_private: Vec::new(), dns: Vec::new() }
+    }
+}
+
+/// Instances that are ready and take no traffic yet. Switch to it or abandon it; dropping abandons.
+#[must_use = "a candidate that is dropped is abandoned"]
+#[derive(Debug)]
+pub struct Candidate {
+    /// Its tool.
+    pub tool: ToolName,
+    /// The release it runs.
+    pub release: ReleaseNumber,
+    /// Instances that are ready: all of the formation.
+    pub instances: usize,
+    /// From the call of `start` to the last instance's readiness.
+    pub took: Duration,
+    abandon: Option<DropGuard>,
+}
+
+impl Candidate {
+    /// A candidate whose instances end when `abandon` is cancelled.
+    pub fn new(
+        tool: ToolName,
+        release: ReleaseNumber,
+        instances: usize,
+        took: Duration,
+        abandon: CancellationToken,
+    ) -> Self {
+        Self { tool, release, instances, took, abandon: Some(abandon.drop_guard()) }
+    }
+
+    /// Takes the guard out: from here on dropping the candidate ends nothing.
+    pub fn disarm(&mut self) {
+        if let Some(guard) = self.abandon.take() {
+            guard.disarm();
+        }
+    }
+}
+
+/// What a switch did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switched {
+    /// The release that takes traffic now.
+    pub release: ReleaseNumber,
+    /// Its instances.
+    pub instances: usize,
+    /// The release whose instances finish their requests and stop.
+    pub previous: Option<ReleaseNumber>,
+}
+
+/// What was found after a restart of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Instances that run on.
+    pub kept: usize,
+    /// Instances that were missing and are being started.
+    pub starting: usize,
+    /// Instances and one-off processes that nobody wanted.
+    pub stopped: usize,
+}
+
+/// What the router knows of requests under way; asked before an instance is told to stop.
+#[async_trait]
+pub trait Traffic: Send + Sync {
+    /// Closes the instance to new requests and returns when none is under way. The instance has left the route before.
+    async fn drained(&self, instance: &InstanceId);
+}
+
+/// No router: nothing is ever under way.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+#[async_trait]
+impl Traffic for Unwatched {
+    async fn drained(&self, _: &InstanceId) {}
+}
+
+/// A command to run once.
+#[derive(Debug, Clone)]
+pub struct OneOff {
+    /// The release whose image, config and settings are used.
+    pub release: RunnableRelease,
+    /// A process type alone, or a program and its arguments.
+    pub args: Vec<String>,
+}
+
+/// What a one-off process says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OneOffOutput {
+    /// Bytes as they came.
+    Bytes {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether they came from standard error.
+        error: bool,
+    },
+    /// The end; nothing follows.
+    Exit(ExitReason),
+}
+
+/// A one-off process under way. Dropping it ends the process.
+#[derive(Debug)]
+pub struct OneOffSession {
+    /// Output in order; the last item is [`OneOffOutput::Exit`]. A reader that stops reading stops the process's writing.
+    pub output: mpsc::Receiver<OneOffOutput>,
+    /// Ends the process when cancelled.
+    pub cancel: CancellationToken,
+    _guard: DropGuard,
+}
+
+impl OneOffSession {
+    /// A session whose process ends when `cancel` is cancelled.
+    pub fn new(output: mpsc::Receiver<OneOffOutput>, cancel: CancellationToken) -> Self {
+        Self { output, _guard: cancel.clone().drop_guard(), cancel }
+    }
+}
