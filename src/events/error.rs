@@ -1,0 +1,41 @@
+//! What can go wrong with a log.
+
+use hythe_model::Fault;
+use std::path::PathBuf;
+
+/// A log could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EventsError {
+    /// The folder of logs cannot be made.
+    #[error("the log folder {path} cannot be used: {reason}")]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A line cannot be written.
+    #[error("the log {path} cannot be written: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A log cannot be read.
+    #[error("the log {path} cannot be read: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<EventsError> for Fault {
+    fn from(error: EventsError) -> Self {
+        Fault::new("events/failed", "A log could not be read or written.")
+            .why(error.to_string())
+            .next("`hythed check-config` checks the disk.")
+    }
+}
