@@ -18,5 +18,5 @@ pub use log::{LogLine, LogStream};
 pub use release::{Instance, InstanceState, Progress, Release, Rollback, Scale};
 pub use run::{Run, RunLine};
 pub use schema::{ActorSchema, BuildEventSchema, ErrorBody, PhaseSchema, ReleaseCauseSchema};
-pub use tool::{Maintainer, NewTool, Tool, ToolPatch, ToolSettings, ToolState};
+pub use tool::{Maintainer, NewMaintainer, NewTool, Role, Tool, ToolSettings, ToolState};
 pub use who::{IssuedToken, Key, NewKey, NewToken, ServerInfo, Token, WhoAmI};

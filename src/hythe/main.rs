@@ -1,3 +1,17 @@
-//! The command line of maintainers.
+//! `hythe`, the command line of maintainers: verbs over the platform's HTTP API.
 
-fn main() {}
+mod cli;
+mod client;
+mod confirm;
+mod context;
+mod failure;
+mod output;
+mod settings;
+mod stream;
+mod target;
+mod verbs;
+mod watch;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

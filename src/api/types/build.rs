@@ -66,6 +66,10 @@ pub struct Build {
     /// The release made of it.
     #[schema(value_type = Option<String>, example = "v14")]
     pub release: Option<ReleaseNumber>,
+    /// The build that took its place.
+    #[schema(value_type = Option<i64>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<BuildId>,
     /// Why it failed, where it did.
     #[schema(value_type = Option<super::ErrorBody>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]

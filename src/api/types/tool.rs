@@ -62,11 +62,27 @@ pub struct Tool {
     pub created_at: Timestamp,
 }
 
-/// What a tool's maintainers choose for it.
+/// What a tool's maintainers choose for it; what is absent is the platform's default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ToolSettings {
-    /// Branches whose push deploys.
+    /// Branches whose push deploys, without `refs/heads/`.
     pub deploy_branches: Vec<String>,
+    /// Path asked by HTTP for readiness; a TCP connection is enough where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+    /// How long a release may take to get ready, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_seconds: Option<u32>,
+    /// How long an instance may take to stop, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<u32>,
+    /// Memory of an instance in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Whether an instance's root file system is read-only.
+    #[serde(default)]
+    pub read_only_root: bool,
 }
 
 /// A tool to make.
@@ -78,13 +94,24 @@ pub struct NewTool {
     pub name: ToolName,
 }
 
-/// Settings to change; what is absent stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ToolPatch {
-    /// Branches whose push deploys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deploy_branches: Option<Vec<String>>,
+/// What a maintainer may do in a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything but deleting the tool and changing its maintainers.
+    Member,
+    /// Everything.
+    Owner,
+}
+
+impl Role {
+    /// The word shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Owner => "owner",
+        }
+    }
 }
 
 /// A person or machine account with rights on a tool.
@@ -93,4 +120,14 @@ pub struct Maintainer {
     /// Their name.
     #[schema(value_type = String, example = "alice")]
     pub name: MaintainerName,
+    /// As what.
+    pub role: Role,
+}
+
+/// What a maintainer is to be in a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMaintainer {
+    /// As what.
+    pub role: Role,
 }

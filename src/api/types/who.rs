@@ -31,16 +31,20 @@ pub struct ServerInfo {
 /// A public key that may push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Key {
-    /// Its number.
-    pub id: i64,
     /// Its SHA-256 fingerprint as OpenSSH writes it.
     #[schema(example = "SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8")]
     pub fingerprint: String,
-    /// What it is called: the comment of the key, or the name it was given.
+    /// Its algorithm.
+    #[schema(example = "ssh-ed25519")]
+    pub algorithm: String,
+    /// What its owner calls it.
     pub name: String,
     /// When it was added.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A public key to add.
@@ -68,6 +72,9 @@ pub struct Token {
     /// When it stops to count; never where absent.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A token to issue.

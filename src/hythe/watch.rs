@@ -1,0 +1,121 @@
+//! Waiting for things: a build's log as a push shows it, and verbs that make a release.
+
+use crate::client::{Client, Request, get, read};
+use crate::context::Context;
+use crate::failure::{Code, Failure};
+use crate::output::{self, Wait};
+use hythe_api::types::{BuildRecord, Progress, Release};
+use hythe_model::render::{Renderer, duration};
+use hythe_model::{BuildEvent, BuildId, ToolName};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How long a lost connection is tried again, as while the server restarts.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Prints a build's log and, with `follow`, waits for its end and fails as it does.
+pub(crate) async fn build(context: &Context, client: &Client, id: BuildId, follow: bool) -> Result<(), Failure> {
+    tokio::select! {
+        ended = build_log(context, client, id, follow) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            output::note(format!("Build {id} goes on. Watch it: hythe builds attach {id}   End it: hythe builds cancel {id}"))?;
+            Err(Failure::Told(Code::Interrupted))
+        }
+    }
+}
+
+async fn build_log(context: &Context, client: &Client, id: BuildId, follow: bool) -> Result<(), Failure> {
+    let mut log = Log { json: context.json, renderer: Renderer::new(), next: 0, end: None };
+    let mut lost: Option<Instant> = None;
+    loop {
+        let before = log.next;
+        match log.read(client, id, follow).await {
+            Ok(()) if log.end.is_some() || !follow => break,
+            // The server drained: it closed the stream in an orderly way before the build had ended.
+            Ok(()) | Err(Failure::Fault(Code::Unreachable, _)) if waits(&mut lost, log.next > before) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(()) => {
+                let failure = Failure::local("no-end", format!("The log of build {id} ended before the build did."));
+                return Err(failure.next(format!("Read on: hythe builds attach {id}")));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    match log.end {
+        Some(false) if follow => Err(Failure::Told(Code::Failed)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether to try again; patience begins anew whenever something arrived.
+fn waits(lost: &mut Option<Instant>, progress: bool) -> bool {
+    if progress {
+        *lost = None;
+    }
+    lost.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+}
+
+/// A build's log as far as it was read.
+struct Log {
+    json: bool,
+    renderer: Renderer,
+    next: u64,
+    /// Whether the build ended well, once it has ended.
+    end: Option<bool>,
+}
+
+impl Log {
+    async fn read(&mut self, client: &Client, id: BuildId, follow: bool) -> Result<(), Failure> {
+        let id = id.to_string();
+        let path = ["builds", &id, "log"];
+        let request = get(&path).query("from", Some(self.next)).query("follow", Some(follow));
+        let mut lines = client.lines(request).await?;
+        while let Some(value) = lines.next().await? {
+            if self.json {
+                output::object_line(&value)?;
+            }
+            let record: BuildRecord = read(value)?;
+            self.next = record.next;
+            if !self.json {
+                self.renderer.render(&record.event).iter().map(|line| output::clean(line)).try_for_each(output::line)?;
+            }
+            if record.event.is_end() {
+                self.end = Some(matches!(record.event, BuildEvent::Live { .. }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends a verb that makes a release, waits for it, and prints what is now true.
+pub(crate) async fn release(
+    context: &Context,
+    client: &Client,
+    request: Request<'_>,
+    tool: &ToolName,
+    waiting: &str,
+    now_true: impl FnOnce(Option<&Release>) -> String,
+) -> Result<(), Failure> {
+    let wait = Wait::new(format!("{tool}: {waiting}"), context.json);
+    let mut lines = client.lines(request).await?;
+    while let Some(value) = lines.next().await? {
+        let kept: Value = value.clone();
+        match read(value)? {
+            Progress::Waiting { .. } => {}
+            Progress::Failed { fault } => return Err(Failure::Fault(Code::Failed, fault)),
+            Progress::Done { release, millis } => {
+                drop(wait);
+                if context.json {
+                    return output::object(&kept["release"]);
+                }
+                let ready = if release.is_some() { format!("  ready in {}", duration(millis)) } else { String::new() };
+                return output::line(format!("{tool}: {}{ready}", now_true(release.as_deref())));
+            }
+        }
+    }
+    Err(Failure::local("no-end", "The server's answer ended before the release was ready.")
+        .next(format!("See where it stands: hythe releases -t {tool}")))
+}
