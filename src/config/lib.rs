@@ -1,1 +1,101 @@
-//! The configuration file: a struct a section, and the commented template.
+//! The configuration file: a struct a section, units in words, and the commented template.
+//!
+//! Enter at [`Config::load`]. Every setting has a default, so that no file at all is a valid configuration; a mistake in
+//! the file is shown with its line and, where one is near, the name that was meant. The environment overrides the
+//! file: `HYTHE_SSH__LISTEN` is `listen` of `[ssh]`. This room reads one file and opens nothing else.
+
+mod environment;
+mod error;
+mod sections;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Invalid};
+pub use sections::{
+    Api, Builder, Egress, Limits, Logs, Mirrors, Registry, Rollout, Router, Sandbox, Server, Ssh, Stacks,
+    Store, Tls, TlsMode,
+};
+pub use units::{Cores, Size, Span};
+
+use serde::Deserialize;
+use std::path::Path;
+
+/// The commented file that `hythed print-config` prints. Each commented setting is the default.
+pub const TEMPLATE: &str = include_str!("hythe.toml");
+
+/// Everything that an operator may choose.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The server itself.
+    pub server: Server,
+    /// Pushes.
+    pub ssh: Ssh,
+    /// The HTTP API.
+    pub api: Api,
+    /// Traffic to tools.
+    pub router: Router,
+    /// Certificates of router and API.
+    pub tls: Tls,
+    /// Rows.
+    pub store: Store,
+    /// Images.
+    pub registry: Registry,
+    /// Base images.
+    pub stacks: Stacks,
+    /// Builds.
+    pub builder: Builder,
+    /// The sandbox, and the limits of an instance in it.
+    pub sandbox: Sandbox,
+    /// Releases getting ready.
+    pub rollout: Rollout,
+    /// The way out for builds and tools.
+    pub egress: Egress,
+    /// Logs.
+    pub logs: Logs,
+    /// What a push may bring.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Reads a file, or takes the defaults where there is none, and lays the environment over it.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let Some(path) = file else {
+            return environment::overlay("", environment).and_then(Self::checked);
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), reason: error.to_string() })?;
+        Self::parse(&text, &path.display().to_string())?;
+        environment::overlay(&text, environment).and_then(Self::checked)
+    }
+
+    /// Reads the text of a file; `name` is shown in messages.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| Invalid::from_toml(&error, text, name))?;
+        match config.contradiction() {
+            None => Ok(config),
+            Some(found) => Err(Invalid::of_setting(found, text, name).into()),
+        }
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        match self.contradiction() {
+            None => Ok(self),
+            Some(found) => Err(Invalid::of_setting(found, "", "the environment").into()),
+        }
+    }
+}
+
+/// Two settings that do not go together, or one out of its range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contradiction {
+    pub(crate) section: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) next: &'static str,
+}

@@ -1,0 +1,70 @@
+//! A struct a section, with its defaults.
+
+mod fronts;
+mod state;
+mod work;
+
+pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
+pub use state::{Limits, Logs, Registry, Store};
+pub use work::{Builder, Egress, Mirrors, Rollout, Sandbox, Stacks};
+
+use crate::{Config, Contradiction};
+use serde::{Deserialize, Deserializer};
+use std::str::FromStr;
+
+/// A setting that may be unset: an empty text is the same as none at all.
+fn optional<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+impl Config {
+    /// The first thing in it that cannot be meant.
+    pub(crate) fn contradiction(&self) -> Option<Contradiction> {
+        let found = |section, key, what, next| Some(Contradiction { section, key, what, next });
+        let open = |address: std::net::SocketAddr| !address.ip().is_loopback();
+        if self.tls.mode == TlsMode::Off && (open(self.router.listen) || open(self.api.listen)) {
+            let next = "Use mode \"auto\" or \"own\", or listen on 127.0.0.1 behind a proxy that speaks TLS.";
+            return found("tls", "mode", "plain HTTP is for loopback addresses only", next);
+        }
+        if self.tls.mode == TlsMode::Files && (self.tls.certificate.is_none() || self.tls.key.is_none()) {
+            let next = "Set certificate and key in [tls], each to a PEM file.";
+            return found("tls", "mode", "mode \"files\" needs a certificate and a key", next);
+        }
+        if self.builder.concurrent == 0 {
+            return found(
+                "builder",
+                "concurrent",
+                "at least one build must run at a time",
+                "Set it to 1 or more.",
+            );
+        }
+        if self.store.readers == 0 {
+            return found("store", "readers", "at least one reader is needed", "Set it to 1 or more.");
+        }
+        if !is_domain(&self.router.domain) {
+            let next = "Write it as in tools.example.org: lower case, without a port or a leading dot.";
+            return found("router", "domain", "this is not a domain name", next);
+        }
+        self.egress.wrong_network().and_then(|()| {
+            let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
+            found("egress", "allow_private", "this is not a list of networks", next)
+        })
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    text.len() <= 200 && text.split('.').all(label)
+}

@@ -1,0 +1,160 @@
+//! Defaults and template are one, and every mistake is shown with its line.
+
+use super::*;
+
+fn message(text: &str) -> String {
+    let error = Config::parse(text, "hythe.toml").expect_err("it is wrong");
+    let mut shown = String::new();
+    miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
+        .with_width(100)
+        .render_report(&mut shown, &error)
+        .expect("a report");
+    shown
+}
+
+fn uncommented() -> String {
+    let setting =
+        |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with('#')).map(str::to_owned);
+    TEMPLATE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn the_template_says_the_defaults() {
+    assert_eq!(Config::parse(TEMPLATE, "template").expect("valid"), Config::default());
+    assert_eq!(Config::parse(&uncommented(), "template").expect("valid"), Config::default());
+}
+
+#[test]
+fn the_template_names_every_setting() {
+    let table: toml::Table = toml::from_str(&uncommented()).expect("valid");
+    let expected = |text: &str| -> Vec<String> {
+        let error = toml::from_str::<Config>(text).expect_err("unknown").message().to_owned();
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    };
+    let sections = expected("zzz = 1");
+    assert!(sections.len() >= 14, "{sections:?}");
+    for section in sections.iter().map(String::as_str).chain(["egress.mirrors"]) {
+        let at = section.split('.').fold(&table, |at, part| at[part].as_table().expect("a table"));
+        let settings = expected(&format!("[{section}]\nzzz = 1"));
+        assert!(!settings.is_empty(), "{section}");
+        for setting in settings {
+            assert!(at.contains_key(&setting), "the template lacks {setting} of [{section}]");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_setting_is_a_mistake_with_a_line() {
+    insta::assert_snapshot!(message("[server]\ndrain = \"5 s\"\n\n[ssh]\nlisen = \"0.0.0.0:22\"\n"));
+}
+
+#[test]
+fn an_unknown_section_is_a_mistake_with_a_line() {
+    insta::assert_snapshot!(message("[ssh]\nlisten = \"127.0.0.1:22\"\n[buidler]\nconcurrent = 2\n"));
+}
+
+#[test]
+fn something_far_off_lists_what_there_is() {
+    insta::assert_snapshot!(message("[stacks]\nxyzzy = 1\n"));
+}
+
+#[test]
+fn a_wrong_type_says_what_it_takes() {
+    insta::assert_snapshot!(message("[builder]\nmemory = 512\n"));
+}
+
+#[test]
+fn a_wrong_unit_says_how_to_write_it() {
+    insta::assert_snapshot!(message("[builder]\ntime = \"20 minutes\"\n"));
+}
+
+#[test]
+fn a_wrong_address_is_shown() {
+    insta::assert_snapshot!(message("[ssh]\nlisten = \"localhost\"\n"));
+}
+
+#[test]
+fn a_wrong_choice_lists_the_choices() {
+    insta::assert_snapshot!(message("[tls]\nmode = \"on\"\n"));
+}
+
+#[test]
+fn a_broken_line_is_shown() {
+    insta::assert_snapshot!(message("[ssh]\nlisten = \n"));
+}
+
+#[test]
+fn plain_http_on_an_open_address_is_refused() {
+    insta::assert_snapshot!(message("[router]\nlisten = \"0.0.0.0:80\"\n[tls]\nmode = \"off\"\n"));
+}
+
+#[test]
+fn a_certificate_without_a_key_is_refused() {
+    insta::assert_snapshot!(message("[tls]\nmode = \"files\"\ncertificate = \"/etc/ssl/a.pem\"\n"));
+}
+
+#[test]
+fn no_network_and_no_domain_are_refused() {
+    insta::assert_snapshot!(message("[egress]\nallow_private = [\"10.0.0.0/33\"]\n"));
+    insta::assert_snapshot!(message("[router]\ndomain = \"Tools.Example.org:80\"\n"));
+}
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::load(None, pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let config = load(&[
+        ("HYTHE_SSH__LISTEN", "127.0.0.1:0"),
+        ("HYTHE_BUILDER__CONCURRENT", "3"),
+        ("HYTHE_BUILDER__CPU", "1.5"),
+        ("HYTHE_BUILDER__MEMORY", "1 GiB"),
+        ("HYTHE_EGRESS__MIRRORS__PIP", "https://pypi.example.org/simple"),
+        ("HYTHE_EGRESS__ALLOW_PRIVATE", "[\"10.1.0.0/16\"]"),
+        ("HYTHE_STACKS__CACHE_DIR", ""),
+        ("HYTHE_CONFIG", "/elsewhere"),
+        ("PATH", "/bin"),
+    ])
+    .expect("valid");
+    assert_eq!(config.ssh.listen.port(), 0);
+    assert_eq!((config.builder.concurrent, config.builder.cpu), (3, Cores(1500)));
+    assert_eq!(config.builder.memory, Size::mib(1024));
+    assert_eq!(config.egress.mirrors.pip.as_deref(), Some("https://pypi.example.org/simple"));
+    assert_eq!(config.egress.allow_private, ["10.1.0.0/16"]);
+    assert_eq!(config.stacks.cache_dir, None);
+}
+
+#[test]
+fn the_environment_is_checked_as_the_file_is() {
+    let shown = |pairs: &[(&str, &str)]| load(pairs).expect_err("wrong").to_string();
+    assert_eq!(
+        shown(&[("HYTHE_SSH__LISEN", "127.0.0.1:0")]),
+        "HYTHE_SSH__LISEN: there is no setting `lisen` in [ssh]"
+    );
+    assert_eq!(shown(&[("HYTHE_SHS__LISTEN", "x")]), "HYTHE_SHS__LISTEN: there is no section [shs]");
+    assert!(shown(&[("HYTHE_BUILDER__CONCURRENT", "many")]).contains("does not fit"));
+    assert!(shown(&[("HYTHE_BUILDER__CONCURRENT", "0")]).contains("at least one build"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Some(Path::new("/nowhere/hythe.toml")), []).expect_err("missing");
+    assert!(error.to_string().contains("/nowhere/hythe.toml"), "{error}");
+}
+
+#[test]
+fn proxies_are_secret_in_debug() {
+    let config =
+        Config::parse("[egress]\nhttps_proxy = \"http://me:hunter2@proxy:3128\"\n", "x").expect("valid");
+    assert!(config.egress.https_proxy.is_some());
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_data_folder_follows_the_home() {
+    let server = Server::default();
+    assert_eq!(server.data_dir(Some(Path::new("/var/lib/hythe"))), Path::new("/var/lib/hythe/data"));
+    assert_eq!(server.data_dir(Some(Path::new("/home/ann"))), Path::new("/home/ann/.local/share/hythe"));
+    assert_eq!(server.data_dir(None), Path::new("/var/lib/hythe/data"));
+}
