@@ -1,6 +1,8 @@
 //! Makes an image of layers: config and manifest with stable bytes.
 
-use super::{Descriptor, History, ImageConfig, ImageError, Manifest, Platform, RootFs, RunConfig, media_type};
+use super::{
+    Descriptor, History, ImageConfig, ImageError, Manifest, Platform, RootFs, RunConfig, media_type,
+};
 use crate::{Compression, Hasher, LayerInfo};
 use hythe_model::Digest;
 use serde::{Deserialize, Serialize};
