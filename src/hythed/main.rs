@@ -1,3 +1,24 @@
-//! The server: wire, roles, first run, shutdown.
+//! The server of Hythe.
+//!
+//! `cli` reads the command line; `serve` wires the rooms together and runs the fronts. This is the only place
+//! where adapters meet.
 
-fn main() {}
+mod backup;
+mod check;
+mod cli;
+mod control;
+mod first_run;
+mod folders;
+mod fronts;
+mod glue;
+mod listeners;
+mod rooms;
+mod serve;
+mod settings;
+mod tls;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

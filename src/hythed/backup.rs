@@ -1,0 +1,135 @@
+//! The whole platform in a folder, and back.
+//!
+//! The rows are copied first, consistently; everything they name is immutable or grows only, and is copied after
+//! them, so that a backup made under load never names what it does not hold. What can be made again (unpacked layers,
+//! caches, sockets) is left out.
+
+use crate::control::Lock;
+use crate::folders::Data;
+use crate::settings::Settings;
+use anyhow::{Context, Result, bail, ensure};
+use hythe_store::Store;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// Folders of the data folder that a backup holds.
+const PARTS: [&str; 5] = ["keys", "sources", "repos", "registry", "logs"];
+/// Its last file: a folder without it is no whole backup.
+const MARK: &str = "backup.json";
+
+/// Copies the platform while it runs.
+pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
+    let data = settings.data()?;
+    ensure!(data.database().exists(), "there is no platform in {} yet", data.root().display());
+    fs::DirBuilder::new().mode(0o700).create(to).with_context(|| format!("cannot make {}", to.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::open(&data.database()).await?;
+        store.backup_to(&to.join("hythe.db")).await.map_err(anyhow::Error::from)
+    })?;
+    let mut copied = Copied::default();
+    for part in PARTS {
+        let from = data.root().join(part);
+        if from.exists() {
+            copy_tree(&from, &to.join(part), &mut copied).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    let mark = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "files": copied.files, "bytes": copied.bytes });
+    fs::write(to.join(MARK), mark.to_string())?;
+    println!("backed up {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
+    Ok(())
+}
+
+/// Fills an empty data folder. Tools are started by the next `serve`.
+pub(crate) fn restore(settings: &Settings, from: &Path) -> Result<()> {
+    ensure!(from.join(MARK).exists(), "{} is not a whole backup: it has no {MARK}", from.display());
+    let data: Data = settings.data()?;
+    let _lock = Lock::take(&data)?;
+    if data.database().exists() {
+        bail!("{} holds a platform already; restore into an empty folder", data.root().display());
+    }
+    let mut copied = Copied::default();
+    for part in PARTS {
+        if from.join(part).exists() {
+            copy_tree(&from.join(part), &data.root().join(part), &mut copied)?;
+        }
+    }
+    // The rows come last: before them the folder counts as empty, and a restore that was cut off can be done again.
+    let fresh = data.root().join("hythe.db.new");
+    fs::copy(from.join("hythe.db"), &fresh)?;
+    fs::File::open(&fresh)?.sync_all()?;
+    fs::rename(&fresh, data.database())?;
+    println!("restored {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
+    Ok(())
+}
+
+#[derive(Default)]
+struct Copied {
+    files: u64,
+    bytes: u64,
+}
+
+/// Copies a folder. A file that vanishes under the copy was replaced by a newer one and is not missed; in a
+/// repository, refs are copied before the objects they name.
+fn copy_tree(from: &Path, to: &Path, copied: &mut Copied) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
+    for path in objects_last(from)? {
+        let Some(name) = path.file_name() else { continue };
+        let target = to.join(name);
+        let kind = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            kind => kind?.file_type(),
+        };
+        let done = if kind.is_dir() {
+            copy_tree(&path, &target, copied)
+        } else if kind.is_symlink() {
+            let _ = fs::remove_file(&target);
+            fs::read_link(&path).and_then(|link| symlink(link, &target))
+        } else if kind.is_file() {
+            fs::copy(&path, &target).map(|bytes| {
+                copied.files += 1;
+                copied.bytes += bytes;
+            })
+        } else {
+            Ok(())
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+fn objects_last(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort_by_key(|path| (path.file_name().is_some_and(|name| name == "objects" || name == "blobs"), path.clone()));
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_copied_with_links_and_objects_come_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        fs::create_dir_all(from.join("objects/ab")).unwrap();
+        fs::create_dir_all(from.join("refs")).unwrap();
+        fs::write(from.join("objects/ab/cd"), "object").unwrap();
+        fs::write(from.join("refs/main"), "abcd").unwrap();
+        symlink("refs/main", from.join("HEAD")).unwrap();
+        let order: Vec<_> = objects_last(&from).unwrap();
+        assert!(order.last().unwrap().ends_with("objects"));
+
+        let mut copied = Copied::default();
+        let to = folder.path().join("to");
+        copy_tree(&from, &to, &mut copied).unwrap();
+        assert_eq!((copied.files, copied.bytes), (2, 10));
+        assert_eq!(fs::read_to_string(to.join("HEAD")).unwrap(), "abcd");
+        assert_eq!(fs::read_to_string(to.join("objects/ab/cd")).unwrap(), "object");
+    }
+}

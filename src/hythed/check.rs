@@ -1,0 +1,56 @@
+//! `hythed check-config`: the configuration and the machine, line by line.
+
+use crate::cli::Place;
+use crate::control;
+use crate::folders::Data;
+use crate::settings;
+use anyhow::Result;
+use hythe_sandbox::capability::{Capability, CapabilityState, probe};
+use std::process::ExitCode;
+
+/// Prints every capability as pass, warning or failure with its mend; fails where one fails.
+pub(crate) fn main(place: &Place) -> Result<ExitCode> {
+    let settings = settings::load(place)?;
+    println!("pass     configuration        read without a mistake");
+    let data: Data = settings.data()?;
+    println!("pass     data folder          {}", data.root().display());
+    let found = probe(&control::helper_options(&settings, &data)?);
+    for line in found.iter().flat_map(lines) {
+        println!("{line}");
+    }
+    let failed = found.iter().any(|capability| capability.state == CapabilityState::Failure);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn lines(capability: &Capability) -> Vec<String> {
+    let word = match capability.state {
+        CapabilityState::Pass => "pass",
+        CapabilityState::Warning => "warning",
+        CapabilityState::Failure => "failure",
+    };
+    let head = format!("{word:<9}{:<20} {}", capability.name, capability.detail);
+    let mend = capability.mend.iter().map(|mend| format!("{:30}{mend}", ""));
+    [head].into_iter().chain(mend).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mend_stands_under_what_it_mends() {
+        let capability = Capability {
+            name: "tun".into(),
+            state: CapabilityState::Warning,
+            detail: "/dev/net/tun is closed to this user".into(),
+            mend: Some("chmod 0666 /dev/net/tun".into()),
+        };
+        assert_eq!(
+            lines(&capability),
+            [
+                "warning  tun                  /dev/net/tun is closed to this user",
+                "                              chmod 0666 /dev/net/tun",
+            ]
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line of the server: one mode a verb.
+
+use crate::{check, control, first_run, serve, settings};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Hythe's server: takes pushes, builds without root, runs and routes tools.
+#[derive(Debug, Parser)]
+#[command(name = "hythed", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where the configuration and the data are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The configuration file; built-in defaults where there is none
+    #[arg(long, env = "HYTHE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder, over the configuration's; made on first run
+    #[arg(long, env = "HYTHE_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server in the foreground; SIGTERM drains it and leaves tools running
+    Serve(Place),
+    /// Stop a running server
+    Stop {
+        #[command(flatten)]
+        place: Place,
+        /// Stop the tools and builds too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say what this machine can do, and what to mend
+    CheckConfig(Place),
+    /// Print the configuration file with every setting, its default and its meaning
+    PrintConfig,
+    /// Print the SSH host key as a line of known_hosts has it
+    HostKey(Place),
+    /// Copy the whole platform into a new folder while it runs
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// The folder to make
+        to: PathBuf,
+    },
+    /// Fill an empty data folder from a backup
+    Restore {
+        #[command(flatten)]
+        place: Place,
+        /// The backup
+        from: PathBuf,
+    },
+    /// Remove the data folder and everything in it
+    Wipe {
+        #[command(flatten)]
+        place: Place,
+        /// Do it without being asked by name
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Run as a git hook; git calls this, people do not
+    #[command(hide = true)]
+    Hook {
+        /// pre-receive or proc-receive
+        kind: String,
+    },
+}
+
+/// Runs the verb that was asked for and turns its end into an exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hythed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Serve(place) => serve::main(&settings::load(&place)?)?,
+        Verb::Stop { place, all } => control::stop(&settings::load(&place)?, all)?,
+        Verb::CheckConfig(place) => return check::main(&place),
+        Verb::PrintConfig => print!("{}", hythe_config::TEMPLATE),
+        Verb::HostKey(place) => println!("{}", first_run::host_key(&settings::load(&place)?)?),
+        Verb::Backup { place, to } => crate::backup::backup(&settings::load(&place)?, &to)?,
+        Verb::Restore { place, from } => crate::backup::restore(&settings::load(&place)?, &from)?,
+        Verb::Wipe { place, yes } => control::wipe(&settings::load(&place)?, yes)?,
+        Verb::Hook { kind } => return Ok(hythe_ssh::hook::main(&kind)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,24 @@
+//! What a first run makes and says: the SSH host key and the administrator's token.
+
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use hythe_auth::Auth;
+use hythe_ssh::HostKey;
+use secrecy::ExposeSecret;
+use std::net::SocketAddr;
+
+/// The server's public SSH key as known_hosts has it, after the host's name.
+pub(crate) fn host_key(settings: &Settings) -> Result<String> {
+    let key = HostKey::open_or_create(&settings.data()?.host_key())?;
+    Ok(key.public_line())
+}
+
+/// Makes the administrator where there is no account yet, and shows the token: this once, and nowhere else.
+pub(crate) async fn bootstrap(auth: &Auth, key: &HostKey, api: SocketAddr) -> Result<()> {
+    let Some(made) = auth.bootstrap().await.context("cannot make the first account")? else { return Ok(()) };
+    println!("First run.");
+    println!("  SSH host key   {}", key.fingerprint());
+    println!("  Admin token    {}   (shown this once)", made.token.token.expose_secret());
+    println!("  Log in with    hythe login http://{api} --token -");
+    Ok(())
+}

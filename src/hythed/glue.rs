@@ -1,0 +1,11 @@
+//! Adapters between rooms that do not see each other.
+
+mod access;
+mod images;
+mod pushes;
+mod traffic;
+
+pub(crate) use access::RuntimeAccessLog;
+pub(crate) use images::ImageAuth;
+pub(crate) use pushes::{Keys, Pushes};
+pub(crate) use traffic::{Dialer, Draining};

@@ -1,0 +1,157 @@
+//! The rooms, opened in order: from the helper up to the platform.
+
+use crate::control;
+use crate::folders::{Data, Installation};
+use crate::glue::Draining;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use hythe_auth::{Auth, KeyRing};
+use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings};
+use hythe_events::{LogLimits, LogStore};
+use hythe_pipeline::{Parts, Platform};
+use hythe_registry::ContentStore;
+use hythe_rollout::{LocalParts, LocalRuntime, Runtime};
+use hythe_router::InFlight;
+use hythe_sandbox::{Egress, Helper};
+use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
+use hythe_stacks::{Mirrors, StackImages, StackOptions};
+use hythe_store::Store;
+use secrecy::ExposeSecret;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Everything that the fronts stand on.
+pub(crate) struct Rooms {
+    pub(crate) helper: Helper,
+    pub(crate) auth: Auth,
+    pub(crate) content: ContentStore,
+    pub(crate) repositories: Repositories,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) logs: LogStore,
+    pub(crate) store: Store,
+}
+
+/// Opens everything below the story.
+pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
+    let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
+    let store = Store::open(&data.database()).await?;
+    let logs = LogStore::open(data.logs(), log_limits(settings))?;
+    let content = ContentStore::open(data.registry())?;
+    let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
+    let in_flight = InFlight::new();
+    let runtime = LocalRuntime::new(LocalParts {
+        helper: helper.clone(),
+        content: content.clone(),
+        logs: data.instance_logs(),
+        traffic: Arc::new(Draining(in_flight.clone())),
+    });
+    Ok(Rooms {
+        helper,
+        auth: Auth::new(store.clone()),
+        content,
+        repositories,
+        runtime: Arc::new(runtime),
+        in_flight,
+        logs,
+        store,
+    })
+}
+
+/// The story over these rooms. Builds the stack where it is not there yet, which takes a while at a first run.
+pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, port: u16) -> Result<Platform> {
+    let stack = stack(settings, data, &rooms.content).await?;
+    let builder = Builder::new(builder_parts(settings, rooms, stack)?).await?;
+    let parts = Parts {
+        store: rooms.store.clone(),
+        logs: rooms.logs.clone(),
+        keys: KeyRing::load(&data.keys())?,
+        repositories: rooms.repositories.clone(),
+        sources: SourceStore::open(data.sources())?,
+        builder,
+        runtime: rooms.runtime.clone(),
+        content: rooms.content.clone(),
+        settings: settings.platform(port),
+    };
+    Ok(Platform::open(parts).await?)
+}
+
+async fn stack(settings: &Settings, data: &Data, content: &ContentStore) -> Result<StackImages> {
+    let stacks = &settings.config.stacks;
+    let mirrors = &settings.config.egress.mirrors;
+    let usual = Mirrors::default();
+    let options = StackOptions {
+        definition: Installation::find()?.stack(&stacks.default),
+        work: data.work(),
+        cache: stacks.cache_dir.clone(),
+        mirrors: Mirrors {
+            debian: mirrors.debian.clone().unwrap_or(usual.debian),
+            npm: mirrors.npm.clone().unwrap_or(usual.npm),
+            debian_security: usual.debian_security,
+        },
+    };
+    let images = hythe_stacks::ensure(content, &options, &|line| println!("stack     {line}")).await;
+    images.with_context(|| format!("the stack {} cannot be made", stacks.default))
+}
+
+fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Result<BuilderParts> {
+    let installation = Installation::find()?;
+    let (limits, egress) = (&settings.config.builder, &settings.config.egress);
+    let plain = |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
+    Ok(BuilderParts {
+        helper: rooms.helper.clone(),
+        content: rooms.content.clone(),
+        stack,
+        lifecycle: installation.lifecycle(),
+        launcher: installation.launcher(),
+        buildpacks: installation.buildpacks(),
+        builder: installation.builder(&limits.image),
+        limits: BuildLimits {
+            memory_bytes: limits.memory.bytes(),
+            cpu_millis: limits.cpu.millis(),
+            pids: limits.processes,
+            disk_bytes: limits.disk.bytes(),
+            wall: limits.time.duration(),
+            output_bytes: limits.output.bytes(),
+        },
+        network: NetworkSettings {
+            egress: Egress {
+                enabled: egress.enabled,
+                allow_private: egress.allow_private.clone(),
+                dns: egress.dns.clone(),
+            },
+            ca_bundle: egress.ca_bundle(),
+            http_proxy: plain(&egress.http_proxy),
+            https_proxy: plain(&egress.https_proxy),
+            no_proxy: egress.no_proxy.clone(),
+            pip_index_url: egress.mirrors.pip.clone(),
+            npm_registry: egress.mirrors.npm.clone(),
+        },
+    })
+}
+
+fn log_limits(settings: &Settings) -> LogLimits {
+    let logs = &settings.config.logs;
+    LogLimits {
+        build_bytes: logs.build.bytes(),
+        tool_bytes: logs.tool.bytes(),
+        line_bytes: usize::try_from(logs.line.bytes()).unwrap_or(16 << 10),
+    }
+}
+
+fn repository_options(settings: &Settings) -> Result<RepositoryOptions> {
+    let limits = &settings.config.limits;
+    Ok(RepositoryOptions {
+        git: PathBuf::from("git"),
+        hook: HookCommand::new(Installation::find()?.program(), ["hook"]),
+        limits: SourceLimits {
+            pack_bytes: limits.pack.bytes(),
+            objects: limits.objects,
+            files: limits.files,
+            file_bytes: limits.file.bytes(),
+            total_bytes: limits.tree.bytes(),
+            path_bytes: usize::try_from(limits.path)?,
+            depth: usize::try_from(limits.depth)?,
+        },
+    })
+}

@@ -1,0 +1,77 @@
+//! The server: opens the rooms, runs the fronts, drains at SIGTERM.
+
+use crate::control::Lock;
+use crate::fronts::Fronts;
+use crate::listeners::listener;
+use crate::settings::Settings;
+use crate::{first_run, rooms};
+use anyhow::{Context, Result};
+use hythe_ssh::HostKey;
+use std::fs;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn main(settings: &Settings) -> Result<()> {
+    let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    anyhow::ensure!(installed.is_ok(), "a second TLS provider is installed");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(serve(settings));
+    // Tasks that only wait for clients must not hold the process back.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(settings: &Settings) -> Result<()> {
+    let data = settings.data()?;
+    let _lock = Lock::take(&data)?;
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+
+    let config = &settings.config;
+    let rooms = rooms::open(settings, &data).await?;
+    let host_key = HostKey::open_or_create(&data.host_key())?;
+    let fronts = Fronts {
+        ssh: listener(&rooms.helper, "ssh", config.ssh.listen).await?,
+        api: listener(&rooms.helper, "api", config.api.listen).await?,
+        router: listener(&rooms.helper, "router", config.router.listen).await?,
+    };
+    first_run::bootstrap(&rooms.auth, &host_key, fronts.api.local_addr()?).await?;
+    let port = fronts.router.local_addr()?.port();
+    let platform = rooms::platform(settings, &data, &rooms, port).await?;
+
+    let queue = tokio::spawn({
+        let (platform, shutdown, patience) = (platform.clone(), shutdown.clone(), config.server.drain.duration());
+        async move { platform.run_queue(shutdown, patience).await }
+    });
+    let addresses = fronts.addresses()?;
+    let running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown).await?;
+    write_addresses(&data.addresses(), &addresses)?;
+    tracing::info!(%addresses, "ready");
+
+    let ended = running.await;
+    queue.await.context("the build queue ended badly")?;
+    let _ = fs::remove_file(data.addresses());
+    tracing::info!("stopped; tools run on");
+    ended
+}
+
+fn write_addresses(path: &std::path::Path, addresses: &serde_json::Value) -> Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, addresses.to_string())?;
+    fs::rename(&fresh, path).context("cannot say where the server listens")
+}
+
+fn stop_on_signals(shutdown: CancellationToken) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+        tracing::info!("draining: running builds and open requests are finished");
+        shutdown.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The configuration as this program sees it: file, environment and command line in one.
+
+use crate::cli::Place;
+use crate::folders::Data;
+use anyhow::{Result, bail};
+use hythe_config::{Config, TlsMode};
+use hythe_pipeline::Settings as PlatformSettings;
+use hythe_rollout::{EgressSettings, RunLimits, RunSettings};
+use std::path::{Path, PathBuf};
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    data: PathBuf,
+}
+
+/// Reads the configuration. A mistake in it is shown with its line.
+pub(crate) fn load(place: &Place) -> Result<Settings> {
+    let config = match Config::load(place.config.as_deref(), std::env::vars()) {
+        Ok(config) => config,
+        Err(error) => bail!("{:?}", miette::Report::new(error)),
+    };
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let data = place.data.clone().unwrap_or_else(|| config.server.data_dir(home.as_deref()));
+    Ok(Settings { config, data: std::path::absolute(data)? })
+}
+
+impl Settings {
+    /// The data folder, made where it is missing. Never as root: what root made, the platform's user could not use.
+    pub(crate) fn data(&self) -> Result<Data> {
+        refuse_root()?;
+        Data::open(&self.data)
+    }
+
+    /// The data folder's path.
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data
+    }
+
+    /// Whether this front speaks TLS.
+    pub(crate) fn speaks_tls(&self, listen: std::net::SocketAddr) -> bool {
+        match self.config.tls.mode {
+            TlsMode::Off => false,
+            TlsMode::Auto => !listen.ip().is_loopback(),
+            TlsMode::Own | TlsMode::Files => true,
+        }
+    }
+
+    /// What the story needs; `port` is the router's real one.
+    pub(crate) fn platform(&self, port: u16) -> PlatformSettings {
+        let router = &self.config.router;
+        let tls = self.speaks_tls(router.listen);
+        let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
+        let shown = if router.public_port == 0 { port } else { router.public_port };
+        PlatformSettings {
+            domain: router.domain.clone(),
+            scheme,
+            port: (shown != usual).then_some(shown),
+            concurrent_builds: usize::try_from(self.config.builder.concurrent).unwrap_or(1),
+            run: self.run(),
+        }
+    }
+
+    fn run(&self) -> RunSettings {
+        let (sandbox, rollout, egress) = (&self.config.sandbox, &self.config.rollout, &self.config.egress);
+        RunSettings {
+            port: rollout.port,
+            timeout: rollout.readiness.duration(),
+            grace: rollout.grace.duration(),
+            limits: RunLimits {
+                memory_bytes: sandbox.memory.bytes(),
+                cpu_millis: sandbox.cpu.millis(),
+                pids: sandbox.processes,
+                disk_bytes: sandbox.disk.bytes(),
+                nofile: sandbox.open_files.into(),
+            },
+            egress: EgressSettings {
+                enabled: egress.enabled,
+                allow_private: egress.allow_private.clone(),
+                dns: egress.dns.clone(),
+            },
+            ..RunSettings::default()
+        }
+    }
+}
+
+/// Stops where this is root, and says how to start properly.
+fn refuse_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        bail!(
+            "this is root, and the server, its builds and its tools never run as root.\n  \
+             Prepare the machine once, as root:   scripts/prepare\n  \
+             Then start as its user:              setpriv --reuid hythe --regid hythe --init-groups hythed serve\n  \
+             or by systemd, with User=hythe (docs/how-to/operate.md)."
+        );
+    }
+    Ok(())
+}
