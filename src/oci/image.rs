@@ -324,3 +324,6 @@ impl ImageConfig {
         self.config.env.iter().rev().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 }
+
+#[cfg(test)]
+mod tests;
