@@ -4,6 +4,7 @@
 //! decides from where they are fetched ([`crate::Mirrors`]) is not.
 
 use crate::StackError;
+use hythe_model::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -100,8 +101,8 @@ pub struct Archive {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// `sha512-` and the base64 of the archive's hash, as the registry states it.
-    pub integrity: String,
+    /// SHA-512 of the archive: `dist.integrity` of the registry, in hexadecimal digits.
+    pub digest: Digest,
     /// The folder of the image that the package's content goes to.
     pub target: String,
     /// Paths of the package that are left out, as prefixes.
@@ -118,7 +119,44 @@ impl Definition {
         let path = folder.join("stack.toml");
         let text = std::fs::read_to_string(&path)
             .map_err(|source| StackError::ReadDefinition { path: path.clone(), source })?;
-        toml::from_str(&text).map_err(|source| StackError::ParseDefinition { path, source: Box::new(source) })
+        let definition: Self = toml::from_str(&text)
+            .map_err(|source| StackError::ParseDefinition { path, source: Box::new(source) })?;
+        definition.check()?;
+        Ok(definition)
+    }
+
+    /// Refuses what could mean something else to a shell, to apt or to a file system.
+    fn check(&self) -> Result<(), StackError> {
+        let users = [&self.users.group, &self.users.build.name, &self.users.run.name];
+        let packages = self.run.packages.iter().chain(&self.build.packages);
+        let words = packages.chain(users).chain([&self.id, &self.distribution.suite]);
+        let plain = |word: &String| {
+            word.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.:".contains(&b))
+        };
+        if let Some(word) = words.into_iter().find(|word| !plain(word)) {
+            return Err(StackError::Definition(format!("`{word}` is not a plain name")));
+        }
+        if self.run.packages.is_empty() || self.build.packages.is_empty() {
+            return Err(StackError::Definition("both images need packages".into()));
+        }
+        if !self.run.archives.is_empty() {
+            return Err(StackError::Definition("archives go into the build image only".into()));
+        }
+        let ids = [self.users.gid, self.users.build.uid, self.users.run.uid];
+        if ids.contains(&0) || self.users.build.uid == self.users.run.uid {
+            return Err(StackError::Definition("builds and tools need users of their own, not root".into()));
+        }
+        match self.targets.as_slice() {
+            [_] => Ok(()),
+            _ => Err(StackError::Definition("exactly one target is supported".into())),
+        }
+    }
+
+    /// What identifies the definition: every value that decides the bytes of the images.
+    pub(crate) fn key(&self) -> String {
+        let values = serde_json::to_vec(&(crate::LAYOUT, self)).unwrap_or_default();
+        blake3::hash(&values).to_hex()[..32].to_owned()
     }
 
     /// Repository of the run image.
@@ -129,5 +167,38 @@ impl Definition {
     /// Repository of the build image.
     pub fn build_repository(&self) -> String {
         format!("stacks/{}/build", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bookworm() -> Definition {
+        Definition::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../stacks/bookworm")).unwrap()
+    }
+
+    #[test]
+    fn the_stack_of_this_repository_reads() {
+        let stack = bookworm();
+        assert_eq!((stack.id.as_str(), stack.run_repository().as_str()), ("bookworm", "stacks/bookworm/run"));
+        assert!(!stack.run.packages.iter().any(|p| p.contains("gcc") || p.contains("build-essential")));
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_read_is_refused() {
+        for bad in ["gcc;id", "$(id)", "-y", "a b", "Gcc", ""] {
+            let mut stack = bookworm();
+            stack.build.packages.push(bad.to_owned());
+            assert!(matches!(stack.check(), Err(StackError::Definition(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_key_follows_the_content() {
+        let (one, mut two) = (bookworm(), bookworm());
+        assert_eq!(one.key(), two.key());
+        two.run.packages.push("tzdata".into());
+        assert_ne!(one.key(), two.key());
     }
 }

@@ -42,6 +42,4 @@ pub struct StackLayer {
     pub digest: Digest,
     /// Bytes of the compressed blob.
     pub size: u64,
-    /// Bytes of the uncompressed archive.
-    pub uncompressed: u64,
 }

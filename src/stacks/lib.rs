@@ -4,16 +4,26 @@
 //! the stack's images in the content store, takes them from a cache, or builds them with mmdebstrap as an ordinary user.
 //! This room never runs a tool's code and never talks to a registry over the network.
 
+mod bootstrap;
 mod definition;
 mod error;
+mod fetch;
 mod image;
+mod layer;
+mod make;
+mod publish;
+mod tree;
 
 pub use definition::{Archive, Definition, Distribution, PackageSet, Target, User, Users};
 pub use error::StackError;
 pub use image::{StackImage, StackImages, StackLayer};
 
 use hythe_registry::ContentStore;
-use std::path::PathBuf;
+use make::Finished;
+use std::path::{Path, PathBuf};
+
+/// Version of how a definition becomes bytes; a change makes new images of every definition.
+const LAYOUT: u32 = 1;
 
 /// Where packages come from.
 #[derive(Debug, Clone)]
@@ -58,6 +68,80 @@ pub async fn ensure(
     options: &StackOptions,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<StackImages, StackError> {
-    let _ = (content, options, progress);
-    todo!()
+    let definition = Definition::read(&options.definition)?;
+    if let Some(images) = blocking(content, &definition, publish::find).await? {
+        return Ok(images);
+    }
+    let key = definition.key();
+    let cached = options.cache.as_ref().map(|cache| cache.join(&key));
+    if let Some((folder, finished)) = cached.as_ref().and_then(|f| Some((f.clone(), Finished::read(f)?))) {
+        progress(&format!("stack {}: taken from the cache", definition.id));
+        return publish_from(content, &definition, folder, finished).await;
+    }
+    progress(&format!("stack {}: building both images; this takes a minute, once", definition.id));
+    let folder = Workfolder::make(options)?;
+    let finished = make::make(&definition, &options.mirrors, folder.path(), &|line| {
+        progress(&format!("stack {}: {line}", definition.id));
+    })
+    .await?;
+    let images = publish_from(content, &definition, folder.path().to_owned(), finished).await?;
+    if let Some(cached) = cached {
+        folder.keep(&cached)?;
+    }
+    Ok(images)
+}
+
+/// A folder that is made for one build of a stack and goes with it, unless it is kept.
+struct Workfolder(tempfile::TempDir);
+
+impl Workfolder {
+    /// In the cache's own folder where there is one, so that it can be renamed into its place.
+    fn make(options: &StackOptions) -> Result<Self, StackError> {
+        let path = options.cache.as_ref().unwrap_or(&options.work);
+        let made = std::fs::create_dir_all(path)
+            .and_then(|()| tempfile::Builder::new().prefix(".making-").tempdir_in(path));
+        made.map(Self).map_err(|source| StackError::Files { operation: "make", path: path.clone(), source })
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Makes it the cache's folder of a key; another process may have been quicker with the same.
+    fn keep(self, target: &Path) -> Result<(), StackError> {
+        match std::fs::rename(self.path(), target) {
+            Err(source) if Finished::read(target).is_none() => {
+                Err(StackError::Files { operation: "keep", path: target.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn publish_from(
+    content: &ContentStore,
+    definition: &Definition,
+    folder: PathBuf,
+    finished: Finished,
+) -> Result<StackImages, StackError> {
+    let publish = move |content: &ContentStore, definition: &Definition| {
+        publish::publish(content, definition, &folder, &finished)
+    };
+    blocking(content, definition, publish).await
+}
+
+/// Runs what reads and writes files on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    content: &ContentStore,
+    definition: &Definition,
+    work: impl FnOnce(&ContentStore, &Definition) -> Result<T, StackError> + Send + 'static,
+) -> Result<T, StackError> {
+    let (content, definition) = (content.clone(), definition.clone());
+    tokio::task::spawn_blocking(move || work(&content, &definition)).await.unwrap_or_else(|panic| {
+        Err(StackError::Files {
+            operation: "publish",
+            path: PathBuf::new(),
+            source: std::io::Error::other(panic),
+        })
+    })
 }

@@ -1,0 +1,186 @@
+//! Runs mmdebstrap: packages to one archive that holds both roots.
+//!
+//! Enter at [`bootstrap`]. It runs as whoever runs the server, in a user namespace of its own (`--mode=unshare`); no
+//! step needs root. One run serves both images: when the run image's packages are in place, a hook packs the root into
+//! an archive inside itself and apt goes on to the build image's packages, so that both have the same versions and are
+//! downloaded once.
+
+use crate::layer::EPOCH;
+use crate::{Definition, Mirrors, StackError};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// Where the run image's root lies inside the archive.
+pub(crate) const RUN_ARCHIVE: &str = ".hythe-run.tar";
+/// What mmdebstrap leaves in the root that says more of this machine than of the stack.
+pub(crate) const TRACES: [&str; 3] = ["etc/apt/", "etc/dpkg/dpkg.cfg.d/99mmdebstrap", RUN_ARCHIVE];
+/// Free bytes that both roots and their packages need while they are made.
+const SCRATCH: u64 = 3 << 30;
+/// Lines of mmdebstrap's output that an error quotes.
+const TAIL: usize = 20;
+
+/// Makes the roots and writes them into one archive in `folder`; gives its path.
+pub(crate) async fn bootstrap(
+    definition: &Definition,
+    mirrors: &Mirrors,
+    folder: &Path,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<PathBuf, StackError> {
+    let archive = folder.join("root.tar");
+    let mut child = command(definition, mirrors, &archive)
+        .spawn()
+        .map_err(|source| StackError::StartBootstrap { source })?;
+    let mut tail = VecDeque::new();
+    if let Some(output) = child.stderr.take() {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(step) = step(&line) {
+                progress(step);
+            }
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+    }
+    let status = child.wait().await.map_err(|source| StackError::StartBootstrap { source })?;
+    if status.success() {
+        return Ok(archive);
+    }
+    Err(StackError::Bootstrap { status, tail: Vec::from(tail).join("\n") })
+}
+
+fn command(definition: &Definition, mirrors: &Mirrors, archive: &Path) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--mode=unshare", "--variant=essential", "--format=tar", "--dpkgopt=force-unsafe-io"])
+        .arg("--aptopt=APT::Install-Recommends \"false\"")
+        .arg(format!("--architectures={}", definition.targets[0].arch))
+        .arg(format!("--include={}", definition.run.packages.join(",")))
+        .arg(format!("--customize-hook={}", users_hook(definition)))
+        .arg(format!("--customize-hook={}", pack_hook()))
+        .arg(format!("--customize-hook={}", install_hook(definition)))
+        .arg(&definition.distribution.suite)
+        .arg(archive)
+        .args(sources(definition, mirrors))
+        .env_clear()
+        .envs(passed_on())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("TMPDIR", scratch())
+        .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
+        .env("LC_ALL", "C.UTF-8")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("HOME", "/nonexistent")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Sources of the suite, its updates and its security fixes.
+fn sources(definition: &Definition, mirrors: &Mirrors) -> [String; 3] {
+    let (suite, components) = (&definition.distribution.suite, definition.distribution.components.join(" "));
+    [
+        format!("deb {} {suite} {components}", mirrors.debian),
+        format!("deb {} {suite}-updates {components}", mirrors.debian),
+        format!("deb {} {suite}-security {components}", mirrors.debian_security),
+    ]
+}
+
+/// Writes the stack's users into the root, before both images.
+fn users_hook(definition: &Definition) -> String {
+    let users = &definition.users;
+    let gid = users.gid;
+    let mut script = format!("set -e; echo '{}:x:{gid}:' >>\"$1/etc/group\"", users.group);
+    for user in [&users.build, &users.run] {
+        let (name, uid) = (&user.name, user.uid);
+        script += &format!("; echo '{name}:x:{uid}:{gid}::/home/{name}:/bin/bash' >>\"$1/etc/passwd\"");
+        script += &format!("; echo '{name}:*:3652:0:99999:7:::' >>\"$1/etc/shadow\"");
+    }
+    script
+}
+
+/// Packs the root as it is into an archive inside it.
+fn pack_hook() -> String {
+    let mut script = String::from("tar --one-file-system --sort=name --numeric-owner --format=pax -C \"$1\"");
+    for path in ["dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/*", "var/lib/apt/*", RUN_ARCHIVE] {
+        script += &format!(" --exclude='./{path}'");
+    }
+    script + &format!(" -cf \"$1/{RUN_ARCHIVE}\" .")
+}
+
+/// Installs the build image's packages the way mmdebstrap itself installs: apt outside, dpkg inside.
+fn install_hook(definition: &Definition) -> String {
+    format!(
+        "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -q -o Dir::Bin::dpkg=env -o DPkg::Options::=--unset=TMPDIR \
+         -o DPkg::Options::=dpkg -o DPkg::Chroot-Directory=\"$1\" --yes install {} >&2",
+        definition.build.packages.join(" ")
+    )
+}
+
+/// The proxy settings of this process, for apt.
+fn passed_on() -> impl Iterator<Item = (String, String)> {
+    let proxy = |name: &str| matches!(name, "http_proxy" | "https_proxy" | "ftp_proxy" | "no_proxy");
+    std::env::vars().filter(move |(name, _)| proxy(&name.to_ascii_lowercase()))
+}
+
+/// A folder for the roots that every user may enter, as the namespace's users must; memory where there is plenty, as
+/// dpkg waits for the disk at every package.
+fn scratch() -> PathBuf {
+    let shared_memory = PathBuf::from("/dev/shm");
+    if free(&shared_memory) >= SCRATCH && memory() >= 2 * SCRATCH {
+        return shared_memory;
+    }
+    let on_disk = [std::env::temp_dir(), PathBuf::from("/var/tmp")];
+    on_disk.iter().find(|path| free(path) >= SCRATCH).unwrap_or(&on_disk[0]).clone()
+}
+
+/// Free bytes of a file system that programs may be run from.
+fn free(path: &Path) -> u64 {
+    match rustix::fs::statvfs(path) {
+        Ok(fs) if !fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) => fs.f_bavail * fs.f_frsize,
+        _ => 0,
+    }
+}
+
+/// Bytes of memory that are to be had.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|n| n.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// What people are told of a line of mmdebstrap's output.
+fn step(line: &str) -> Option<&'static str> {
+    let steps = [
+        ("I: running apt-get update", "reading Debian's package lists"),
+        ("I: downloading packages", "downloading the run image's packages"),
+        ("I: installing essential", "installing the run image's packages"),
+        ("I: running --customize-hook in shell: sh -c 'APT_CONFIG", "installing the build image's packages"),
+        ("I: creating tarball", "packing both roots"),
+    ];
+    steps.iter().find_map(|(start, text)| line.starts_with(start).then_some(*text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_a_few_lines() {
+        assert_eq!(step("I: creating tarball..."), Some("packing both roots"));
+        assert_eq!(step("Setting up gcc (4:12.2.0-3) ..."), None);
+    }
+
+    #[test]
+    fn a_machine_always_has_a_scratch_folder() {
+        assert!(scratch().is_dir());
+        assert!(free(Path::new("/")) > 0 && free(Path::new("/no/such/folder")) == 0);
+    }
+}
