@@ -1,9 +1,14 @@
 //! What was asked and answered, a line a request.
 
+use crate::backend::Backend;
+use crate::table::Target;
+use http::{HeaderValue, Method, Uri};
 use hythe_model::{InstanceId, ToolName};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Takes a line for each request to a tool.
 pub trait AccessLog: Send + Sync {
@@ -56,5 +61,58 @@ impl fmt::Display for AccessEntry<'_> {
             Some(error) => write!(f, " ({error})"),
             None => Ok(()),
         }
+    }
+}
+
+/// A request that is noted when its answer has ended, however it ends: on drop.
+pub(crate) struct Noted {
+    /// Bytes of the answer so far.
+    pub(crate) bytes: u64,
+    /// The answer's status.
+    pub(crate) status: u16,
+    /// What went wrong.
+    pub(crate) error: Option<&'static str>,
+    /// Whether all of the answer was there.
+    pub(crate) complete: bool,
+    /// The instance that answers.
+    pub(crate) backend: Option<Arc<Backend>>,
+    asked: Asked,
+}
+
+/// What is known of a request from its head.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) log: Arc<dyn AccessLog>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) client: IpAddr,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) started: Instant,
+}
+
+impl Asked {
+    /// The note of its answer.
+    pub(crate) fn noted(self, status: u16, backend: Option<Arc<Backend>>) -> Noted {
+        Noted { bytes: 0, status, error: None, complete: false, backend, asked: self }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let asked = &self.asked;
+        let cut = (!self.complete).then_some("the client went away");
+        asked.log.log(&AccessEntry {
+            tool: &asked.target.tool,
+            instance: self.backend.as_ref().map(|backend| &backend.id),
+            client: asked.client,
+            method: asked.method.as_str(),
+            path: asked.uri.path(),
+            status: self.status,
+            bytes: self.bytes,
+            took: asked.started.elapsed(),
+            request_id: asked.request_id.to_str().unwrap_or_default(),
+            error: self.error.or(cut),
+        });
     }
 }

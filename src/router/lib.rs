@@ -5,10 +5,21 @@
 //! This room never asks a stage or the store anything, and knows no tool that is not in the route table.
 
 mod access;
+mod backend;
+mod body;
 mod fallback;
+mod guard;
+mod headers;
+mod host;
 mod in_flight;
+mod page;
 mod parts;
+mod proxy;
 mod serve;
+mod stalled;
+mod table;
+mod upgrade;
+mod upstream;
 
 pub use access::{AccessEntry, AccessLog, NoAccessLog};
 pub use fallback::{BoxError, Fallback, RouterBody};

@@ -1,46 +1,220 @@
-//! The accept loop.
+//! The accept loop and a connection's life.
+//!
+//! Enter at [`serve`]. A connection is counted, secured where the listener has TLS, recognised as HTTP/1.1 or HTTP/2,
+//! and served until it ends, stands still or the router stops.
 
-use crate::RouterParts;
+use crate::body::AnswerBody;
+use crate::guard::Admission;
+use crate::headers::Forwarding;
+use crate::host::Names;
+use crate::proxy::{self, Client};
+use crate::stalled::Stalled;
+use crate::table::Tables;
+use crate::{RouterParts, RouterSettings};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The peer of a request's connection; an extension of requests to the fallback.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr(pub SocketAddr);
 
 /// Why a router stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// The listener cannot be used.
-    #[error("the router cannot listen: {0}")]
-    Listen(io::Error),
+    /// The listener cannot be used any more.
+    #[error("the router cannot accept connections: {0}")]
+    Accept(io::Error),
 }
 
 /// Finds instances for requests. Cheap to clone; several listeners may share one.
 #[derive(Clone)]
 pub struct Router {
-    parts: Arc<RouterParts>,
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) parts: RouterParts,
+    pub(crate) names: Names,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) admission: Admission,
+    /// Tunnels.
+    pub(crate) tasks: TaskTracker,
+    /// Ends them at once.
+    pub(crate) end: CancellationToken,
 }
 
 impl Router {
-    /// A router of these parts.
+    /// A router of these parts. Runs in the runtime that calls it.
     pub fn new(parts: RouterParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        let settings = &parts.settings;
+        let names = Names::new(&settings.domain, &settings.platform_hosts);
+        let tables = Arc::new(Tables::new(parts.routes.clone(), parts.in_flight.clone(), settings));
+        let admission = Admission::new(settings.connections, settings.connections_per_client);
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tending = (tables.clone(), end.clone());
+        tokio::spawn(async move { tending.1.run_until_cancelled(tending.0.tend()).await });
+        Self { shared: Arc::new(Shared { parts, names, tables, admission, tasks, end }) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end.cancel();
     }
 }
 
 /// Serves a listener until `shutdown` is cancelled; then answers what is under way and returns.
 ///
 /// With `tls` every connection speaks TLS; its ALPN names should be `h2` and `http/1.1`. Without, plain HTTP/1.1 and
-/// HTTP/2 with prior knowledge.
+/// HTTP/2 with prior knowledge. The listener is closed at once on shutdown; duplicate its descriptor beforehand to keep
+/// it open for a successor.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     router: Router,
     shutdown: CancellationToken,
 ) -> Result<(), RouterError> {
-    todo!()
+    let shared = router.shared;
+    let tls = tls.map(TlsAcceptor::from);
+    let own = TaskTracker::new();
+    let mut failures = 0_u32;
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                failures = 0;
+                let connection = connection(shared.clone(), tls.clone(), stream, peer, shutdown.clone());
+                let end = shared.end.clone();
+                own.spawn(async move { end.run_until_cancelled(connection).await });
+            }
+            Err(error) if failures > 100 => return Err(RouterError::Accept(error)),
+            Err(error) => {
+                // Out of descriptors or memory: what ends meanwhile makes room.
+                tracing::warn!(%error, "a connection was not accepted");
+                failures += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    own.close();
+    if tokio::time::timeout(shared.parts.settings.shutdown_grace, own.wait()).await.is_err() {
+        tracing::info!(connections = own.len(), "connections were cut at shutdown");
+        shared.end.cancel();
+        own.wait().await;
+    }
+    Ok(())
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) {
+    let Some(_place) = shared.admission.enter(peer.ip()) else {
+        tracing::debug!(client = %peer.ip(), "a connection too many");
+        if tls.is_none() {
+            crate::guard::turn_away(&stream);
+        }
+        return;
+    };
+    let _ = stream.set_nodelay(true);
+    let patience = shared.parts.settings.header_timeout;
+    let (stall, is_tls) = (shared.parts.settings.stall_timeout, tls.is_some());
+    let view = shared.tables.view();
+    let forwarding = Forwarding::new(peer.ip().to_canonical(), is_tls);
+    let client = Arc::new(Client { shared: shared.clone(), view, peer, forwarding });
+    let Some(tls) = tls else {
+        if let Ok(Ok(is_h2)) = tokio::time::timeout(patience, crate::guard::speaks_h2(&stream)).await {
+            run(client, Stalled::new(stream, stall), is_h2, shutdown).await;
+        }
+        return;
+    };
+    match tokio::time::timeout(patience, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            run(client, Stalled::new(stream, stall), is_h2, shutdown).await;
+        }
+        Ok(Err(error)) => tracing::debug!(client = %peer.ip(), %error, "no TLS"),
+        Err(_) => tracing::debug!(client = %peer.ip(), "TLS took too long"),
+    }
+}
+
+async fn run<S>(client: Arc<Client>, stream: S, is_h2: bool, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let shared = client.shared.clone();
+    let settings = &shared.parts.settings;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let client = client.clone();
+        async move { Ok::<Response<AnswerBody>, Infallible>(proxy::answer(client, request).await) }
+    });
+    let io = TokioIo::new(stream);
+    let ended = if is_h2 {
+        let serving = pin!(http2(settings).serve_connection(io, service));
+        until(serving, shutdown, http2::Connection::graceful_shutdown).await
+    } else {
+        let serving = pin!(http1(settings).serve_connection(io, service).with_upgrades());
+        until(serving, shutdown, http1::UpgradeableConnection::graceful_shutdown).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
+    }
+}
+
+/// Runs a connection; at shutdown lets it finish what it has begun.
+async fn until<C: Future>(
+    mut serving: Pin<&mut C>,
+    shutdown: CancellationToken,
+    finish: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    tokio::select! {
+        ended = serving.as_mut() => return ended,
+        () = shutdown.cancelled() => finish(serving.as_mut()),
+    }
+    serving.await
+}
+
+fn http1(settings: &RouterSettings) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_header_size(settings.header_bytes)
+        .max_buf_size(settings.header_bytes.max(64 << 10) * 2);
+    // hyper keeps a hundred headers on the stack and any other number on the heap.
+    if settings.headers != 100 {
+        http.max_headers(settings.headers);
+    }
+    http
+}
+
+fn http2(settings: &RouterSettings) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(200)
+        .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
+        .max_send_buf_size(256 << 10)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .keep_alive_interval(settings.header_timeout)
+        .keep_alive_timeout(settings.header_timeout);
+    http
 }

@@ -1,0 +1,244 @@
+//! Bodies on their way through, a frame at a time, never kept.
+//!
+//! [`RequestBody`] goes into an instance, within limits of size and patience. [`AnswerBody`] comes out of one: it polls
+//! the instance's connection while it is read, counts, and gives the connection back when it has ended.
+
+use crate::access::Noted;
+use crate::fallback::{BoxError, RouterBody};
+use crate::table::Pass;
+use crate::upstream::Connection;
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Why a request's body was cut; read by whoever answers the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Longer than bodies may be.
+    TooLong,
+    /// The client sent nothing for too long.
+    Stalled,
+    /// The client went away, or what it sent is no HTTP.
+    Broken,
+}
+
+/// What a request's body says of itself to whoever waits for the answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress(Arc<(AtomicU8, AtomicU64)>);
+
+impl Progress {
+    fn cut(&self, cut: Cut) {
+        self.0.0.store(1 + cut as u8, Ordering::Relaxed);
+    }
+
+    fn moved(&self) {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the body was cut, where it was.
+    pub(crate) fn why_cut(&self) -> Option<Cut> {
+        let said = self.0.0.load(Ordering::Relaxed);
+        [Cut::TooLong, Cut::Stalled, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
+    }
+
+    /// Pieces of the body sent so far.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a request to an instance.
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// The client's.
+    Client(Box<ClientBody>),
+}
+
+/// What a client sends, within limits.
+pub(crate) struct ClientBody {
+    body: Incoming,
+    left: Option<u64>,
+    patience: Duration,
+    clock: Pin<Box<Sleep>>,
+    waiting: bool,
+    progress: Progress,
+}
+
+impl RequestBody {
+    /// A client's body of at most `most` bytes, cut where the client sends nothing for `patience`.
+    pub(crate) fn client(body: Incoming, most: Option<u64>, patience: Duration, progress: Progress) -> Self {
+        let clock = Box::pin(sleep(patience));
+        Self::Client(Box::new(ClientBody { body, left: most, patience, clock, waiting: false, progress }))
+    }
+}
+
+impl ClientBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = false;
+                self.progress.moved();
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                match self.left.map(|left| left.checked_sub(bytes)) {
+                    Some(None) => self.cut(Cut::TooLong, "the body is too long"),
+                    left => {
+                        self.left = left.flatten();
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.cut(Cut::Broken, "the client's body ended early"),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                if !self.waiting {
+                    self.waiting = true;
+                    self.clock.as_mut().reset(Instant::now() + self.patience);
+                }
+                match self.clock.as_mut().poll(cx) {
+                    Poll::Ready(()) => self.cut(Cut::Stalled, "the client sends nothing"),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn cut(&self, cut: Cut, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.progress.cut(cut);
+        Poll::Ready(Some(Err(why.into())))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.body.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer to a client.
+pub(crate) enum AnswerBody {
+    /// The router's own words.
+    Text(Option<Bytes>),
+    /// The platform's own service.
+    Fallback(RouterBody),
+    /// An instance's.
+    Instance(InstanceBody),
+}
+
+/// What an instance answers.
+pub(crate) struct InstanceBody {
+    body: Incoming,
+    /// `None` once it was given back, or where a task of its own drives it.
+    connection: Option<Connection>,
+    pass: Option<Pass>,
+    noted: Noted,
+}
+
+impl InstanceBody {
+    /// An answer whose connection is polled while it is read.
+    pub(crate) fn new(body: Incoming, connection: Option<Connection>, pass: Pass, noted: Noted) -> Self {
+        Self { body, connection, pass: Some(pass), noted }
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut poll = Pin::new(&mut self.body).poll_frame(cx);
+        if poll.is_pending()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.drive(cx);
+            poll = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match &poll {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.noted.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                if self.body.is_end_stream() {
+                    self.finish(cx);
+                }
+            }
+            Poll::Ready(None) => self.finish(cx),
+            Poll::Ready(Some(Err(_))) => self.noted.error = Some("the instance ended its answer early"),
+            Poll::Pending => {}
+        }
+        poll.map_err(Into::into)
+    }
+
+    /// Gives the connection back and counts the request out: all of the answer is here.
+    pub(crate) fn finish(&mut self, cx: &mut Context<'_>) {
+        self.noted.complete = true;
+        let Some(pass) = self.pass.take() else { return };
+        if let Some(mut connection) = self.connection.take()
+            && connection.is_free(cx)
+        {
+            pass.0.put_back(connection);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Text(text) => {
+                Poll::Ready(text.take().filter(|text| !text.is_empty()).map(|text| Ok(Frame::data(text))))
+            }
+            Self::Fallback(body) => Pin::new(body).poll_frame(cx),
+            Self::Instance(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.as_ref().is_none_or(Bytes::is_empty),
+            Self::Fallback(body) => body.is_end_stream(),
+            Self::Instance(body) => body.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Fallback(body) => body.size_hint(),
+            Self::Instance(body) => body.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! One request from its head to the head of its answer.
+//!
+//! Enter at [`answer`]. A request is counted in an instance before anything is sent; where sending fails, it goes
+//! again only if nothing of it was sent or asking twice does no harm.
+
+use crate::access::Asked;
+use crate::body::{AnswerBody, Cut, InstanceBody, Progress, RequestBody};
+use crate::headers::{self, Forwarding};
+use crate::host::{self, Addressee};
+use crate::page::Page;
+use crate::serve::{ClientAddr, Shared};
+use crate::table::{Pass, Pick, Target, View};
+use crate::upgrade;
+use crate::upstream::Connection;
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hythe_model::Route;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+
+/// How long the route is waited for where an instance has just gone.
+const ROUTE_WAIT: Duration = Duration::from_millis(500);
+/// Instances that are tried for one request.
+const TRIES: usize = 3;
+
+/// One client's connection.
+pub(crate) struct Client {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) view: View,
+    pub(crate) peer: SocketAddr,
+    pub(crate) forwarding: Forwarding,
+}
+
+/// Answers one request.
+pub(crate) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let Some(host) = host::of_request(request.uri(), request.headers()) else {
+        return Page::BadHost.answer(request.headers(), "", "");
+    };
+    match client.shared.names.addressee(host) {
+        Addressee::Platform => ask_platform(&client, request).await,
+        Addressee::Nobody => Page::UnknownHost.answer(request.headers(), host, ""),
+        Addressee::Tool(label) => match client.view.target(&label) {
+            Some(target) => ask_tool(&client, target, request).await,
+            None => Page::UnknownHost.answer(request.headers(), host, ""),
+        },
+    }
+}
+
+fn host_value(request: &Request<Incoming>) -> HeaderValue {
+    let of_target = || HeaderValue::from_str(request.uri().authority()?.as_str()).ok();
+    let given = || request.headers().get(HOST).cloned();
+    of_target().or_else(given).unwrap_or(HeaderValue::from_static(""))
+}
+
+async fn ask_platform(client: &Client, mut request: Request<Incoming>) -> Response<AnswerBody> {
+    let host = host_value(&request);
+    let Some(fallback) = client.shared.parts.fallback.clone() else {
+        return Page::UnknownHost.answer(request.headers(), host.to_str().unwrap_or_default(), "");
+    };
+    let id = headers::request_id(request.headers());
+    client.forwarding.introduce(request.headers_mut(), &host, id.clone());
+    request.extensions_mut().insert(ClientAddr(client.peer));
+    match fallback.0.oneshot(request).await {
+        Ok(mut answer) => {
+            answer.headers_mut().insert(headers::X_REQUEST_ID, id);
+            answer.map(AnswerBody::Fallback)
+        }
+        Err(never) => match never {},
+    }
+}
+
+async fn ask_tool(
+    client: &Arc<Client>,
+    target: Arc<Target>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let request_id = headers::request_id(request.headers());
+    let asked = Asked {
+        log: client.shared.parts.access.clone(),
+        target: target.clone(),
+        client: client.peer.ip(),
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        request_id: request_id.clone(),
+        started: Instant::now(),
+    };
+    let accept = request.headers().get(http::header::ACCEPT).cloned();
+    let host = host_value(&request);
+    match forward(client, target, request, &asked, &host).await {
+        Ok(answer) => answer,
+        Err(page) => {
+            let mut noted = asked.clone().noted(page.status().as_u16(), None);
+            (noted.error, noted.complete) = (Some(page.id()), true);
+            let mut request = http::HeaderMap::new();
+            request.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
+            let host = host.to_str().unwrap_or_default();
+            let mut answer = page.answer(&request, host, asked.target.tool.as_str());
+            answer.headers_mut().insert(headers::X_REQUEST_ID, request_id);
+            answer
+        }
+    }
+}
+
+async fn forward(
+    client: &Arc<Client>,
+    target: Arc<Target>,
+    mut request: Request<Incoming>,
+    asked: &Asked,
+    host: &HeaderValue,
+) -> Result<Response<AnswerBody>, Page> {
+    let settings = &client.shared.parts.settings;
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Page::Method);
+    }
+    if settings.body_bytes.is_some_and(|most| request.body().size_hint().lower() > most) {
+        return Err(Page::TooLong);
+    }
+    let target = settled(client, target).await?;
+    let upgrade = upgrade::asked(&mut request);
+    let progress = Progress::default();
+    let request = outgoing(client, request, host, asked.request_id.clone(), &progress);
+    if let Some(upgrade) = upgrade {
+        return upgrade::exchange(client, target, request, upgrade, asked).await;
+    }
+    let (answer, connection, pass) = exchange(client, target, request, &progress).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Page::BadGateway);
+    }
+    Ok(passed_back(answer, Some(connection), pass, asked).await)
+}
+
+/// The request as the instance gets it.
+fn outgoing(
+    client: &Client,
+    request: Request<Incoming>,
+    host: &HeaderValue,
+    request_id: HeaderValue,
+    progress: &Progress,
+) -> Request<RequestBody> {
+    let settings = &client.shared.parts.settings;
+    let (mut head, body) = request.into_parts();
+    client.forwarding.apply(&mut head.headers, host, request_id);
+    head.uri = headers::origin_form(&head.uri);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    let body = match body.is_end_stream() {
+        true => RequestBody::Empty,
+        false => RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone()),
+    };
+    Request::from_parts(head, body)
+}
+
+/// The instance's answer as the client gets it.
+pub(crate) async fn passed_back(
+    answer: Response<Incoming>,
+    connection: Option<Connection>,
+    pass: Pass,
+    asked: &Asked,
+) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    headers::clean_answer(&mut head.headers, asked.request_id.clone());
+    head.version = Version::HTTP_11;
+    let noted = asked.clone().noted(head.status.as_u16(), Some(pass.0.clone()));
+    let mut body = InstanceBody::new(body, connection, pass, noted);
+    if body.is_ended() {
+        poll_fn(|cx| {
+            body.finish(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    Response::from_parts(head, AnswerBody::Instance(body))
+}
+
+/// The target once it has instances; waits a while for one that is starting.
+async fn settled(client: &Client, mut target: Arc<Target>) -> Result<Arc<Target>, Page> {
+    let deadline = Instant::now() + client.shared.parts.settings.starting_wait;
+    loop {
+        match &*target.route {
+            Route::Live { .. } if target.instances() > 0 => return Ok(target),
+            Route::Live { .. } | Route::Empty => return Err(Page::Empty),
+            Route::Crashed { .. } => return Err(Page::Crashed),
+            Route::Starting => {
+                let changed = client.view.changed(&target);
+                tokio::time::timeout_at(deadline, changed).await.map_err(|_| Page::Starting)?;
+                target = renewed(client, &target)?;
+            }
+        }
+    }
+}
+
+fn renewed(client: &Client, target: &Target) -> Result<Arc<Target>, Page> {
+    client.view.target(target.tool.as_str()).ok_or(Page::UnknownHost)
+}
+
+/// Counts the request in an instance, by the newest route; updates `target` where there is a newer one.
+pub(crate) async fn admitted(
+    client: &Client,
+    target: &mut Arc<Target>,
+    tried: &[hythe_model::InstanceId],
+) -> Result<Pass, Page> {
+    loop {
+        match target.pick(client.shared.parts.settings.requests_per_instance, tried) {
+            Pick::Instance(pass) => return Ok(pass),
+            Pick::Overloaded => return Err(Page::Overloaded),
+            Pick::Leaving => {
+                let changed = client.view.changed(target);
+                timeout(ROUTE_WAIT, changed).await.map_err(|_| Page::BadGateway)?;
+                *target = settled(client, renewed(client, target)?).await?;
+            }
+        }
+    }
+}
+
+/// Whether asking twice does no more than asking once (RFC 9110, 9.2.2) and the request can be made again.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
+    idempotent && matches!(request.body(), RequestBody::Empty)
+}
+
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+async fn exchange(
+    client: &Client,
+    mut target: Arc<Target>,
+    mut request: Request<RequestBody>,
+    progress: &Progress,
+) -> Result<(Response<Incoming>, Connection, Pass), Page> {
+    let repeatable = is_repeatable(&request);
+    let mut tried = Vec::new();
+    let mut pooled_too = true;
+    while tried.len() < TRIES {
+        let pass = admitted(client, &mut target, &tried).await?;
+        let pooled = match pooled_too {
+            true => poll_fn(|cx| Poll::Ready(pass.0.checkout(repeatable, cx))).await,
+            false => None,
+        };
+        let copy = (pooled.is_some() && repeatable).then(|| copy_of(&request));
+        let opened = match pooled {
+            Some(connection) => Some(connection),
+            None => dial(client, &pass).await,
+        };
+        let Some(mut connection) = opened else {
+            tried.push(pass.0.id.clone());
+            drop(pass);
+            if target.instances() == 1 {
+                let _ = timeout(ROUTE_WAIT, client.view.changed(&target)).await;
+                target = settled(client, renewed(client, &target)?).await?;
+            }
+            continue;
+        };
+        match sent(client, &mut connection, request, progress).await? {
+            Ok(answer) => return Ok((answer, connection, pass)),
+            Err(unsent) => request = unsent.map(|unsent| *unsent).or(copy).ok_or(Page::BadGateway)?,
+        }
+        pooled_too = false;
+    }
+    Err(Page::BadGateway)
+}
+
+/// A new connection to the instance.
+async fn dial(client: &Client, pass: &Pass) -> Option<Connection> {
+    let parts = &client.shared.parts;
+    let opened = async {
+        let stream = parts.dial.dial(&pass.0.id, pass.0.port).await.map_err(|error| error.to_string())?;
+        Connection::open(stream, parts.settings.stall_timeout).await.map_err(|error| error.to_string())
+    };
+    match timeout(Duration::from_secs(5), opened).await.map_err(|_| "it takes too long".to_owned()).flatten()
+    {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            tracing::info!(instance = %pass.0.id, error, "an instance accepts no connection");
+            None
+        }
+    }
+}
+
+type Sent = Result<Response<Incoming>, Option<Box<Request<RequestBody>>>>;
+
+/// Sends a request; `Ok(Err(..))` holds it again where nothing of it was sent.
+async fn sent(
+    client: &Client,
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    progress: &Progress,
+) -> Result<Sent, Page> {
+    let patience = client.shared.parts.settings.answer_timeout;
+    let mut answer = pin!(connection.send(request));
+    let mut pieces = 0;
+    loop {
+        match timeout(patience, answer.as_mut()).await {
+            Ok(Ok(answer)) => return Ok(Ok(answer)),
+            Ok(Err(mut error)) => {
+                return match progress.why_cut() {
+                    Some(Cut::TooLong) => Err(Page::TooLong),
+                    Some(Cut::Stalled | Cut::Broken) => Err(Page::Stalled),
+                    None => Ok(Err(error.take_message().map(Box::new))),
+                };
+            }
+            // A long body is on its way still.
+            Err(_) if progress.pieces() > pieces => pieces = progress.pieces(),
+            Err(_) => return Err(Page::TooSlow),
+        }
+    }
+}
