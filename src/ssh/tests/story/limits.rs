@@ -1,0 +1,197 @@
+//! Every limit, and its words.
+
+use super::handler::Plan;
+use super::world::{Choice, MAINTAINER, World};
+use hythe_source::SourceLimits;
+use hythe_ssh::SshLimits;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+
+/// A text that does not compress.
+fn noise(bytes: usize) -> String {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{state:016x}")
+    };
+    std::iter::repeat_with(|| next()).take(bytes / 16).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_too_big_is_refused_in_words() {
+    let source = SourceLimits { pack_bytes: 200_000, ..SourceLimits::default() };
+    let world = World::with(Choice { source, ..Choice::default() }).await;
+    let clone = world.clone_here("a");
+    clone.commit("data.txt", &noise(3_000_000));
+    let said = clone.push().await;
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    assert!(said.text.contains("The push is larger than 200.0 kB, which is the limit."), "{}", said.text);
+    assert!(said.text.contains("[remote rejected] main -> main (unpacker error)"), "{}", said.text);
+    assert!(world.objects() == 0 && world.deploys.requests().is_empty());
+    let quarantines =
+        std::fs::read_dir(world.repositories.path(&super::world::tool()).join("objects")).unwrap();
+    assert!(quarantines.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("incoming")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
+    let source = SourceLimits {
+        file_bytes: 1000,
+        path_bytes: 40,
+        depth: 3,
+        objects: 30,
+        files: 12,
+        ..SourceLimits::default()
+    };
+    let world = World::with(Choice { source, ..Choice::default() }).await;
+    let many = (0..20).map(|n| (format!("f{n}"), "x".to_owned())).collect::<Vec<_>>();
+    let commits = |files: &[(String, String)]| files.to_vec();
+    for (name, files, id, words) in [
+        (
+            "big",
+            commits(&[("big.bin".into(), noise(2000))]),
+            "source/file-too-big",
+            "big.bin (2.0 kB, limit 1.0 kB)",
+        ),
+        (
+            "long",
+            commits(&[(format!("{}.txt", "n".repeat(60)), "x".into())]),
+            "source/path-too-long",
+            "limit 40",
+        ),
+        (
+            "deep",
+            commits(&[("a/b/c/d/e.txt".into(), "x".into())]),
+            "source/too-deep",
+            "a/b/c/d (limit 3 folders)",
+        ),
+        ("many", commits(&many), "source/too-many-files", "more than 12 files and folders"),
+        (
+            "lfs",
+            commits(&[(
+                "m.bin".into(),
+                "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".into(),
+            )]),
+            "source/lfs-pointer",
+            "m.bin",
+        ),
+    ] {
+        let clone = world.clone_here(name);
+        for (file, content) in &files {
+            let path = clone.path.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        clone.commit("last.txt", "x");
+        let said = clone.push().await;
+        assert_eq!(said.code, Some(1), "{name}: {}", said.text);
+        assert!(
+            said.text.contains(&format!("(source refused: {id})")) && said.text.contains(words),
+            "{name}: {}",
+            said.text
+        );
+        assert_eq!(world.objects(), 0, "{name} left objects");
+    }
+    let clone = world.clone_here("objects");
+    for n in 0..12 {
+        clone.commit("app.py", &n.to_string());
+    }
+    let said = clone.push().await;
+    assert!(said.code == Some(1) && said.text.contains("push/too-many-objects)"), "{}", said.text);
+    assert!(said.text.contains("the limit is 30") && world.objects() == 0, "{}", said.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_limited_by_key_and_in_all() {
+    let ssh = SshLimits { connections: 6, connections_per_key: 2, ..SshLimits::default() };
+    let world = World::with(Choice { ssh, ..Choice::default() }).await;
+    let hold = |key: &str| {
+        let (ssh, port) = (world.ssh(key), world.port);
+        tokio::process::Command::new("sh")
+            .args(["-c", &format!("exec {ssh} -p {port} hythe@127.0.0.1 \"git-receive-pack 'weather'\"")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let mut held = vec![hold(MAINTAINER), hold(MAINTAINER)];
+    for child in &mut held {
+        let mut byte = [0; 4];
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).await.unwrap();
+    }
+    let said = world.run_ssh(&["-T"], &["git-upload-pack", "'weather'"]).await;
+    assert!(
+        said.text.contains("This key has 2 connections already: wait until one has ended."),
+        "{}",
+        said.text
+    );
+    held.clear();
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let said = world.run_ssh(&["-T"], &["git-upload-pack", "'weather'"]).await;
+    assert!(
+        said.text.contains("Hythe serves 6 connections at once: try again in a moment."),
+        "{}",
+        said.text
+    );
+    drop(idle);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let clone = world.clone_here("a");
+    let said = clone.push().await;
+    assert_eq!(said.code, Some(0), "{}", said.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_is_ended() {
+    let ssh =
+        SshLimits { login: Duration::from_secs(1), stall: Duration::from_secs(1), ..SshLimits::default() };
+    let world = World::with(Choice { ssh, ..Choice::default() }).await;
+    // Without a key.
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+    let began = Instant::now();
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(6) && all.starts_with(b"SSH-2.0-Hythe"));
+    // With a key and a push that does not come.
+    let (ssh, port) = (world.ssh(MAINTAINER), world.port);
+    let child = tokio::process::Command::new("sh")
+        .args(["-c", &format!("exec {ssh} -p {port} hythe@127.0.0.1 \"git-receive-pack 'weather'\"")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(20), async move {
+        let mut child = child;
+        let _stdin = child.stdin.take();
+        child.wait_with_output().await.unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.await.unwrap().stderr).into_owned();
+    assert!(text.contains("The connection was ended: no byte moved for 1.0 s."), "{text}");
+    // With a key and no command.
+    let began = Instant::now();
+    let said = world.run_ssh(&["-N"], &[]).await;
+    assert!(
+        said.text.contains("Nothing was asked for in 1 s.") && began.elapsed() < Duration::from_secs(8),
+        "{}",
+        said.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_build_is_not_a_stall() {
+    let ssh = SshLimits { stall: Duration::from_secs(1), ..SshLimits::default() };
+    let world = World::with(Choice { ssh, ..Choice::default() }).await;
+    let clone = world.clone_here("a");
+    world.deploys.plan(Plan::Slow(vec!["silent now"], Duration::from_secs(4)));
+    let said = clone.push().await;
+    assert_eq!(said.code, Some(0), "{}", said.text);
+}
