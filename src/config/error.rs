@@ -100,14 +100,27 @@ pub(crate) fn explain(message: &str, section: &str) -> (String, Option<String>) 
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         let (given, rest) = rest.split_once('`').unwrap_or((rest, ""));
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-        return (format!("`{given}` is not one of the choices"), Some(nearest(given, &known)));
+        return (
+            format!("`{given}` is not one of the choices"),
+            Some(format!("There are: {}.", known.join(", "))),
+        );
     }
     if let Some((given, expected)) =
         message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
         return (format!("{given} does not fit here"), Some(format!("This setting takes {expected}.")));
     }
-    (message.to_owned(), None)
+    match message {
+        "invalid socket address syntax" => {
+            let next = "Write it as in 127.0.0.1:2222 or [::1]:2222.";
+            ("this is not an address with a port".to_owned(), Some(next.to_owned()))
+        }
+        "invalid IP address syntax" => (
+            "this is not an IP address".to_owned(),
+            Some("Write it as in 192.0.2.53 or 2001:db8::53.".to_owned()),
+        ),
+        other => (other.to_owned(), None),
+    }
 }
 
 /// "Did you mean", or all there is.

@@ -1,6 +1,13 @@
-//! Builds: a durable queue, fair between tools.
+//! Builds: what is built, and how it ended.
+//!
+//! Their order and their turns are in `queue`.
 
+use crate::codec::{from_json, json, narrow, now, parse, time, words};
+use crate::db::Outcome;
+use crate::schema::{builds, tools};
+use crate::tools::tool_id;
 use crate::{Store, StoreError};
+use diesel::prelude::*;
 use hythe_model::{
     Actor, BuildCause, BuildId, CommitId, Fault, PublishedImage, PushOptions, ReleaseNumber, SourceTree,
     ToolName,
@@ -100,61 +107,149 @@ pub struct Build {
     pub ended_at: Option<Timestamp>,
 }
 
+words!(BuildState {
+    Queued = "queued",
+    Running = "running",
+    Succeeded = "succeeded",
+    Failed = "failed",
+    Cancelled = "cancelled",
+    Superseded = "superseded",
+});
+
+/// The words of the states that are not finished.
+pub(crate) const UNFINISHED: [&str; 2] = ["queued", "running"];
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = builds)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    state: String,
+    source: String,
+    reference: String,
+    old_commit: Option<String>,
+    options: String,
+    cause: String,
+    actor: String,
+    image: Option<String>,
+    release_number: Option<i64>,
+    fault: Option<String>,
+    superseded_by: Option<i64>,
+    created_at: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+}
+
+impl Row {
+    pub(crate) fn read(self, tool: &str) -> Result<Build, StoreError> {
+        let number = |number| narrow("builds.release_number", number).map(ReleaseNumber);
+        Ok(Build {
+            id: BuildId(self.id),
+            tool: parse("builds.tool_id", tool)?,
+            state: parse("builds.state", &self.state)?,
+            source: from_json("builds.source", &self.source)?,
+            reference: self.reference,
+            old: self.old_commit.map(|commit| parse("builds.old_commit", &commit)).transpose()?,
+            options: from_json("builds.options", &self.options)?,
+            cause: from_json("builds.cause", &self.cause)?,
+            actor: from_json("builds.actor", &self.actor)?,
+            image: self.image.map(|image| from_json("builds.image", &image)).transpose()?,
+            release: self.release_number.map(number).transpose()?,
+            fault: self.fault.map(|fault| from_json("builds.fault", &fault)).transpose()?,
+            superseded_by: self.superseded_by.map(BuildId),
+            created_at: time("builds.created_at", self.created_at)?,
+            started_at: self.started_at.map(|at| time("builds.started_at", at)).transpose()?,
+            ended_at: self.ended_at.map(|at| time("builds.ended_at", at)).transpose()?,
+        })
+    }
+}
+
+/// One build with its tool's name.
+pub(crate) fn one(connection: &mut SqliteConnection, id: BuildId) -> Outcome<Option<Build>> {
+    let query = builds::table.inner_join(tools::table).filter(builds::id.eq(id.0));
+    let row = query.select((Row::as_select(), tools::name)).first::<(Row, String)>(connection).optional()?;
+    Ok(row.map(|(row, tool)| row.read(&tool)).transpose()?)
+}
+
+pub(crate) fn absent(id: BuildId) -> StoreError {
+    StoreError::Absent { what: format!("build {id}") }
+}
+
+/// Ends an unfinished build within a larger transaction; `false` where it had ended already.
+pub(crate) fn finish(writer: &mut SqliteConnection, id: BuildId, outcome: &BuildOutcome) -> Outcome<bool> {
+    let (state, fault) = match outcome {
+        BuildOutcome::Succeeded => (BuildState::Succeeded, None),
+        BuildOutcome::Failed(fault) => (BuildState::Failed, Some(fault)),
+        BuildOutcome::Cancelled(fault) => (BuildState::Cancelled, Some(fault)),
+    };
+    let fault = fault.map(|fault| json("builds.fault", fault)).transpose()?;
+    let row = builds::table.find(id.0).filter(builds::state.eq_any(UNFINISHED));
+    let change = (builds::state.eq(state.word()), builds::fault.eq(fault), builds::ended_at.eq(now()));
+    Ok(diesel::update(row).set(change).execute(writer)? > 0)
+}
+
 impl Store {
     /// Queues a build durably.
     pub async fn enqueue_build(&self, build: NewBuild) -> Result<Build, StoreError> {
-        todo!("{build:?}")
-    }
-
-    /// Takes the next queued build and marks it running, in one step: first the tools with the fewest running builds,
-    /// then the tool whose turn is the longest ago, then the oldest build. `None` where nothing waits.
-    pub async fn claim_next_build(&self) -> Result<Option<Build>, StoreError> {
-        todo!()
-    }
-
-    /// Marks one queued build running, out of turn. `false` where it was not queued any more.
-    pub async fn start_build(&self, id: BuildId) -> Result<bool, StoreError> {
-        todo!("{id}")
-    }
-
-    /// Puts a running build back into the queue, as after a restart. `false` where it was not running.
-    pub async fn requeue_build(&self, id: BuildId) -> Result<bool, StoreError> {
-        todo!("{id}")
-    }
-
-    /// Marks the tool's older unfinished builds that have no release yet as superseded by this one, and says which
-    /// they were. A build whose release is being rolled out is not touched: the newer one waits for it.
-    pub async fn supersede_older_builds(&self, newer: BuildId) -> Result<Vec<BuildId>, StoreError> {
-        todo!("{newer}")
+        let work = move |writer: &mut SqliteConnection| {
+            let row = (
+                builds::tool_id.eq(tool_id(writer, &build.tool)?),
+                builds::state.eq(BuildState::Queued.word()),
+                builds::source.eq(json("builds.source", &build.source)?),
+                builds::reference.eq(&build.reference),
+                builds::old_commit.eq(build.old.as_ref().map(CommitId::as_str)),
+                builds::options.eq(json("builds.options", &build.options)?),
+                builds::cause.eq(json("builds.cause", &build.cause)?),
+                builds::actor.eq(json("builds.actor", &build.actor)?),
+                builds::created_at.eq(now()),
+            );
+            let id =
+                diesel::insert_into(builds::table).values(row).returning(builds::id).get_result(writer)?;
+            Ok(one(writer, BuildId(id))?.ok_or_else(|| absent(BuildId(id)))?)
+        };
+        self.db.write("queue a build", work).await
     }
 
     /// Records the image of a running build. A conflict where it is not running any more.
     pub async fn set_build_image(&self, id: BuildId, image: &PublishedImage) -> Result<(), StoreError> {
-        todo!("{id} {image:?}")
+        let image = image.clone();
+        let work = move |writer: &mut SqliteConnection| {
+            let row = builds::table.find(id.0).filter(builds::state.eq(BuildState::Running.word()));
+            let change = builds::image.eq(json("builds.image", &image)?);
+            if diesel::update(row).set(change).execute(writer)? == 0 {
+                return Err(not_running(writer, id)?.into());
+            }
+            Ok(())
+        };
+        self.db.write("record a build's image", work).await
     }
 
     /// Ends an unfinished build. `false`, and no change, where it had ended already.
     pub async fn finish_build(&self, id: BuildId, outcome: BuildOutcome) -> Result<bool, StoreError> {
-        todo!("{id} {outcome:?}")
+        self.db.write("end a build", move |writer| finish(writer, id, &outcome)).await
     }
 
     /// One build.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>, StoreError> {
-        todo!("{id}")
+        self.db.read("read a build", move |reader| one(reader, id)).await
     }
 
     /// A tool's builds, newest first, at most `limit`.
     pub async fn builds(&self, tool: &ToolName, limit: u32) -> Result<Vec<Build>, StoreError> {
-        todo!("{tool} {limit}")
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let mine = builds::table.filter(builds::tool_id.eq(tool_id(reader, &tool)?));
+            let query = mine.order(builds::id.desc()).limit(limit.into()).select(Row::as_select());
+            let rows = query.load(reader)?;
+            Ok(rows.into_iter().map(|row| row.read(tool.as_str())).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list builds", work).await
     }
+}
 
-    /// Every queued or running build of every tool, oldest first: what a start has to resume.
-    pub async fn unfinished_builds(&self) -> Result<Vec<Build>, StoreError> {
-        todo!()
-    }
-
-    /// How many builds go before this queued one; `None` where it is not queued.
-    pub async fn queue_position(&self, id: BuildId) -> Result<Option<usize>, StoreError> {
-        todo!("{id}")
-    }
+/// Why a build that had to be running cannot go on.
+pub(crate) fn not_running(connection: &mut SqliteConnection, id: BuildId) -> Outcome<StoreError> {
+    Ok(match one(connection, id)? {
+        None => absent(id),
+        Some(build) => StoreError::Conflict { what: format!("build {id} is {}, not running", build.state) },
+    })
 }

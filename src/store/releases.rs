@@ -1,9 +1,15 @@
 //! Releases: numbered, immutable triples; one a tool is live.
 
-use crate::{DeployRef, Store, StoreError};
+use crate::builds::{finish, not_running};
+use crate::codec::{from_json, json, narrow, now, parse, time};
+use crate::db::Outcome;
+use crate::schema::{builds, releases, tools};
+use crate::tools::tool_id;
+use crate::{BuildOutcome, DeployRef, Store, StoreError};
+use diesel::prelude::*;
 use hythe_model::{
     Actor, BuildId, CommitId, Digest, Fault, Formation, Process, Release, ReleaseCause, ReleaseNumber,
-    ToolName,
+    ReleaseState, ToolName,
 };
 
 /// A release to write.
@@ -40,20 +46,194 @@ pub struct Activation {
     pub superseded: Option<ReleaseNumber>,
 }
 
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = releases)]
+struct Row {
+    number: i64,
+    image: String,
+    commit_id: String,
+    processes: String,
+    config: i64,
+    formation: String,
+    cause: String,
+    message: Option<String>,
+    actor: String,
+    state: String,
+    fault: Option<String>,
+    created_at: i64,
+}
+
+impl Row {
+    fn read(self, tool: &str) -> Result<Release, StoreError> {
+        Ok(Release {
+            tool: parse("releases.tool_id", tool)?,
+            number: number(self.number)?,
+            image: parse("releases.image", &self.image)?,
+            commit: parse("releases.commit_id", &self.commit_id)?,
+            processes: from_json("releases.processes", &self.processes)?,
+            config: self.config,
+            formation: from_json("releases.formation", &self.formation)?,
+            cause: from_json("releases.cause", &self.cause)?,
+            message: self.message,
+            actor: from_json("releases.actor", &self.actor)?,
+            state: read_state(&self.state)?,
+            fault: self.fault.map(|fault| from_json("releases.fault", &fault)).transpose()?,
+            created_at: time("releases.created_at", self.created_at)?,
+        })
+    }
+}
+
+fn number(stored: i64) -> Result<ReleaseNumber, StoreError> {
+    narrow("releases.number", stored).map(ReleaseNumber)
+}
+
+/// The words of the states; the schema's indexes name two of them.
+fn word(state: ReleaseState) -> &'static str {
+    match state {
+        ReleaseState::RollingOut => "rolling-out",
+        ReleaseState::Live => "live",
+        ReleaseState::Superseded => "superseded",
+        ReleaseState::Failed => "failed",
+    }
+}
+
+fn read_state(text: &str) -> Result<ReleaseState, StoreError> {
+    use hythe_model::ReleaseState::{Failed, Live, RollingOut, Superseded};
+    let found = [RollingOut, Live, Superseded, Failed].into_iter().find(|state| word(*state) == text);
+    found.ok_or_else(|| StoreError::Corrupt {
+        column: "releases.state",
+        reason: format!("`{text}` is no state"),
+    })
+}
+
+fn one(
+    connection: &mut SqliteConnection,
+    tool: &ToolName,
+    id: i64,
+    number: ReleaseNumber,
+) -> Outcome<Option<Release>> {
+    let row = releases::table.find((id, i64::from(number.0))).select(Row::as_select());
+    Ok(row.first(connection).optional()?.map(|row| row.read(tool.as_str())).transpose()?)
+}
+
+/// Number of the live release.
+fn live(connection: &mut SqliteConnection, tool: i64) -> Outcome<Option<ReleaseNumber>> {
+    let row = releases::table
+        .filter(releases::tool_id.eq(tool))
+        .filter(releases::state.eq(word(ReleaseState::Live)));
+    let found = row.select(releases::number).first::<i64>(connection).optional()?;
+    Ok(found.map(number).transpose()?)
+}
+
+/// Moves a release from one state to another. `None` where it was not in the first; else its build.
+fn shift(
+    writer: &mut SqliteConnection,
+    (tool, number): (i64, ReleaseNumber),
+    from: ReleaseState,
+    to: ReleaseState,
+    fault: Option<&Fault>,
+) -> Outcome<Option<Option<BuildId>>> {
+    let fault = fault.map(|fault| json("releases.fault", fault)).transpose()?;
+    let row = releases::table.find((tool, i64::from(number.0))).filter(releases::state.eq(word(from)));
+    let change = (releases::state.eq(word(to)), releases::fault.eq(fault));
+    let build =
+        diesel::update(row).set(change).returning(releases::build_id).get_result::<Option<i64>>(writer);
+    Ok(build.optional()?.map(|build| build.map(BuildId)))
+}
+
+fn name(number: Option<ReleaseNumber>) -> String {
+    number.map_or_else(|| "no release".to_owned(), |number| number.to_string())
+}
+
+/// The next number of a tool.
+fn next_number(writer: &mut SqliteConnection, tool: i64) -> Outcome<i64> {
+    let row = diesel::update(tools::table.find(tool)).set(tools::next_release.eq(tools::next_release + 1));
+    Ok(row.returning(tools::next_release - 1).get_result::<i64>(writer)?)
+}
+
+fn insert(writer: &mut SqliteConnection, tool: i64, new: &NewRelease) -> Outcome<ReleaseNumber> {
+    let next = next_number(writer, tool)?;
+    let row = (
+        releases::tool_id.eq(tool),
+        releases::number.eq(next),
+        releases::image.eq(new.image.as_str()),
+        releases::commit_id.eq(new.commit.as_str()),
+        releases::processes.eq(json("releases.processes", &new.processes)?),
+        releases::config.eq(new.config),
+        releases::formation.eq(json("releases.formation", &new.formation)?),
+        releases::cause.eq(json("releases.cause", &new.cause)?),
+        releases::message.eq(new.message.as_deref()),
+        releases::actor.eq(json("releases.actor", &new.actor)?),
+        releases::state.eq(word(ReleaseState::RollingOut)),
+        releases::build_id.eq(new.build.map(|build| build.0)),
+        releases::created_at.eq(now()),
+    );
+    diesel::insert_into(releases::table).values(row).execute(writer)?;
+    if let Some(build) = new.build {
+        let running = builds::state.eq(crate::BuildState::Running.word()).and(builds::tool_id.eq(tool));
+        let row = builds::table.filter(builds::id.eq(build.0)).filter(running);
+        if diesel::update(row).set(builds::release_number.eq(next)).execute(writer)? == 0 {
+            return Err(not_running(writer, build)?.into());
+        }
+    }
+    Ok(number(next)?)
+}
+
+fn activate(
+    writer: &mut SqliteConnection,
+    tool: &ToolName,
+    new: ReleaseNumber,
+    expected: Option<ReleaseNumber>,
+    deployed: &DeployRef,
+) -> Outcome<Activation> {
+    use hythe_model::ReleaseState::{Live, RollingOut, Superseded};
+    let id = tool_id(writer, tool)?;
+    let found = live(writer, id)?;
+    if found != expected {
+        let what = format!("{} of {tool} is live, not {}", name(found), name(expected));
+        return Err(StoreError::Conflict { what }.into());
+    }
+    if let Some(old) = found {
+        shift(writer, (id, old), Live, Superseded, None)?;
+    }
+    let Some(build) = shift(writer, (id, new), RollingOut, Live, None)? else {
+        let what = format!("{new} of {tool} is not rolling out");
+        return Err(StoreError::Conflict { what }.into());
+    };
+    if let Some(build) = build
+        && !finish(writer, build, &BuildOutcome::Succeeded)?
+    {
+        return Err(not_running(writer, build)?.into());
+    }
+    let change =
+        (tools::deployed_ref.eq(&deployed.reference), tools::deployed_commit.eq(deployed.commit.as_str()));
+    diesel::update(tools::table.find(id)).set(change).execute(writer)?;
+    let release = one(writer, tool, id, new)?;
+    let release = release.ok_or_else(|| StoreError::Absent { what: format!("release {new} of {tool}") })?;
+    Ok(Activation { release, superseded: found })
+}
+
 impl Store {
-    /// Writes the next release of a tool as [`hythe_model::ReleaseState::RollingOut`], and its number into its build.
+    /// Writes the next release of a tool as [`ReleaseState::RollingOut`], and its number into its build.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where the build is not running any more, as when it was superseded or cancelled.
     pub async fn create_release(&self, release: NewRelease) -> Result<Release, StoreError> {
-        todo!("{release:?}")
+        let work = move |writer: &mut SqliteConnection| {
+            let tool = tool_id(writer, &release.tool)?;
+            let number = insert(writer, tool, &release)?;
+            let written = one(writer, &release.tool, tool, number)?;
+            Ok(written.ok_or_else(|| StoreError::Absent { what: format!("release {number}") })?)
+        };
+        self.db.write("write a release", work).await
     }
 
     /// Makes a release live, in one transaction: compares that the live release is `expected`, marks this one live, the
     /// old one superseded and the release's build succeeded, and records which commit the deploy ref must name.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where another release is live, or this one is not rolling out; nothing has changed then.
+    /// [`StoreError::Conflict`] where another release is live, this one is not rolling out, or its build was ended
+    /// meanwhile; nothing has changed then.
     pub async fn activate(
         &self,
         tool: &ToolName,
@@ -61,7 +241,9 @@ impl Store {
         expected: Option<ReleaseNumber>,
         deployed: &DeployRef,
     ) -> Result<Activation, StoreError> {
-        todo!("{tool} {number} {expected:?} {deployed:?}")
+        let (tool, deployed) = (tool.clone(), deployed.clone());
+        let work = move |writer: &mut SqliteConnection| activate(writer, &tool, number, expected, &deployed);
+        self.db.write("make a release live", work).await
     }
 
     /// Marks a release that is rolling out as failed, and its unfinished build with it. `false`, and no change, where it
@@ -72,7 +254,16 @@ impl Store {
         number: ReleaseNumber,
         fault: &Fault,
     ) -> Result<bool, StoreError> {
-        todo!("{tool} {number} {fault}")
+        let (tool, fault) = (tool.clone(), fault.clone());
+        let work = move |writer: &mut SqliteConnection| {
+            let release = (tool_id(writer, &tool)?, number);
+            let done = shift(writer, release, ReleaseState::RollingOut, ReleaseState::Failed, Some(&fault))?;
+            if let Some(Some(build)) = done {
+                finish(writer, build, &BuildOutcome::Failed(fault))?;
+            }
+            Ok(done.is_some())
+        };
+        self.db.write("mark a release as failed", work).await
     }
 
     /// One release.
@@ -81,26 +272,56 @@ impl Store {
         tool: &ToolName,
         number: ReleaseNumber,
     ) -> Result<Option<Release>, StoreError> {
-        todo!("{tool} {number}")
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let id = tool_id(reader, &tool)?;
+            one(reader, &tool, id, number)
+        };
+        self.db.read("read a release", work).await
     }
 
     /// A tool's releases, newest first, at most `limit`.
     pub async fn releases(&self, tool: &ToolName, limit: u32) -> Result<Vec<Release>, StoreError> {
-        todo!("{tool} {limit}")
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let mine = releases::table.filter(releases::tool_id.eq(tool_id(reader, &tool)?));
+            let query = mine.order(releases::number.desc()).limit(limit.into()).select(Row::as_select());
+            let rows = query.load(reader)?;
+            Ok(rows.into_iter().map(|row| row.read(tool.as_str())).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list releases", work).await
     }
 
     /// A tool's live release.
     pub async fn live_release(&self, tool: &ToolName) -> Result<Option<Release>, StoreError> {
-        todo!("{tool}")
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let id = tool_id(reader, &tool)?;
+            match live(reader, id)? {
+                Some(number) => one(reader, &tool, id, number),
+                None => Ok(None),
+            }
+        };
+        self.db.read("read the live release", work).await
     }
 
     /// The live releases of all tools: what a start has to find running.
     pub async fn live_releases(&self) -> Result<Vec<Release>, StoreError> {
-        todo!()
+        self.releases_in(ReleaseState::Live).await
     }
 
     /// The releases that a stop has interrupted while they rolled out.
     pub async fn releases_rolling_out(&self) -> Result<Vec<Release>, StoreError> {
-        todo!()
+        self.releases_in(ReleaseState::RollingOut).await
+    }
+
+    async fn releases_in(&self, state: ReleaseState) -> Result<Vec<Release>, StoreError> {
+        let work = move |reader: &mut SqliteConnection| {
+            let all = releases::table.inner_join(tools::table).filter(releases::state.eq(word(state)));
+            let query = all.order((tools::name, releases::number)).select((Row::as_select(), tools::name));
+            let rows = query.load::<(Row, String)>(reader)?;
+            Ok(rows.into_iter().map(|(row, tool)| row.read(&tool)).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list releases of all tools", work).await
     }
 }

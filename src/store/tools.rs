@@ -1,6 +1,10 @@
 //! Tools, their settings and their members.
 
+use crate::codec::{from_json, json, now, parse, time, words};
+use crate::db::{Failure, Outcome};
+use crate::schema::{members, tools};
 use crate::{Store, StoreError};
+use diesel::prelude::*;
 use hythe_model::{CommitId, MaintainerName, ToolName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -78,6 +82,59 @@ pub struct Member {
     pub role: Role,
 }
 
+words!(Role { Member = "member", Owner = "owner" });
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = tools)]
+struct Row {
+    name: String,
+    settings: String,
+    deployed_ref: Option<String>,
+    deployed_commit: Option<String>,
+    created_at: i64,
+}
+
+impl Row {
+    fn read(self) -> Result<Tool, StoreError> {
+        let deployed = self.deployed_ref.zip(self.deployed_commit);
+        let deployed = deployed.map(|(reference, commit)| {
+            Ok(DeployRef { reference, commit: parse("tools.deployed_commit", &commit)? })
+        });
+        Ok(Tool {
+            name: parse("tools.name", &self.name)?,
+            settings: from_json("tools.settings", &self.settings)?,
+            deployed: deployed.transpose()?,
+            created_at: time("tools.created_at", self.created_at)?,
+        })
+    }
+}
+
+/// A tool's number, or its absence as a failure.
+pub(crate) fn tool_id(connection: &mut SqliteConnection, name: &ToolName) -> Outcome<i64> {
+    let id =
+        tools::table.filter(tools::name.eq(name.as_str())).select(tools::id).first(connection).optional()?;
+    id.ok_or_else(|| absent(name))
+}
+
+fn absent(name: &ToolName) -> Failure {
+    StoreError::Absent { what: format!("tool {name}") }.into()
+}
+
+fn one(connection: &mut SqliteConnection, name: &ToolName) -> Outcome<Option<Tool>> {
+    let query = tools::table.filter(tools::name.eq(name.as_str())).select(Row::as_select());
+    Ok(query.first(connection).optional()?.map(Row::read).transpose()?)
+}
+
+fn put_member(writer: &mut SqliteConnection, tool: i64, maintainer: &str, role: Role) -> Outcome<()> {
+    let known = crate::schema::maintainers::table.find(maintainer).count().get_result::<i64>(writer)?;
+    if known == 0 {
+        return Err(StoreError::Absent { what: format!("maintainer {maintainer}") }.into());
+    }
+    let row = (members::tool_id.eq(tool), members::maintainer.eq(maintainer), members::role.eq(role.word()));
+    diesel::replace_into(members::table).values(row).execute(writer)?;
+    Ok(())
+}
+
 impl Store {
     /// Makes a tool with default settings and, where given, its first owner.
     pub async fn create_tool(
@@ -85,27 +142,59 @@ impl Store {
         name: &ToolName,
         owner: Option<&MaintainerName>,
     ) -> Result<Tool, StoreError> {
-        todo!("{name} {owner:?}")
+        let (name, owner) = (name.clone(), owner.cloned());
+        let work = move |writer: &mut SqliteConnection| {
+            let row = (
+                tools::name.eq(name.as_str()),
+                tools::settings.eq(json("tools.settings", &ToolSettings::default())?),
+                tools::created_at.eq(now()),
+            );
+            let done = diesel::insert_into(tools::table).values(row).execute(writer);
+            done.map_err(|error| Failure::exists(error, || format!("tool {name}")))?;
+            if let Some(owner) = owner {
+                let id = tool_id(writer, &name)?;
+                put_member(writer, id, owner.as_str(), Role::Owner)?;
+            }
+            one(writer, &name)?.ok_or_else(|| absent(&name))
+        };
+        self.db.write("make a tool", work).await
     }
 
     /// Removes a tool and every row of it.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), StoreError> {
-        todo!("{name}")
+        let name = name.clone();
+        let work = move |writer: &mut SqliteConnection| {
+            let removed =
+                diesel::delete(tools::table.filter(tools::name.eq(name.as_str()))).execute(writer)?;
+            if removed == 0 { Err(absent(&name)) } else { Ok(()) }
+        };
+        self.db.write("remove a tool", work).await
     }
 
     /// One tool.
     pub async fn tool(&self, name: &ToolName) -> Result<Option<Tool>, StoreError> {
-        todo!("{name}")
+        let name = name.clone();
+        self.db.read("read a tool", move |reader| one(reader, &name)).await
     }
 
     /// All tools, by name.
     pub async fn tools(&self) -> Result<Vec<Tool>, StoreError> {
-        todo!()
+        let work = |reader: &mut SqliteConnection| {
+            let rows = tools::table.order(tools::name).select(Row::as_select()).load(reader)?;
+            Ok(rows.into_iter().map(Row::read).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list tools", work).await
     }
 
     /// The tools that a maintainer is a member of, by name.
     pub async fn tools_of(&self, maintainer: &MaintainerName) -> Result<Vec<Tool>, StoreError> {
-        todo!("{maintainer}")
+        let maintainer = maintainer.to_string();
+        let work = move |reader: &mut SqliteConnection| {
+            let mine = members::table.inner_join(tools::table).filter(members::maintainer.eq(maintainer));
+            let rows = mine.order(tools::name).select(Row::as_select()).load(reader)?;
+            Ok(rows.into_iter().map(Row::read).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list a maintainer's tools", work).await
     }
 
     /// Replaces a tool's settings.
@@ -114,12 +203,30 @@ impl Store {
         name: &ToolName,
         settings: &ToolSettings,
     ) -> Result<(), StoreError> {
-        todo!("{name} {settings:?}")
+        let (name, settings) = (name.clone(), settings.clone());
+        let work = move |writer: &mut SqliteConnection| {
+            let row = tools::table.filter(tools::name.eq(name.as_str()));
+            let change = tools::settings.eq(json("tools.settings", &settings)?);
+            let changed = diesel::update(row).set(change).execute(writer)?;
+            if changed == 0 { Err(absent(&name)) } else { Ok(()) }
+        };
+        self.db.write("change a tool's settings", work).await
     }
 
     /// A tool's members, by name.
     pub async fn members(&self, tool: &ToolName) -> Result<Vec<Member>, StoreError> {
-        todo!("{tool}")
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let id = tool_id(reader, &tool)?;
+            let query = members::table.filter(members::tool_id.eq(id)).order(members::maintainer);
+            let rows = query.select((members::maintainer, members::role)).load::<(String, String)>(reader)?;
+            let read = |(maintainer, role): (String, String)| {
+                let maintainer = parse("members.maintainer", &maintainer)?;
+                Ok::<_, StoreError>(Member { maintainer, role: parse("members.role", &role)? })
+            };
+            Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list members", work).await
     }
 
     /// A maintainer's role in a tool; `None` for a stranger and for a tool that does not exist.
@@ -128,7 +235,14 @@ impl Store {
         tool: &ToolName,
         maintainer: &MaintainerName,
     ) -> Result<Option<Role>, StoreError> {
-        todo!("{tool} {maintainer}")
+        let (tool, maintainer) = (tool.to_string(), maintainer.to_string());
+        let work = move |reader: &mut SqliteConnection| {
+            let rows = members::table.inner_join(tools::table).filter(tools::name.eq(tool));
+            let query = rows.filter(members::maintainer.eq(maintainer)).select(members::role);
+            let word = query.first::<String>(reader).optional()?;
+            Ok(word.map(|word| parse("members.role", &word)).transpose()?)
+        };
+        self.db.read("read a member", work).await
     }
 
     /// Adds a member or changes the role of one.
@@ -138,7 +252,12 @@ impl Store {
         maintainer: &MaintainerName,
         role: Role,
     ) -> Result<(), StoreError> {
-        todo!("{tool} {maintainer} {role:?}")
+        let (tool, maintainer) = (tool.clone(), maintainer.to_string());
+        let work = move |writer: &mut SqliteConnection| {
+            let id = tool_id(writer, &tool)?;
+            put_member(writer, id, &maintainer, role)
+        };
+        self.db.write("change a member", work).await
     }
 
     /// Removes a member.
@@ -147,6 +266,15 @@ impl Store {
         tool: &ToolName,
         maintainer: &MaintainerName,
     ) -> Result<(), StoreError> {
-        todo!("{tool} {maintainer}")
+        let (tool, maintainer) = (tool.clone(), maintainer.to_string());
+        let work = move |writer: &mut SqliteConnection| {
+            let id = tool_id(writer, &tool)?;
+            let removed = diesel::delete(members::table.find((id, &maintainer))).execute(writer)?;
+            if removed == 0 {
+                return Err(StoreError::Absent { what: format!("member {maintainer} of {tool}") }.into());
+            }
+            Ok(())
+        };
+        self.db.write("remove a member", work).await
     }
 }

@@ -1,0 +1,113 @@
+//! The queue of builds: durable, fair between tools.
+//!
+//! Each queued build waits behind the running builds of its own tool and its older queued ones; those that wait behind
+//! equally many go in the order of their tools' last turns, then of their arrival. So a tool with a hundred builds
+//! delays another's single one by one turn, not by a hundred.
+
+use crate::builds::{Row, UNFINISHED, one};
+use crate::codec::now;
+use crate::db::Outcome;
+use crate::schema::{builds, tools};
+use crate::{Build, BuildState, Store, StoreError};
+use diesel::prelude::*;
+use hythe_model::BuildId;
+use std::collections::HashMap;
+
+/// A queued build and what its place in the queue depends on.
+type Waiting = (i64, i64, i64);
+
+/// The queued builds, next first.
+fn order(connection: &mut SqliteConnection) -> Outcome<Vec<BuildId>> {
+    let running = builds::table.filter(builds::state.eq(BuildState::Running.word()));
+    let counts = running.group_by(builds::tool_id).select((builds::tool_id, diesel::dsl::count_star()));
+    let mut ahead: HashMap<i64, i64> = counts.load::<(i64, i64)>(connection)?.into_iter().collect();
+    let queued = builds::table.inner_join(tools::table).filter(builds::state.eq(BuildState::Queued.word()));
+    let columns = (builds::id, builds::tool_id, tools::last_turn_at);
+    let waiting = queued.order(builds::id).select(columns).load::<Waiting>(connection)?;
+    let mut places: Vec<(i64, i64, i64)> = Vec::with_capacity(waiting.len());
+    for (id, tool, last_turn) in waiting {
+        let before = ahead.entry(tool).or_default();
+        places.push((*before, last_turn, id));
+        *before += 1;
+    }
+    places.sort_unstable();
+    Ok(places.into_iter().map(|(_, _, id)| BuildId(id)).collect())
+}
+
+fn start(writer: &mut SqliteConnection, id: BuildId) -> Outcome<bool> {
+    let row = builds::table.find(id.0).filter(builds::state.eq(BuildState::Queued.word()));
+    let change = (builds::state.eq(BuildState::Running.word()), builds::started_at.eq(now()));
+    if diesel::update(row).set(change).execute(writer)? == 0 {
+        return Ok(false);
+    }
+    let tool = builds::table.find(id.0).select(builds::tool_id).first::<i64>(writer)?;
+    diesel::update(tools::table.find(tool)).set(tools::last_turn_at.eq(now())).execute(writer)?;
+    Ok(true)
+}
+
+impl Store {
+    /// Takes the next queued build and marks it running, in one step; `None` where nothing waits.
+    pub async fn claim_next_build(&self) -> Result<Option<Build>, StoreError> {
+        let work = |writer: &mut SqliteConnection| {
+            let Some(id) = order(writer)?.first().copied() else { return Ok(None) };
+            start(writer, id)?;
+            one(writer, id)
+        };
+        self.db.write("take the next build", work).await
+    }
+
+    /// Marks one queued build running, out of turn. `false` where it was not queued any more.
+    pub async fn start_build(&self, id: BuildId) -> Result<bool, StoreError> {
+        self.db.write("start a build", move |writer| start(writer, id)).await
+    }
+
+    /// Puts a running build without a release back into the queue, as after a restart. `false` where there was none.
+    pub async fn requeue_build(&self, id: BuildId) -> Result<bool, StoreError> {
+        let work = move |writer: &mut SqliteConnection| {
+            let running = builds::state.eq(BuildState::Running.word()).and(builds::release_number.is_null());
+            let change = builds::state.eq(BuildState::Queued.word());
+            let row = builds::table.filter(builds::id.eq(id.0)).filter(running);
+            Ok(diesel::update(row).set(change).execute(writer)? > 0)
+        };
+        self.db.write("queue a build again", work).await
+    }
+
+    /// Marks the tool's older unfinished builds that have no release yet as superseded by this one, and says which
+    /// they were. A build whose release is being rolled out is not touched: the newer one waits for it.
+    pub async fn supersede_older_builds(&self, newer: BuildId) -> Result<Vec<BuildId>, StoreError> {
+        let work = move |writer: &mut SqliteConnection| {
+            let tool = builds::table.find(newer.0).select(builds::tool_id).first::<i64>(writer).optional()?;
+            let tool = tool.ok_or_else(|| crate::builds::absent(newer))?;
+            let older = builds::tool_id.eq(tool).and(builds::id.lt(newer.0));
+            let open = builds::state.eq_any(UNFINISHED).and(builds::release_number.is_null());
+            let rows = builds::table.filter(older).filter(open);
+            let ids = rows.order(builds::id).select(builds::id).load::<i64>(writer)?;
+            let change = (
+                builds::state.eq(BuildState::Superseded.word()),
+                builds::superseded_by.eq(newer.0),
+                builds::ended_at.eq(now()),
+            );
+            diesel::update(builds::table.filter(builds::id.eq_any(&ids))).set(change).execute(writer)?;
+            Ok(ids.into_iter().map(BuildId).collect())
+        };
+        self.db.write("supersede older builds", work).await
+    }
+
+    /// Every queued or running build of every tool, oldest first: what a start has to resume.
+    pub async fn unfinished_builds(&self) -> Result<Vec<Build>, StoreError> {
+        let work = |reader: &mut SqliteConnection| {
+            let open = builds::table.inner_join(tools::table).filter(builds::state.eq_any(UNFINISHED));
+            let query = open.order(builds::id).select((Row::as_select(), tools::name));
+            let rows = query.load::<(Row, String)>(reader)?;
+            Ok(rows.into_iter().map(|(row, tool)| row.read(&tool)).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list unfinished builds", work).await
+    }
+
+    /// How many queued builds go before this one; `None` where it is not queued.
+    pub async fn queue_position(&self, id: BuildId) -> Result<Option<usize>, StoreError> {
+        let work =
+            move |reader: &mut SqliteConnection| Ok(order(reader)?.iter().position(|other| *other == id));
+        self.db.read("read the queue", work).await
+    }
+}
