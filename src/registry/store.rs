@@ -1,19 +1,32 @@
 //! One content-addressed store for all repositories.
 //!
-//! Enter at [`ContentStore::open`].
+//! Enter at [`ContentStore::open`]. Blobs lie once, by digest; a repository has links to those it may show. All names
+//! become visible by a rename of a file that is whole and on disk, and the folder is on disk before a call returns: what
+//! was published survives any crash, and nothing half-written has a name. Everything here blocks.
 
-use crate::{Reference, Repository, Tag};
+use crate::{ReferenceError, Repository};
 use hythe_model::Digest;
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::SystemTime;
+
+mod disk;
+mod gc;
+mod manifest;
+mod upload;
+
+pub use gc::{GcPolicy, GcReport};
+pub use manifest::StoredManifest;
+pub use upload::Upload;
+
+use disk::{failed, sync_dir};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The disk is full; nothing of what was written is left.
+    /// The disk is full; nothing of what was being written is left.
     #[error("the registry's disk is full (while it wrote {})", path.display())]
     Full {
         /// What was being written.
@@ -27,7 +40,7 @@ pub enum RegistryError {
         /// On what.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// What was written is not what was promised.
     #[error("the content is {actual}, not {expected}")]
@@ -40,6 +53,22 @@ pub enum RegistryError {
     /// The blob is not in the store.
     #[error("there is no blob {0}")]
     NoBlob(Digest),
+    /// The manifest is not in the repository.
+    #[error("there is no manifest {digest} in {repository}")]
+    NoManifest {
+        /// Where it is missing.
+        repository: Repository,
+        /// Which.
+        digest: Digest,
+    },
+    /// A file of the store that does not say what it should.
+    #[error("{} is broken: {source}", path.display())]
+    Broken {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: ReferenceError,
+    },
 }
 
 /// The store. Cheap to clone; every clone is the same store.
@@ -51,147 +80,172 @@ pub struct ContentStore {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    /// Held shared by whatever publishes, exclusively by a collection: it may not remove what is being linked.
+    collecting: RwLock<()>,
 }
 
-/// A manifest, byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredManifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// The media type it was stored under.
-    pub media_type: String,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// A blob in the making: a file of its own inside the store. Dropped without a commit, it leaves nothing.
-#[derive(Debug)]
-pub struct Upload {
-    file: File,
-}
-
-/// What a garbage collection keeps.
-#[derive(Debug, Clone)]
-pub struct GcPolicy {
-    /// Manifests to keep with all that they name: those of live and retained releases.
-    pub keep: BTreeSet<Digest>,
-    /// Whether tagged manifests are kept as well.
-    pub keep_tagged: bool,
-    /// Blobs younger than this are kept whatever names them, as a build may be about to.
-    pub grace: Duration,
-}
-
-/// What a garbage collection removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Blobs.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-#[allow(clippy::todo, unused_variables, missing_docs)]
 impl ContentStore {
     /// Opens the store in this folder, made where missing, and sweeps uploads that a crash left.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, RegistryError> {
-        todo!()
+        let root = root.into();
+        for name in ["uploads", "repositories", "blobs/sha512"] {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(|e| failed("create", &path, e))?;
+        }
+        // Made beforehand, so that a commit has one folder to sync and not two.
+        for byte in 0..=u8::MAX {
+            let path = root.join(format!("blobs/sha256/{byte:02x}"));
+            fs::create_dir_all(&path).map_err(|e| failed("create", &path, e))?;
+        }
+        for name in ["blobs/sha256", "blobs", "."] {
+            sync_dir(&root.join(name))?;
+        }
+        let store = Self { inner: Arc::new(Inner { root, collecting: RwLock::new(()) }) };
+        upload::sweep(&store.uploads())?;
+        Ok(store)
     }
+
     /// The folder it is in.
     pub fn root(&self) -> &Path {
         &self.inner.root
     }
+
     /// Starts a blob.
     pub fn begin(&self) -> Result<Upload, RegistryError> {
-        todo!()
+        Upload::begin(self)
     }
+
     /// Stores these bytes as a blob of a repository.
     pub fn put_blob(&self, repository: &Repository, bytes: &[u8]) -> Result<Digest, RegistryError> {
-        todo!()
+        let digest = hythe_oci::Hasher::digest(bytes);
+        self.put_bytes(&digest, bytes)?;
+        self.link(repository, &digest)?;
+        Ok(digest)
     }
+
+    /// Stores bytes whose digest is known, linked nowhere yet.
+    fn put_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
+        let path = self.blob_path(digest);
+        if !self.has(digest)? {
+            self.make_blob_folder(digest)?;
+            disk::write(&self.uploads(), &path, bytes)?;
+        }
+        Ok(())
+    }
+
     /// Whether the store has this blob, in whatever repository.
     pub fn has(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        todo!()
+        Ok(self.size(digest)?.is_some())
     }
+
     /// Bytes of a blob, where there is one.
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
-        todo!()
+        let path = self.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(stat) => Ok(Some(stat.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("look at", &path, e)),
+        }
     }
+
     /// Opens a blob for reading.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, RegistryError> {
-        todo!()
+        let path = self.blob_path(digest);
+        File::open(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => RegistryError::NoBlob(digest.clone()),
+            _ => failed("open", &path, e),
+        })
     }
-    /// Makes a blob of the store one of this repository as well.
+
+    /// Makes a blob of the store one of this repository as well, and young again for the garbage collection.
     pub fn link(&self, repository: &Repository, digest: &Digest) -> Result<(), RegistryError> {
-        todo!()
+        let _publishing = self.publishing();
+        self.link_while_publishing(repository, digest)
     }
+
+    fn link_while_publishing(&self, repository: &Repository, digest: &Digest) -> Result<(), RegistryError> {
+        let blob = self.open_blob(digest)?;
+        blob.set_modified(SystemTime::now()).map_err(|e| failed("date", &self.blob_path(digest), e))?;
+        disk::mark(&self.link_path(repository, digest))
+    }
+
     /// Whether a blob is one of this repository's.
     pub fn linked(&self, repository: &Repository, digest: &Digest) -> Result<bool, RegistryError> {
-        todo!()
+        Ok(disk::exists(&self.link_path(repository, digest))? && self.has(digest)?)
     }
+
     /// Takes a blob out of a repository; its bytes go with the next garbage collection. False where it was not in it.
     pub fn unlink(&self, repository: &Repository, digest: &Digest) -> Result<bool, RegistryError> {
-        todo!()
+        disk::remove(&self.link_path(repository, digest))
     }
-    /// Stores a manifest byte for byte, and points the tag at it where the reference is one.
-    pub fn put_manifest(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        media_type: &str,
-        bytes: &[u8],
-    ) -> Result<Digest, RegistryError> {
-        todo!()
-    }
-    /// A manifest of a repository.
-    pub fn manifest(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-    ) -> Result<Option<StoredManifest>, RegistryError> {
-        todo!()
-    }
-    /// Points a tag at a manifest that the repository has.
-    pub fn tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), RegistryError> {
-        todo!()
-    }
-    /// A repository's tags, sorted.
-    pub fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
-        todo!()
-    }
-    /// Removes a tag, or a manifest with all tags that point at it. False where there was none.
-    pub fn delete_manifest(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-    ) -> Result<bool, RegistryError> {
-        todo!()
-    }
+
     /// All repositories, sorted.
     pub fn repositories(&self) -> Result<Vec<Repository>, RegistryError> {
-        todo!()
+        let top = self.inner.root.join("repositories");
+        let (mut left, mut found) = (vec![String::new()], Vec::new());
+        while let Some(name) = left.pop() {
+            let mut is_repository = false;
+            for entry in disk::names(&top.join(&name))? {
+                match entry.as_bytes().first() {
+                    Some(b'_') => is_repository = true,
+                    _ if name.is_empty() => left.push(entry),
+                    _ => left.push(format!("{name}/{entry}")),
+                }
+            }
+            if is_repository {
+                let path = top.join(&name);
+                found.push(name.parse().map_err(|source| RegistryError::Broken { path, source })?);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
-    /// Removes a repository with its manifests, tags and links.
+
+    /// Removes a repository with its manifests, tags and links; repositories whose names begin with its own stay.
     pub fn delete_repository(&self, repository: &Repository) -> Result<(), RegistryError> {
-        todo!()
+        let _publishing = self.publishing();
+        let path = self.repository_path(repository);
+        // Tags first: at no moment does one lead nowhere.
+        for name in ["_tags", "_manifests", "_referrers", "_blobs"] {
+            disk::remove_all(&path.join(name))?;
+        }
+        let top = self.inner.root.join("repositories");
+        for folder in path.ancestors().take_while(|folder| *folder != top) {
+            // Fails where another repository lies below, which is as it should be.
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
-    /// Removes manifests and blobs that nothing keeps.
-    pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport, RegistryError> {
-        todo!()
+
+    fn publishing(&self) -> RwLockReadGuard<'_, ()> {
+        self.inner.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn uploads(&self) -> PathBuf {
+        self.inner.root.join("uploads")
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let (algorithm, hex) = (digest.algorithm(), digest.hex());
+        self.inner.root.join("blobs").join(algorithm).join(&hex[..2]).join(hex)
+    }
+
+    /// The folders of SHA-512 blobs are few and made when needed.
+    fn make_blob_folder(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let path = self.blob_path(digest);
+        path.parent().map_or(Ok(()), disk::make_dir)
+    }
+
+    fn repository_path(&self, repository: &Repository) -> PathBuf {
+        self.inner.root.join("repositories").join(repository.as_str())
+    }
+
+    fn link_path(&self, repository: &Repository, digest: &Digest) -> PathBuf {
+        self.repository_path(repository).join("_blobs").join(digest.algorithm()).join(digest.hex())
     }
 }
 
-#[allow(clippy::todo, unused_variables)]
-impl Upload {
-    /// The file to write to; duplicate it (`try_clone`) to hand it on.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-    /// Publishes what was written as a blob of a repository, durably. The caller has computed the digest while writing.
-    pub fn commit(self, repository: &Repository, digest: &Digest, size: u64) -> Result<(), RegistryError> {
-        todo!()
-    }
-    /// As [`Upload::commit`], and reads the file once more to check the digest.
-    pub fn commit_checked(self, repository: &Repository, digest: &Digest) -> Result<u64, RegistryError> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;
