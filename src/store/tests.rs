@@ -1,1 +1,89 @@
 //! One story of a database, told once whatever the database is, and what must hold when much happens at once.
+
+mod crowd;
+mod file;
+mod story;
+
+use crate::*;
+use hythe_model::*;
+use tempfile::TempDir;
+
+async fn fresh() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(&dir.path().join("hythe.db")).await.expect("a new database");
+    (dir, store)
+}
+
+fn tool(name: &str) -> ToolName {
+    name.parse().expect("a tool name")
+}
+
+fn ann() -> MaintainerName {
+    "ann".parse().expect("a maintainer name")
+}
+
+fn commit(digit: char) -> CommitId {
+    digit.to_string().repeat(40).parse().expect("a commit")
+}
+
+fn deployed(digit: char) -> DeployRef {
+    DeployRef { reference: "refs/heads/main".to_owned(), commit: commit(digit) }
+}
+
+fn new_build(name: &str) -> NewBuild {
+    let source = SourceTree {
+        commit: commit('a'),
+        subject: "Show wind in knots".to_owned(),
+        digest: Digest::sha256([1; 32]),
+        files: 312,
+        bytes: 1_800_000,
+    };
+    NewBuild {
+        tool: tool(name),
+        source,
+        reference: "refs/heads/main".to_owned(),
+        old: Some(commit('9')),
+        options: PushOptions { message: Some("Fix wind".to_owned()), ..PushOptions::default() },
+        cause: BuildCause::Push,
+        actor: Actor::Maintainer(ann()),
+    }
+}
+
+fn new_release(name: &str, build: Option<BuildId>) -> NewRelease {
+    NewRelease {
+        tool: tool(name),
+        image: Digest::sha256([2; 32]),
+        commit: commit('a'),
+        processes: vec![Process { kind: ProcessType::web(), command: "gunicorn app:app".to_owned() }],
+        config: 0,
+        formation: Formation([(ProcessType::web(), 1)].into()),
+        cause: ReleaseCause::Restart,
+        message: None,
+        actor: Actor::Maintainer(ann()),
+        build,
+    }
+}
+
+fn image() -> PublishedImage {
+    PublishedImage {
+        repository: "tools/weather".to_owned(),
+        digest: Digest::sha256([2; 32]),
+        bytes: 84_000_000,
+        layers: 7,
+        new_layers: 2,
+        new_bytes: 1_100_000,
+        processes: Vec::new(),
+    }
+}
+
+fn fault() -> Fault {
+    Fault::new("rollout/crashed", "The release failed.").why("exit code 1").next("hythe logs")
+}
+
+fn is_absent<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Absent { .. }))
+}
+
+fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Conflict { .. }))
+}
