@@ -65,7 +65,8 @@ impl Platform {
     ) -> Result<Option<Release>, Fault> {
         self.tool(tool).await?;
         let keys = changes.iter().map(|change| change.key().to_owned()).collect();
-        let edits = changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
+        let edits =
+            changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
         let base = self.store().latest_config(tool).await?;
         let version = self.store().change_config(tool, base, edits, actor).await?;
         if self.store().live_release(tool).await?.is_none() {

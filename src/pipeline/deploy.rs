@@ -70,7 +70,11 @@ impl Platform {
     async fn build_env(&self, tool: &hythe_model::ToolName) -> Result<BTreeMap<String, String>, Fault> {
         let version = self.store().latest_config(tool).await?;
         let values = self.open_config(tool, version).await?;
-        Ok(values.into_iter().filter(|entry| entry.scope.in_build()).map(crate::ConfigEntry::into_pair).collect())
+        Ok(values
+            .into_iter()
+            .filter(|entry| entry.scope.in_build())
+            .map(crate::ConfigEntry::into_pair)
+            .collect())
     }
 
     /// Waits for a rollout of the same tool to end, and says so.
@@ -146,7 +150,8 @@ mod tests {
 
     #[test]
     fn counts_outlive_a_build_and_vanish_with_their_process() {
-        let before = Formation([("web", 3), ("worker", 2), ("clock", 1)].map(|(k, n)| (k.parse().unwrap(), n)).into());
+        let before =
+            Formation([("web", 3), ("worker", 2), ("clock", 1)].map(|(k, n)| (k.parse().unwrap(), n)).into());
         let formation = formation_for(&[process("web"), process("worker"), process("mail")], Some(&before));
         assert_eq!(counts(&formation), [("mail", 0), ("web", 3), ("worker", 2)]);
     }

@@ -29,12 +29,16 @@ pub(crate) fn no_release(tool: &ToolName, number: ReleaseNumber) -> Fault {
 }
 
 pub(crate) fn rollback_to_failed(number: ReleaseNumber) -> Fault {
-    Fault::new("releases/never-live", format!("{number} failed and was never live; there is nothing to go back to."))
-        .next("Choose a release that was live: hythe releases")
+    Fault::new(
+        "releases/never-live",
+        format!("{number} failed and was never live; there is nothing to go back to."),
+    )
+    .next("Choose a release that was live: hythe releases")
 }
 
 pub(crate) fn nothing_deployed(tool: &ToolName) -> Fault {
-    Fault::new("releases/none", format!("Nothing is deployed in {tool} yet.")).next("Push first: git push hythe main")
+    Fault::new("releases/none", format!("Nothing is deployed in {tool} yet."))
+        .next("Push first: git push hythe main")
 }
 
 pub(crate) fn no_process(kind: &ProcessType, known: &[Process]) -> Fault {

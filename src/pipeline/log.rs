@@ -8,9 +8,9 @@ use hythe_store::Build;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 
-/// Writes one build's events, masked; or drops them where a release has no build.
+/// Writes one build's events; or drops them where a release has no build.
 pub(crate) struct BuildLog {
-    to: Option<(BuildId, LogStore, Masker)>,
+    to: Option<(BuildId, LogStore)>,
 }
 
 impl BuildLog {
@@ -20,26 +20,26 @@ impl BuildLog {
     }
 
     /// Writes one event.
-    pub(crate) fn push(&self, event: BuildEvent) {
-        let Some((id, logs, masker)) = &self.to else { return };
-        if let Err(error) = logs.append_build(*id, &masker.event(event)) {
+    pub(crate) fn push(&self, event: &BuildEvent) {
+        let Some((id, logs)) = &self.to else { return };
+        if let Err(error) = logs.append(*id, event) {
             tracing::error!(build = %id, %error, "a build's log could not be written");
         }
     }
 
     /// One line about a phase.
     pub(crate) fn note(&self, phase: Phase, text: impl Into<String>) {
-        self.push(BuildEvent::Note { phase, text: text.into(), millis: None });
+        self.push(&BuildEvent::Note { phase, text: text.into(), millis: None });
     }
 
     /// One line about a phase that has ended.
     pub(crate) fn timed(&self, phase: Phase, text: impl Into<String>, took: Duration) {
         let millis = u64::try_from(took.as_millis()).ok();
-        self.push(BuildEvent::Note { phase, text: text.into(), millis });
+        self.push(&BuildEvent::Note { phase, text: text.into(), millis });
     }
 
     /// The last event.
-    pub(crate) fn end(&self, event: BuildEvent) {
+    pub(crate) fn end(&self, event: &BuildEvent) {
         debug_assert!(event.is_end());
         self.push(event);
     }
@@ -47,7 +47,7 @@ impl BuildLog {
 
 impl EventSink for BuildLog {
     fn event(&self, event: BuildEvent) {
-        self.push(event);
+        self.push(&event);
     }
 }
 
@@ -56,6 +56,7 @@ impl Platform {
     pub(crate) async fn build_log(&self, build: &Build) -> BuildLog {
         let config = self.config(&build.tool).await.unwrap_or_default();
         let masker = Masker::new(config.iter().map(|entry| entry.value.expose_secret()));
-        BuildLog { to: Some((build.id, self.logs().clone(), masker)) }
+        self.logs().mask_build(build.id, masker);
+        BuildLog { to: Some((build.id, self.logs().clone())) }
     }
 }

@@ -93,7 +93,12 @@ impl Platform {
             live.push(self.runnable(&release).await?);
         }
         let adopted = self.parts().runtime.adopt(live).await?;
-        tracing::info!(kept = adopted.kept, starting = adopted.starting, stopped = adopted.stopped, "instances taken back");
+        tracing::info!(
+            kept = adopted.kept,
+            starting = adopted.starting,
+            stopped = adopted.stopped,
+            "instances taken back"
+        );
         Ok(())
     }
 }

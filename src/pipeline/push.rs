@@ -2,6 +2,7 @@
 
 use crate::log::BuildLog;
 use crate::{Platform, faults};
+use futures::StreamExt;
 use hythe_model::render::{Renderer, size};
 use hythe_model::{
     Actor, BuildCause, BuildEvent, BuildId, CommitId, Fault, Phase, PushOptions, PushRequest, ReleaseNumber,
@@ -69,17 +70,26 @@ impl Platform {
     async fn expect_ref(&self, request: &PushRequest) -> Result<(), Fault> {
         self.tool(&request.tool).await?;
         let stands = self.reference(&request.tool, &request.reference).await?;
-        if stands == request.old { Ok(()) } else { Err(faults::branch_moved(&request.reference, stands.as_ref())) }
+        if stands == request.old {
+            Ok(())
+        } else {
+            Err(faults::branch_moved(&request.reference, stands.as_ref()))
+        }
     }
 
     async fn read_source(&self, tool: &ToolName, commit: &CommitId) -> Result<SourceTree, Fault> {
         let (sources, repositories) = (self.parts().sources.clone(), self.parts().repositories.clone());
         let (tool, commit) = (tool.clone(), commit.clone());
-        let read = tokio::task::spawn_blocking(move || sources.read(&repositories, &tool, &commit, None));
+        let read = tokio::task::spawn_blocking(move || sources.read_tree(&repositories, &tool, &commit));
         read.await.map_err(|error| faults::internal("read the source", &error))?
     }
 
-    async fn enqueue(&self, request: PushRequest, source: SourceTree, took: Duration) -> Result<Build, Fault> {
+    async fn enqueue(
+        &self,
+        request: PushRequest,
+        source: SourceTree,
+        took: Duration,
+    ) -> Result<Build, Fault> {
         let cause = if request.options.detach { BuildCause::Detached } else { BuildCause::Push };
         let new = NewBuild {
             tool: request.tool,
@@ -107,8 +117,13 @@ impl Platform {
     }
 
     /// Shows the build's log until it ends.
-    async fn follow(&self, build: &Build, screen: &Screen, cancel: &CancellationToken) -> Result<PushOutcome, Fault> {
-        let mut tail = self.logs().tail_build(build.id, 0);
+    async fn follow(
+        &self,
+        build: &Build,
+        screen: &Screen,
+        cancel: &CancellationToken,
+    ) -> Result<PushOutcome, Fault> {
+        let mut tail = self.logs().tail(build.id, 0);
         let mut renderer = Renderer::new();
         for line in heading(build) {
             let _ = screen.send(line).await;
@@ -125,22 +140,24 @@ impl Platform {
                 }
             };
             let Some(event) = event else { return Err(faults::interrupted()) };
+            let event = event.map_err(|error| faults::internal("read the build's log", &error))?.event;
             if let BuildEvent::Failed { fault } = event {
-                return Err(self.with_log(fault, build));
+                return Err(with_log(fault, build));
             }
             for line in renderer.render(&event) {
                 let _ = screen.send(line).await;
             }
             if let BuildEvent::Live { release, .. } = event {
-                let release = release.parse().map_err(|error| faults::internal("read a release's number", &error))?;
+                let release =
+                    release.parse().map_err(|error| faults::internal("read a release's number", &error))?;
                 return Ok(PushOutcome::Live { release });
             }
         }
     }
+}
 
-    fn with_log(&self, fault: Fault, build: &Build) -> Fault {
-        fault.next(format!("Log: hythe logs --build {} -t {}", build.id, build.tool))
-    }
+fn with_log(fault: Fault, build: &Build) -> Fault {
+    fault.next(format!("Log: hythe logs --build {} -t {}", build.id, build.tool))
 }
 
 fn heading(build: &Build) -> [String; 2] {

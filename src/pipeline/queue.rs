@@ -5,7 +5,7 @@
 
 use crate::log::BuildLog;
 use crate::{Platform, faults};
-use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseState};
+use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState};
 use hythe_store::{Build, BuildOutcome, BuildState};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -104,8 +104,7 @@ impl Platform {
         log: &BuildLog,
         work: impl AsyncFnOnce(CancellationToken) -> Result<Release, Fault>,
     ) {
-        let active = Arc::new(Active::default());
-        self.inner.running.map().insert(build.id, active.clone());
+        let active = self.inner.running.map().entry(build.id).or_default().clone();
         // A newer push may have come between the claim and the line above.
         if let Ok(Some(row)) = self.store().build(build.id).await
             && let Some(newer) = row.superseded_by
@@ -127,7 +126,7 @@ impl Platform {
                 BuildEvent::Failed { fault }
             }
         };
-        log.end(event);
+        log.end(&event);
     }
 
     async fn finish(&self, build: BuildId, fault: Fault, cancelled: bool) {
@@ -151,7 +150,7 @@ impl Platform {
         if !self.store().finish_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
             return Err(faults::build_over(build.id));
         }
-        self.build_log(build).await.end(BuildEvent::Failed { fault: reason });
+        self.build_log(build).await.end(&BuildEvent::Failed { fault: reason });
         Ok(())
     }
 
@@ -163,7 +162,7 @@ impl Platform {
             if !self.inner.running.cancel(*id, reason.clone())
                 && let Some(build) = self.store().build(*id).await?
             {
-                self.build_log(&build).await.end(BuildEvent::Failed { fault: reason });
+                self.build_log(&build).await.end(&BuildEvent::Failed { fault: reason });
             }
         }
         Ok(older)
@@ -180,8 +179,7 @@ impl Platform {
             }
         }
         for release in self.store().releases_rolling_out().await? {
-            let resumed = self.inner.running.map().len() > 0 && self.resumes(&release).await?;
-            if !resumed {
+            if !self.resumes(&release) {
                 self.store().fail_release(&release.tool, release.number, &faults::interrupted()).await?;
             }
         }
@@ -194,7 +192,7 @@ impl Platform {
             self.store().fail_release(&build.tool, number, &fault).await?;
         }
         self.store().finish_build(build.id, BuildOutcome::Failed(fault.clone())).await?;
-        self.build_log(build).await.end(BuildEvent::Failed { fault });
+        self.build_log(build).await.end(&BuildEvent::Failed { fault });
         Ok(())
     }
 
@@ -217,9 +215,10 @@ impl Platform {
         Ok(())
     }
 
-    async fn resumes(&self, release: &Release) -> Result<bool, Fault> {
-        let hythe_model::ReleaseCause::Code { build, .. } = &release.cause else { return Ok(false) };
-        Ok(self.inner.running.map().contains_key(build))
+    /// Whether a resumed build goes on with this release.
+    fn resumes(&self, release: &Release) -> bool {
+        let ReleaseCause::Code { build, .. } = &release.cause else { return false };
+        self.inner.running.map().contains_key(build)
     }
 }
 

@@ -54,7 +54,12 @@ impl Platform {
     }
 
     /// Releases the triple of an earlier release; no build.
-    pub async fn rollback(&self, actor: &Actor, tool: &ToolName, to: ReleaseNumber) -> Result<Release, Fault> {
+    pub async fn rollback(
+        &self,
+        actor: &Actor,
+        tool: &ToolName,
+        to: ReleaseNumber,
+    ) -> Result<Release, Fault> {
         let earlier = self.store().release(tool, to).await?.ok_or_else(|| faults::no_release(tool, to))?;
         if earlier.state == hythe_model::ReleaseState::Failed {
             return Err(faults::rollback_to_failed(to));
@@ -107,7 +112,8 @@ impl Platform {
     pub(crate) async fn base(&self, tool: &ToolName) -> Result<Base, Fault> {
         let row = self.tool(tool).await?;
         let branch = row.settings.deploy_branches.first().map_or("main", String::as_str);
-        let reference = row.deployed.map_or_else(|| format!("refs/heads/{branch}"), |deployed| deployed.reference);
+        let reference =
+            row.deployed.map_or_else(|| format!("refs/heads/{branch}"), |deployed| deployed.reference);
         let stands = self.reference(tool, &reference).await?;
         Ok(Base { live: self.store().live_release(tool).await?, reference, stands })
     }
@@ -164,7 +170,7 @@ impl Platform {
         let begun = Instant::now();
         let runnable = self.runnable(release).await?;
         let runtime = &self.parts().runtime;
-        let candidate = runtime.start(runnable, &|event| log.push(event), cancel.clone()).await?;
+        let candidate = runtime.start(runnable, &|event| log.push(&event), cancel.clone()).await?;
         if cancel.is_cancelled() {
             runtime.abandon(candidate).await;
             return Err(faults::cancelled());

@@ -31,7 +31,11 @@ impl Platform {
     pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
         let settings = self.run_settings(&release.tool).await?;
         let values = self.open_config(&release.tool, release.config).await?;
-        let env = values.into_iter().filter(|entry| entry.scope.in_run()).map(crate::ConfigEntry::into_pair).collect();
+        let env = values
+            .into_iter()
+            .filter(|entry| entry.scope.in_run())
+            .map(crate::ConfigEntry::into_pair)
+            .collect();
         Ok(RunnableRelease {
             repository: format!("tools/{}", release.tool),
             release: release.clone(),

@@ -2,6 +2,7 @@
 
 use crate::{Platform, faults};
 use hythe_model::{Actor, CommitId, Fault, ToolName};
+use hythe_registry::Repository;
 use hythe_source::SourceError;
 use hythe_store::{Build, DeployRef, Tool};
 
@@ -11,7 +12,10 @@ impl Platform {
         let owner = if let Actor::Maintainer(owner) = actor { Some(owner) } else { None };
         let tool = self.store().create_tool(&name, owner).await?;
         let repositories = self.parts().repositories.clone();
-        let made = self.in_repository(move || if repositories.exists(&name) { Ok(()) } else { repositories.create(&name) });
+        let made =
+            self.in_repository(
+                move || if repositories.exists(&name) { Ok(()) } else { repositories.create(&name) },
+            );
         if let Err(fault) = made.await {
             self.store().delete_tool(&tool.name).await?;
             return Err(fault);
@@ -33,8 +37,11 @@ impl Platform {
         // The row goes last but for what it names: a crash before it leaves a tool that can be deleted again.
         let (repositories, tool) = (parts.repositories.clone(), name.clone());
         self.in_repository(move || repositories.delete(&tool)).await?;
-        parts.logs.forget(name).map_err(|error| faults::internal("remove the logs", &error))?;
-        parts.content.delete_repository(&format!("tools/{name}")).map_err(|error| faults::internal("remove the images", &error))?;
+        parts.logs.remove_tool(name).await.map_err(|error| faults::internal("remove the logs", &error))?;
+        let (content, repository) = (parts.content.clone(), Repository::of_tool(name));
+        let removed = tokio::task::spawn_blocking(move || content.delete_repository(&repository)).await;
+        let removed = removed.map_err(|error| faults::internal("remove the images", &error))?;
+        removed.map_err(|error| faults::internal("remove the images", &error))?;
         Ok(self.store().delete_tool(name).await?)
     }
 
@@ -50,8 +57,13 @@ impl Platform {
     }
 
     /// Where a ref of a tool's repository stands.
-    pub(crate) async fn reference(&self, tool: &ToolName, reference: &str) -> Result<Option<CommitId>, Fault> {
-        let (repositories, tool, reference) = (self.parts().repositories.clone(), tool.clone(), reference.to_owned());
+    pub(crate) async fn reference(
+        &self,
+        tool: &ToolName,
+        reference: &str,
+    ) -> Result<Option<CommitId>, Fault> {
+        let (repositories, tool, reference) =
+            (self.parts().repositories.clone(), tool.clone(), reference.to_owned());
         self.in_repository(move || repositories.reference(&tool, &reference)).await
     }
 
@@ -65,7 +77,8 @@ impl Platform {
         if stands == Some(&deployed.commit) {
             return Ok(());
         }
-        let (repositories, tool, deployed) = (self.parts().repositories.clone(), tool.clone(), deployed.clone());
+        let (repositories, tool, deployed) =
+            (self.parts().repositories.clone(), tool.clone(), deployed.clone());
         let stands = stands.cloned();
         self.in_repository(move || {
             repositories.move_ref(&tool, &deployed.reference, stands.as_ref(), &deployed.commit)
@@ -85,6 +98,7 @@ impl Platform {
         work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, Fault> {
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| faults::internal("work in the repository", &error))?.map_err(|error| error.fault())
+        done.map_err(|error| faults::internal("work in the repository", &error))?
+            .map_err(|error| error.fault())
     }
 }
