@@ -114,7 +114,7 @@ impl Tree {
             let Some(path) = normal(&entry.path_bytes(), strip)? else { continue };
             let header = entry.header();
             let mode = header.mode()? & 0o1777;
-            let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+            let (uid, gid) = owner(header)?;
             let kind = match header.entry_type() {
                 tar::EntryType::Directory => Kind::Folder,
                 tar::EntryType::Regular | tar::EntryType::Continuous => {
@@ -209,6 +209,15 @@ fn normal(path: &[u8], strip: usize) -> io::Result<Option<String>> {
 fn link<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<String> {
     let bytes = entry.link_name_bytes().ok_or_else(|| invalid("a link without a target".to_owned()))?;
     String::from_utf8(bytes.into_owned()).map_err(|_| invalid("a link's target is not UTF-8".to_owned()))
+}
+
+/// User and group; archives of npm leave both fields empty.
+fn owner(header: &tar::Header) -> io::Result<(u32, u32)> {
+    let empty = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let old = header.as_old();
+    let uid = if empty(&old.uid) { 0 } else { id(header.uid()?)? };
+    let gid = if empty(&old.gid) { 0 } else { id(header.gid()?)? };
+    Ok((uid, gid))
 }
 
 fn id(id: u64) -> io::Result<u32> {

@@ -11,8 +11,6 @@ fn archive(entries: &[(&str, tar::EntryType, &str, u32)]) -> Archive {
         header.set_entry_type(*kind);
         header.set_mode(*mode);
         header.set_mtime(1_700_000_000);
-        header.set_uid(0);
-        header.set_gid(0);
         header.set_size(0);
         match kind {
             tar::EntryType::Regular => {
