@@ -18,6 +18,7 @@ mod manifest;
 mod upload;
 
 pub use gc::{GcPolicy, GcReport};
+pub(crate) use manifest::Pointers;
 pub use manifest::StoredManifest;
 pub use upload::Upload;
 
@@ -199,6 +200,12 @@ impl ContentStore {
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Whether anything was ever put there.
+    pub(crate) fn is_known(&self, repository: &Repository) -> bool {
+        let path = self.repository_path(repository);
+        ["_blobs", "_manifests"].iter().any(|name| path.join(name).is_dir())
     }
 
     /// Removes a repository with its manifests, tags and links; repositories whose names begin with its own stay.

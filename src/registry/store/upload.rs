@@ -59,6 +59,11 @@ impl Upload {
         Ok(size)
     }
 
+    /// The error of writing to [`Upload::file`].
+    pub(crate) fn failed(&self, source: std::io::Error) -> RegistryError {
+        failed("write", &self.path, source)
+    }
+
     fn digest(&mut self, algorithm: &str) -> Result<(Digest, u64), RegistryError> {
         self.file.seek(SeekFrom::Start(0)).map_err(|e| failed("read", &self.path, e))?;
         let mut hasher = AnyHasher::new(algorithm);
