@@ -31,7 +31,6 @@ pub(crate) fn render(hooks: &Path, limits: &SourceLimits) -> String {
 \tmaxInputSize = {pack}
 \tdenyDeletes = true
 \tdenyNonFastForwards = true
-\tshallowUpdate = true
 \tunpackLimit = 1
 \tautogc = false
 \tupdateServerInfo = false

@@ -15,18 +15,21 @@ pub struct HookCommand {
 /// A service of git's wire protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
-    /// A push arrives.
+    /// The first half of a push: the refs are told.
+    Advertise,
+    /// The second half: the client's commands and pack are read and answered.
     ReceivePack,
-    /// A fetch is served.
+    /// A fetch, whole.
     UploadPack,
 }
 
 impl Service {
-    /// The subcommand of git.
-    pub fn subcommand(self) -> &'static str {
+    /// The words after `git`.
+    pub(crate) fn words(self) -> &'static [&'static str] {
         match self {
-            Self::ReceivePack => "receive-pack",
-            Self::UploadPack => "upload-pack",
+            Self::Advertise => &["receive-pack", "--http-backend-info-refs", "--"],
+            Self::ReceivePack => &["receive-pack", "--stateless-rpc", "--"],
+            Self::UploadPack => &["upload-pack", "--"],
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Questions about history: does a push go forward, is it complete, and what does a commit say of itself.
 
-use crate::git::clean;
-use crate::repositories::commit_id;
 use crate::tree::{SurveyError, survey};
 use crate::{Quarantine, Repositories, SourceError};
 use git2::{ObjectType, Oid, Repository};
 use hythe_model::{CommitId, Fault, ToolName};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::path::Path;
 
 /// How a new commit stands to an old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,86 +59,66 @@ impl Repositories {
         }
         let shallow = self.shallow(tool);
         let read = |source| SourceError::Read { tool: tool.clone(), source };
-        let history = History::read(&repository, new, &shallow, |_| false).map_err(read)?;
-        Ok(match (history.seen.contains(&old), history.cuts.is_empty()) {
+        let history = History::read(&repository, new, &shallow).map_err(read)?;
+        Ok(match (history.seen.contains(&old), history.cut) {
             (true, _) => Lineage::Forward,
-            (false, true) => Lineage::Diverged,
-            (false, false) => Lineage::Cut,
+            (false, false) => Lineage::Diverged,
+            (false, true) => Lineage::Cut,
         })
     }
 
-    /// Commits of a push whose parents neither it nor the repository has: where a shallow clone was cut off.
-    pub fn cuts(
-        &self,
-        tool: &ToolName,
-        new: &CommitId,
-        quarantine: &Quarantine,
-    ) -> Result<Vec<CommitId>, SourceError> {
-        let repository = self.reader(tool, Some(quarantine))?;
-        let present = self.git2(tool)?;
-        let read = |source| SourceError::Read { tool: tool.clone(), source };
-        let odb = present.odb().map_err(read)?;
-        let shallow = self.shallow(tool);
-        let history = History::read(&repository, self.oid(tool, new)?, &shallow, |oid| odb.exists(oid));
-        let mut cuts = history.map_err(read)?.cuts;
-        cuts.retain(|cut| !shallow.contains(cut));
-        Ok(cuts.into_iter().map(commit_id).collect())
-    }
-
-    /// Whether everything that `new` needs is there, but for what lies behind `cuts`; git itself says.
+    /// Notes where the history of a shallow client is cut off, before its objects arrive (git's `shallow` file).
     ///
-    /// Git leaves this question open where a push brings new cuts, so it must be asked.
-    pub fn is_connected(
-        &self,
-        tool: &ToolName,
-        new: &CommitId,
-        cuts: &[CommitId],
-        quarantine: &Quarantine,
-    ) -> Result<bool, SourceError> {
-        let repository = self.path(tool);
-        let prepare = |source| SourceError::Prepare { path: repository.clone(), source };
-        let mut file =
-            tempfile::Builder::new().prefix("shallow-").tempfile_in(&repository).map_err(prepare)?;
-        let known = self.shallow(tool).iter().map(ToString::to_string).collect::<Vec<_>>();
-        for cut in known.iter().map(String::as_str).chain(cuts.iter().map(CommitId::as_str)) {
-            writeln!(file, "{cut}").map_err(prepare)?;
+    /// Git would do this itself when it moves a ref. Where `proc-receive` moves it git stops with a bug of its own
+    /// (`connectivity check skipped`, seen in 2.39), so the client's cuts are kept from it and noted here: then it
+    /// checks the push like any other. Commits that the repository has already are not cut off by a client's saying so.
+    /// What was noted anew is returned, for [`Repositories::forget_cuts`].
+    pub fn note_cuts(&self, tool: &ToolName, cuts: &[CommitId]) -> Result<Vec<CommitId>, SourceError> {
+        let present = self.git2(tool)?;
+        let odb = present.odb().map_err(|source| SourceError::Read { tool: tool.clone(), source })?;
+        let mut fresh = cuts.to_vec();
+        fresh.retain(|cut| Oid::from_str(cut.as_str()).is_ok_and(|oid| !odb.exists(oid)));
+        if !fresh.is_empty() {
+            self.change_shallow(tool, |all| all.extend(fresh.iter().map(ToString::to_string)))?;
         }
-        let status = clean(self.git_program())
-            .arg("--git-dir")
-            .arg(&repository)
-            .arg("--shallow-file")
-            .arg(file.path())
-            .args(["rev-list", "--objects", "--quiet", new.as_str(), "--not", "--all"])
-            .env("GIT_OBJECT_DIRECTORY", quarantine.path())
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .map_err(SourceError::Git)?;
-        Ok(status.success())
+        Ok(fresh)
     }
 
-    /// Notes where pushed histories were cut off, so that git does not miss what lies behind (its `shallow` file).
-    pub fn note_cuts(&self, tool: &ToolName, cuts: &[CommitId]) -> Result<(), SourceError> {
-        if cuts.is_empty() {
+    /// Takes back those of the noted cuts that did not arrive: the push was refused or broke off.
+    pub fn forget_cuts(&self, tool: &ToolName, cuts: &[CommitId]) -> Result<(), SourceError> {
+        let present = self.git2(tool)?;
+        let odb = present.odb().map_err(|source| SourceError::Read { tool: tool.clone(), source })?;
+        let missing = |cut: &&CommitId| Oid::from_str(cut.as_str()).is_ok_and(|oid| !odb.exists(oid));
+        let missing: HashSet<&str> = cuts.iter().filter(missing).map(CommitId::as_str).collect();
+        if missing.is_empty() {
             return Ok(());
         }
+        self.change_shallow(tool, |all| all.retain(|line| !missing.contains(line.as_str())))
+    }
+
+    /// Rewrites the `shallow` file under git's own lock.
+    fn change_shallow(
+        &self,
+        tool: &ToolName,
+        change: impl FnOnce(&mut BTreeSet<String>),
+    ) -> Result<(), SourceError> {
         let path = self.path(tool);
-        let failed = |source| SourceError::Prepare { path: path.join("shallow"), source };
-        let mut lock = lock_shallow(&path).map_err(failed)?;
-        let mut all: Vec<String> = self.shallow(tool).iter().map(ToString::to_string).collect();
-        all.extend(cuts.iter().map(ToString::to_string));
-        all.sort();
-        all.dedup();
-        let outcome = writeln!(lock, "{}", all.join("\n"))
-            .and_then(|()| lock.sync_all())
-            .and_then(|()| fs::rename(path.join("shallow.lock"), path.join("shallow")))
-            .and_then(|()| crate::repositories::sync_dir(&path));
+        let (file, held) = (path.join("shallow"), path.join("shallow.lock"));
+        let failed = |source| SourceError::Prepare { path: file.clone(), source };
+        let mut lock = lock_shallow(&held).map_err(failed)?;
+        let mut all: BTreeSet<String> = self.shallow(tool).iter().map(ToString::to_string).collect();
+        change(&mut all);
+        let text = all.iter().fold(String::new(), |text, line| text + line + "\n");
+        let written = lock.write_all(text.as_bytes()).and_then(|()| lock.sync_all());
+        let outcome = written.and_then(|()| match all.is_empty() {
+            // An empty file would still mean "shallow" to git.
+            true => fs::remove_file(&held).and_then(|()| fs::remove_file(&file)),
+            false => fs::rename(&held, &file),
+        });
         if outcome.is_err() {
-            let _ = fs::remove_file(path.join("shallow.lock"));
+            let _ = fs::remove_file(&held);
         }
-        outcome.map_err(failed)
+        outcome.and_then(|()| crate::repositories::sync_dir(&path)).map_err(failed)
     }
 
     /// The first line of a commit, shortened and without control characters.
@@ -186,41 +164,28 @@ impl Repositories {
     }
 }
 
-/// Commits reachable from one, and those among them whose parents are missing.
+/// Commits reachable from one.
 struct History {
     seen: HashSet<Oid>,
-    cuts: Vec<Oid>,
+    /// Whether it is cut off somewhere.
+    cut: bool,
 }
 
 impl History {
-    /// Reads from `from` back; does not go past commits that `known` vouches for.
-    fn read(
-        repository: &Repository,
-        from: Oid,
-        shallow: &HashSet<Oid>,
-        known: impl Fn(Oid) -> bool,
-    ) -> Result<Self, git2::Error> {
+    fn read(repository: &Repository, from: Oid, shallow: &HashSet<Oid>) -> Result<Self, git2::Error> {
         let odb = repository.odb()?;
-        let mut history = Self { seen: HashSet::new(), cuts: Vec::new() };
+        let mut history = Self { seen: HashSet::new(), cut: false };
         let mut todo = vec![from];
         while let Some(oid) = todo.pop() {
-            if !history.seen.insert(oid) || known(oid) {
+            if !history.seen.insert(oid) {
+                continue;
+            }
+            if shallow.contains(&oid) {
+                history.cut = true;
                 continue;
             }
             let object = odb.read(oid)?;
-            let mut cut = shallow.contains(&oid);
-            for parent in parents(object.data()) {
-                if cut || history.seen.contains(&parent) {
-                    continue;
-                }
-                match odb.exists(parent) {
-                    true => todo.push(parent),
-                    false => cut = true,
-                }
-            }
-            if cut {
-                history.cuts.push(oid);
-            }
+            todo.extend(parents(object.data()).into_iter().filter(|parent| !history.seen.contains(parent)));
         }
         Ok(history)
     }
@@ -257,10 +222,9 @@ pub(crate) fn incomplete(error: &git2::Error) -> Fault {
 }
 
 /// Takes git's own lock of the `shallow` file.
-fn lock_shallow(repository: &std::path::Path) -> std::io::Result<fs::File> {
-    let path = repository.join("shallow.lock");
+fn lock_shallow(path: &Path) -> std::io::Result<fs::File> {
     for _ in 0..100 {
-        match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+        match fs::OpenOptions::new().write(true).create_new(true).open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 std::thread::sleep(std::time::Duration::from_millis(50));
             }

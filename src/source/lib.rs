@@ -7,6 +7,8 @@
 mod config;
 mod error;
 mod findings;
+#[cfg(test)]
+mod fixture;
 mod git;
 mod history;
 mod limits;

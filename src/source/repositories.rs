@@ -116,11 +116,14 @@ impl Repositories {
         Ok(tools)
     }
 
-    /// The git child that serves one connection: a clean environment, our configuration in force, pipes not yet set.
+    /// The git child that serves a connection: a clean environment, our configuration in force, pipes not yet set.
+    ///
+    /// A push is served in two halves, so that the cuts of a shallow client are known before git reads any
+    /// ([`Repositories::note_cuts`]).
     pub fn serve(&self, service: Service, tool: &ToolName) -> Result<Command, SourceError> {
         let path = self.converged(tool)?;
         let mut command = clean(&self.inner.options.git);
-        command.arg(service.subcommand()).arg("--").arg(path);
+        command.args(service.words()).arg(path);
         Ok(command)
     }
 
@@ -179,11 +182,6 @@ impl Repositories {
         self.git(tool, &["symbolic-ref", "HEAD", name])?.map_err(failed)
     }
 
-    /// The git program.
-    pub(crate) fn git_program(&self) -> &Path {
-        &self.inner.options.git
-    }
-
     /// Opens a repository for reading.
     pub(crate) fn git2(&self, tool: &ToolName) -> Result<git2::Repository, SourceError> {
         let path = self.converged(tool)?;
@@ -223,7 +221,23 @@ fn sweep(dir: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(".new-") || name.starts_with(".old-")) {
+        let name = name.to_string_lossy();
+        if name.starts_with(".new-") || name.starts_with(".old-") {
+            fs::remove_dir_all(entry.path())?;
+        } else if name.ends_with(".git") {
+            sweep_quarantines(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// No push is under way when the folder is opened, so that what is in quarantine is nobody's.
+fn sweep_quarantines(repository: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(repository.join("objects"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("tmp_objdir-incoming-") || name.starts_with("incoming-") {
             fs::remove_dir_all(entry.path())?;
         }
     }

@@ -1,23 +1,22 @@
-//! The git child behind one command: bytes both ways, ended when its client is gone or nothing moves.
+//! The git children behind one command: bytes both ways, ended when their client is gone or nothing moves.
 //!
 //! Buffers are bounded on every way: git that does not read stops the channel's reader and so the client; a client
 //! that does not read stops the reader of git's output.
 
+use crate::opening::{Opening, Read};
 use crate::refusal;
 use crate::tickets::Ticket;
-use crate::wire::{SOCKET, TOKEN};
 use hythe_model::Fault;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use russh::server::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, Command};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,78 +27,115 @@ const REST: Duration = Duration::from_secs(10);
 /// Time between asking git to end and ending it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A git command about to run.
-pub(crate) struct Child<'a> {
-    pub(crate) command: std::process::Command,
-    /// `GIT_PROTOCOL` of the client.
-    pub(crate) protocol: Option<String>,
-    pub(crate) socket: &'a Path,
-    pub(crate) token: &'a str,
+/// What a git child reads.
+pub(crate) enum Feed {
+    /// Nothing: it only tells.
+    Nothing,
+    /// These bytes, then what the client sends.
+    Client(Vec<u8>),
 }
 
-/// How git ended by itself.
-pub(crate) struct Ended {
-    pub(crate) code: u32,
-    /// Bytes that the client sent.
-    pub(crate) received: u64,
+/// The client's end of a channel, while git commands run on it.
+pub(crate) struct Client<'a> {
+    reader: &'a mut ChannelReadHalf,
+    writer: &'a ChannelWriteHalf<Msg>,
+    ticket: &'a Ticket,
+    stall: Duration,
+    flow: Flow,
 }
 
-impl Child<'_> {
-    /// Runs git on the channel until it ends, the client is gone, or nothing has moved for `stall`.
-    pub(crate) async fn run(
-        self,
-        ticket: &Ticket,
+impl<'a> Client<'a> {
+    /// The client of this ticket. Its commands are ended when nothing moves for `stall`.
+    pub(crate) fn new(
+        reader: &'a mut ChannelReadHalf,
+        writer: &'a ChannelWriteHalf<Msg>,
+        ticket: &'a Ticket,
         stall: Duration,
-        reader: &mut ChannelReadHalf,
-        writer: &ChannelWriteHalf<Msg>,
-    ) -> Result<Ended, Fault> {
-        let mut command = Command::from(self.command);
-        command.env(SOCKET, self.socket).env(TOKEN, self.token).process_group(0).kill_on_drop(true);
+    ) -> Self {
+        Self { reader, writer, ticket, stall, flow: Flow::default() }
+    }
+
+    /// Bytes that the client has sent.
+    pub(crate) fn received(&self) -> u64 {
+        self.flow.received.load(Ordering::Relaxed)
+    }
+
+    /// Reads how a push begins; none where the client has nothing to say.
+    pub(crate) async fn opening(&mut self) -> Result<Option<Opening>, Fault> {
+        let mut opening = Opening::default();
+        let read = async {
+            while let Some(message) = self.reader.wait().await {
+                match message {
+                    ChannelMsg::Data { data } => {
+                        self.flow.arrived(data.len());
+                        match opening.push(&data) {
+                            Read::More => {}
+                            Read::Whole => return Ok(true),
+                            Read::Malformed => return Err(refusal::not_git()),
+                        }
+                    }
+                    ChannelMsg::Eof => {
+                        self.flow.complete.cancel();
+                        return Ok(false);
+                    }
+                    ChannelMsg::Close => break,
+                    _ => {}
+                }
+            }
+            self.ticket.cancel.cancel();
+            Ok(false)
+        };
+        let whole = tokio::select! {
+            whole = read => whole,
+            () = self.ticket.cancel.cancelled() => Ok(false),
+            () = self.flow.stalled(self.ticket, self.stall) => Err(refusal::stalled(self.stall)),
+        };
+        Ok(whole?.then_some(opening))
+    }
+
+    /// Runs git until it ends by itself, the client is gone, or nothing has moved for too long.
+    pub(crate) async fn run(&mut self, command: std::process::Command, feed: Feed) -> Result<u32, Fault> {
+        let mut command = Command::from(command);
+        command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(protocol) = self.protocol {
-            command.env("GIT_PROTOCOL", protocol);
-        }
         let failed = |error: std::io::Error| {
             tracing::warn!(%error, "git could not be served");
             refusal::internal()
         };
         let mut child = command.spawn().map_err(failed)?;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(refusal::internal());
-        };
-        let flow = Flow::default();
+        let flow = &self.flow;
         let served = tokio::select! {
-            served = serve(&mut child, stdin, stdout, stderr, ticket, &flow, reader, writer) => served.map_err(failed),
-            () = ticket.cancel.cancelled() => Err(refusal::internal()),
-            () = flow.stalled(ticket, stall) => Err(refusal::stalled(stall)),
+            served = serve(&mut child, feed, self.ticket, flow, self.reader, self.writer) => served.map_err(failed),
+            () = self.ticket.cancel.cancelled() => Err(refusal::internal()),
+            () = flow.stalled(self.ticket, self.stall) => Err(refusal::stalled(self.stall)),
         };
         if served.is_err() {
-            ticket.cancel.cancel();
+            self.ticket.cancel.cancel();
             end(&mut child).await;
         }
-        served.map(|status| Ended { code: code(status), received: flow.received.load(Ordering::Relaxed) })
+        served.map(code)
     }
 }
 
 /// Carries bytes until git has ended and its last output is sent.
-#[expect(clippy::too_many_arguments, reason = "the ends of five pipes meet here and nowhere else")]
 async fn serve(
     child: &mut tokio::process::Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
-    stderr: ChildStderr,
+    feed: Feed,
     ticket: &Ticket,
     flow: &Flow,
     reader: &mut ChannelReadHalf,
     writer: &ChannelWriteHalf<Msg>,
 ) -> std::io::Result<ExitStatus> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let output = async {
         tokio::try_join!(outward(stdout, None, flow, writer), outward(stderr, Some(1), flow, writer))?;
         child.wait().await
     };
-    let input = inward(stdin, ticket, flow, reader);
+    let Feed::Client(first) = feed else {
+        drop(stdin);
+        return output.await;
+    };
+    let input = inward(first, stdin, ticket, flow, reader);
     tokio::pin!(output, input);
     tokio::select! {
         status = &mut output => {
@@ -114,23 +150,23 @@ async fn serve(
 }
 
 /// From the client to git. Ends when the client is gone; what git does not want is read and dropped.
-async fn inward(stdin: ChildStdin, ticket: &Ticket, flow: &Flow, reader: &mut ChannelReadHalf) {
-    let mut stdin = Some(stdin);
+async fn inward(
+    first: Vec<u8>,
+    mut stdin: Option<ChildStdin>,
+    ticket: &Ticket,
+    flow: &Flow,
+    reader: &mut ChannelReadHalf,
+) {
+    feed_git(&mut stdin, &first, ticket).await;
+    if flow.complete.is_cancelled() {
+        stdin = None;
+    }
     while let Some(message) = reader.wait().await {
         match message {
             ChannelMsg::Data { data } => {
+                flow.arrived(data.len());
+                feed_git(&mut stdin, &data, ticket).await;
                 flow.moved();
-                flow.received.fetch_add(data.len() as u64, Ordering::Relaxed);
-                let Some(pipe) = &mut stdin else { continue };
-                // Once the pack is whole git reads no more; waiting for it would hide the client's going away.
-                let written = tokio::select! {
-                    written = pipe.write_all(&data) => written.is_ok(),
-                    () = ticket.arrived.cancelled() => false,
-                };
-                flow.moved();
-                if !written {
-                    stdin = None;
-                }
             }
             ChannelMsg::Eof => {
                 // Git waits for it.
@@ -144,13 +180,26 @@ async fn inward(stdin: ChildStdin, ticket: &Ticket, flow: &Flow, reader: &mut Ch
     ticket.cancel.cancel();
 }
 
+/// Hands bytes to git while it listens. Once the pack is whole it does not, and waiting would hide the client's going.
+async fn feed_git(stdin: &mut Option<ChildStdin>, bytes: &[u8], ticket: &Ticket) {
+    let Some(pipe) = stdin else { return };
+    let written = tokio::select! {
+        written = pipe.write_all(bytes) => written.is_ok(),
+        () = ticket.arrived.cancelled() => false,
+    };
+    if !written {
+        *stdin = None;
+    }
+}
+
 /// From git to the client.
 async fn outward(
-    mut pipe: impl AsyncRead + Unpin,
+    pipe: Option<impl AsyncRead + Unpin>,
     kind: Option<u32>,
     flow: &Flow,
     writer: &ChannelWriteHalf<Msg>,
 ) -> std::io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = pipe.read(&mut buffer).await?;
@@ -177,6 +226,11 @@ struct Flow {
 }
 
 impl Flow {
+    fn arrived(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.moved();
+    }
+
     fn moved(&self) {
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }

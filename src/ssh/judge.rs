@@ -98,9 +98,6 @@ impl Inspection<'_> {
             return Err(refusal::not_a_commit());
         }
         self.forward(update, &new, quarantine.as_ref(), judgement)?;
-        if let Some(quarantine) = &quarantine {
-            self.whole(&new, quarantine, judgement)?;
-        }
         self.repositories.check(tool, &new, quarantine.as_ref())
     }
 
@@ -129,20 +126,6 @@ impl Inspection<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// A history that was cut off is whole up to the cut. Without a cut git itself has checked it.
-    fn whole(&self, new: &CommitId, quarantine: &Quarantine, judgement: &mut Judgement) -> Result<(), Fault> {
-        let tool = &self.ticket.tool;
-        let cuts = self.repositories.cuts(tool, new, quarantine).map_err(|error| error.fault())?;
-        if !cuts.is_empty() {
-            let connected = self.repositories.is_connected(tool, new, &cuts, quarantine);
-            if !connected.map_err(|error| error.fault())? {
-                return Err(refusal::not_connected());
-            }
-        }
-        judgement.cuts = cuts;
-        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod hook;
 mod host_key;
 mod judge;
 mod limits;
+mod opening;
 mod receive;
 mod refusal;
 mod registry;

@@ -114,7 +114,7 @@ async fn proc_receive(
         let end = match judgement.refused.get(&update.reference) {
             Some(fault) => Err(fault.clone()),
             None if atomic => Err(refusal::atomic()),
-            None => run(parts, ticket, call, update, &judgement, talk).await?,
+            None => run(parts, ticket, call, update, talk).await?,
         };
         let end = match end {
             Ok(end) => end,
@@ -136,19 +136,12 @@ async fn run(
     ticket: &Arc<Ticket>,
     call: &Call,
     update: &Update,
-    judgement: &Judgement,
     talk: &mut Talk,
 ) -> io::Result<Result<End, Fault>> {
     let request = match request(ticket, call, update) {
         Ok(request) => request,
         Err(fault) => return Ok(Err(fault)),
     };
-    let (repositories, tool, cuts) =
-        (parts.repositories.clone(), ticket.tool.clone(), judgement.cuts.clone());
-    let noted = tokio::task::spawn_blocking(move || repositories.note_cuts(&tool, &cuts)).await;
-    if let Err(error) = noted.map_err(io::Error::other)? {
-        return Ok(Err(error.fault()));
-    }
     let (screen, mut lines) = mpsc::channel(SCREEN);
     let (handler, cancel) = (Arc::clone(&parts.pushes), ticket.cancel.clone());
     let mut push = tokio::spawn(async move { handler.push(request, screen, cancel).await });

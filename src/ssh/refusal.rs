@@ -95,10 +95,10 @@ pub(crate) fn too_many_objects(objects: u64, limit: u64) -> Fault {
         .next("Push a part of the history first, or a shallow clone: git clone --depth 1")
 }
 
-/// Objects are missing though the history claims them.
-pub(crate) fn not_connected() -> Fault {
-    Fault::new("push/incomplete", "The push is incomplete: objects that it needs are missing.")
-        .next("Check your clone: git fsck. Then push again.")
+/// A push that does not begin as git begins one.
+pub(crate) fn not_git() -> Fault {
+    Fault::new("push/not-git", "What was sent is not a push of git.")
+        .next("Push with git: git push hythe main")
 }
 
 /// A push option that does not exist or is malformed.

@@ -36,6 +36,9 @@ pub struct SshParts {
 /// Connections beyond the limit that are told so; more are closed without a word.
 const TOLD: usize = 32;
 
+/// Time in which clients whose command has ended close their connection.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Everything that connections share.
 pub(crate) struct Shared {
     pub(crate) parts: Arc<SshParts>,
@@ -43,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
     /// Git commands under way.
     pub(crate) commands: TaskTracker,
+    sessions: TaskTracker,
 }
 
 /// Serves until `shutdown` fires, then gives running commands their time to end.
@@ -56,8 +60,13 @@ pub async fn serve(
     let tickets = Arc::new(Tickets::default());
     let config = Arc::new(config(&parts));
     let answering = tokio::spawn(receive::listen(hooks, Arc::clone(&parts), Arc::clone(&tickets)));
-    let shared =
-        Arc::new(Shared { parts, tickets, connections: Arc::default(), commands: TaskTracker::new() });
+    let shared = Arc::new(Shared {
+        parts,
+        tickets,
+        connections: Arc::default(),
+        commands: TaskTracker::new(),
+        sessions: TaskTracker::new(),
+    });
     let stopped = CancellationToken::new();
     let outcome = loop {
         tokio::select! {
@@ -74,6 +83,9 @@ pub async fn serve(
     if tokio::time::timeout(shared.parts.limits.drain, shared.commands.wait()).await.is_err() {
         tracing::warn!(commands = shared.commands.len(), "SSH commands are cut off by the server's end");
     }
+    // Clients whose command has ended close by themselves; a disconnect would come before the exit code they wait for.
+    shared.sessions.close();
+    let _ = tokio::time::timeout(LEAVE, shared.sessions.wait()).await;
     stopped.cancel();
     answering.abort();
     let _ = std::fs::remove_file(&shared.parts.hook_socket);
@@ -99,8 +111,10 @@ fn admit(stream: TcpStream, shared: &Arc<Shared>, config: &Arc<Config>, stopped:
         return;
     }
     let _ = stream.set_nodelay(true);
-    let (shared, config, stopped) = (Arc::clone(shared), Arc::clone(config), stopped.clone());
-    tokio::spawn(async move {
+    let (config, stopped) = (Arc::clone(config), stopped.clone());
+    let sessions = shared.sessions.clone();
+    let shared = Arc::clone(shared);
+    sessions.spawn(async move {
         let connection = Connection::new(Arc::clone(&shared), counted);
         let state = connection.state();
         let session = match run_stream(config, stream, connection).await {
@@ -149,7 +163,8 @@ fn config(parts: &SshParts) -> Config {
             ..Preferred::DEFAULT
         },
         max_auth_attempts: 12,
-        inactivity_timeout: Some(parts.limits.stall.max(parts.limits.login)),
+        // The last resort, after our own limits have had their say.
+        inactivity_timeout: Some(parts.limits.stall + parts.limits.login + Duration::from_secs(10)),
         keepalive_interval: Some(parts.limits.keepalive),
         keepalive_max: 3,
         nodelay: true,

@@ -2,13 +2,14 @@
 
 use crate::command::GitCommand;
 use crate::connection::State;
-use crate::git::{self, Ended};
+use crate::git::{Client, Feed};
 use crate::server::Shared;
 use crate::tickets::Ticket;
+use crate::wire::{SOCKET, TOKEN};
 use crate::{Access, Identity, refusal};
-use hythe_model::Fault;
 use hythe_model::render::fault_lines;
-use hythe_source::Service;
+use hythe_model::{Fault, ToolName};
+use hythe_source::{Repositories, Service, SourceError};
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::sync::Arc;
@@ -106,34 +107,86 @@ async fn command(
 ) -> Result<u32, Vec<String>> {
     let GitCommand { service, tool } = GitCommand::parse(line).map_err(|line| vec![line])?;
     let access = match service {
-        Service::ReceivePack => Access::Push,
         Service::UploadPack => Access::Fetch,
+        Service::Advertise | Service::ReceivePack => Access::Push,
     };
-    let told = |fault: Fault| fault_lines(&fault)[1..].to_vec();
+    let told = |fault: Fault| lines(&fault);
     let allowed = shared.parts.keys.may(&identity, access, &tool).await.map_err(told)?;
     if !allowed || !shared.parts.repositories.exists(&tool) {
         return Err(told(refusal::no_tool(&tool, access)));
     }
-    let repositories = shared.parts.repositories.clone();
-    let served = tool.clone();
-    let prepared = tokio::task::spawn_blocking(move || repositories.serve(service, &served)).await;
-    let prepared = prepared.map_err(|_| told(refusal::internal()))?.map_err(|error| told(error.fault()))?;
     let ticket = Arc::new(Ticket::new(tool, identity, gone.clone()));
-    let opened = shared.tickets.open(Arc::clone(&ticket));
-    let child =
-        git::Child { command: prepared, protocol, socket: &shared.parts.hook_socket, token: opened.token() };
-    let ended = child.run(&ticket, shared.parts.limits.stall, reader, writer).await;
-    let limit = shared.parts.repositories.limits().pack_bytes;
-    match ended {
-        Ok(Ended { code: 0, .. }) => Ok(0),
-        Ok(Ended { code, received }) if service == Service::ReceivePack && received > limit => {
-            let text = told(refusal::pack_too_big(limit)).join("\n");
-            let _ = writer.extended_data_bytes(1, format!("{text}\n").into_bytes()).await;
-            Ok(code)
-        }
-        Ok(Ended { code, .. }) => Ok(code),
-        Err(fault) => Err(told(fault)),
+    let client = Client::new(reader, writer, &ticket, shared.parts.limits.stall);
+    let work = Work { shared, ticket: &ticket, protocol };
+    match service {
+        Service::UploadPack => work.fetch(client).await,
+        _ => work.push(client, writer).await,
     }
+    .map_err(told)
+}
+
+/// A command that may run.
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    ticket: &'a Arc<Ticket>,
+    protocol: Option<String>,
+}
+
+impl Work<'_> {
+    async fn fetch(self, mut client: Client<'_>) -> Result<u32, Fault> {
+        let command = self.git(Service::UploadPack).await?;
+        client.run(command, Feed::Client(Vec::new())).await
+    }
+
+    /// A push in two halves: between them it is known where a shallow client's history is cut off.
+    async fn push(self, mut client: Client<'_>, writer: &ChannelWriteHalf<Msg>) -> Result<u32, Fault> {
+        let told = client.run(self.git(Service::Advertise).await?, Feed::Nothing).await?;
+        if told != 0 {
+            return Ok(told);
+        }
+        let Some(opening) = client.opening().await? else { return Ok(0) };
+        let (cuts, rest) = opening.into_parts();
+        let cuts = self.in_repository(move |repositories, tool| repositories.note_cuts(tool, &cuts)).await?;
+        let opened = self.shared.tickets.open(Arc::clone(self.ticket));
+        let mut command = self.git(Service::ReceivePack).await?;
+        command.env(SOCKET, &self.shared.parts.hook_socket).env(TOKEN, opened.token());
+        let ended = client.run(command, Feed::Client(rest)).await;
+        if !cuts.is_empty() {
+            self.in_repository(move |repositories, tool| repositories.forget_cuts(tool, &cuts)).await?;
+        }
+        let limit = self.shared.parts.repositories.limits().pack_bytes;
+        if client.received() > limit && !self.ticket.arrived.is_cancelled() && ended.is_ok() {
+            let text = lines(&refusal::pack_too_big(limit)).join("\n");
+            let _ = writer.extended_data_bytes(1, format!("{text}\n").into_bytes()).await;
+        }
+        ended
+    }
+
+    async fn git(&self, service: Service) -> Result<std::process::Command, Fault> {
+        let mut command =
+            self.in_repository(move |repositories, tool| repositories.serve(service, tool)).await?;
+        if let Some(protocol) = &self.protocol {
+            command.env("GIT_PROTOCOL", protocol);
+        }
+        Ok(command)
+    }
+
+    /// Does what blocks where blocking is allowed.
+    async fn in_repository<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Repositories, &ToolName) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (repositories, tool) = (self.shared.parts.repositories.clone(), self.ticket.tool.clone());
+        match tokio::task::spawn_blocking(move || work(&repositories, &tool)).await {
+            Ok(done) => done.map_err(|error| error.fault()),
+            Err(_) => Err(refusal::internal()),
+        }
+    }
+}
+
+/// A fault as lines of standard error.
+fn lines(fault: &Fault) -> Vec<String> {
+    fault_lines(fault).split_off(1)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::Identity;
 use crate::wire::HookKind;
-use hythe_model::{CommitId, Fault, ToolName};
+use hythe_model::{Fault, ToolName};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +26,6 @@ pub(crate) struct Ticket {
 pub(crate) struct Judgement {
     /// Refs that do not move, and why.
     pub(crate) refused: HashMap<String, Fault>,
-    /// Where a shallow client's history was cut off.
-    pub(crate) cuts: Vec<CommitId>,
     /// Lines to show before anything else.
     pub(crate) notes: Vec<String>,
 }
