@@ -75,13 +75,11 @@ fn files(dir: &Path) -> Result<EnvDir, LaunchError> {
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, LaunchError> {
-    let failed = |error: std::io::Error| LaunchError::read(dir, &error);
-    let mut found = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read
-            .map_err(failed)?
-            .map(|entry| Ok(entry.map_err(failed)?.path()))
-            .collect::<Result<Vec<_>, _>>()?,
+    let read =
+        || -> std::io::Result<Vec<PathBuf>> { fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut found = match read() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        found => found.map_err(|error| LaunchError::read(dir, &error))?,
     };
     found.sort();
     Ok(found)
