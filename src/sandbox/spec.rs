@@ -75,6 +75,15 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it appears.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::File { target, .. } => target,
+        }
+    }
+}
+
 /// A program with its arguments and surroundings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

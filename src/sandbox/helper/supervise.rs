@@ -1,0 +1,115 @@
+//! Watches a sandbox to its end, and takes it down.
+//!
+//! Enter at [`start`]: one thread a sandbox.
+
+use super::disk::Watch;
+use super::network::Wire;
+use super::pump::Pump;
+use super::reap::Ended;
+use super::run::runc;
+use super::state::{Running, State};
+use crate::{Exit, ExitCause, Limits};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Time between two looks at a sandbox that runs.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a caller that does not read its output holds up the news of the end.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A sandbox that has been started.
+pub(super) struct Job {
+    pub(super) state: Arc<State>,
+    pub(super) running: Arc<Running>,
+    pub(super) limits: Limits,
+    pub(super) watched: Vec<OwnedFd>,
+    pub(super) pid: i32,
+    pub(super) pump: Option<Pump>,
+    pub(super) wire: Option<Wire>,
+    pub(super) folder: PathBuf,
+    pub(super) begun: Instant,
+}
+
+/// Starts the thread that watches.
+pub(super) fn start(job: Job) -> std::io::Result<()> {
+    std::thread::Builder::new().name("supervise".into()).spawn(move || watch(job)).map(drop)
+}
+
+fn watch(mut job: Job) {
+    let watch = Watch::new(std::mem::take(&mut job.watched), job.limits.disk_bytes);
+    let ended = wait(&job, watch);
+    let ran = job.begun.elapsed();
+    // The counter goes with the group: it is read before anything is taken down.
+    let oom_kills = job.state.cgroups.oom_kills(&job.running.id);
+    if let Some(pump) = job.pump.take() {
+        pump.join(OUTPUT_PATIENCE);
+    }
+    job.running.ended(exit(ended, job.running.ended_by(), oom_kills, ran));
+    take_down(&job.state, &job.running.id, &job.folder, job.wire.take());
+    job.running.cleaned();
+}
+
+fn wait(job: &Job, mut watch: Watch) -> Ended {
+    loop {
+        if let Some(ended) = job.state.reaper.wait(job.pid, TICK) {
+            return ended;
+        }
+        if job.limits.wall.is_some_and(|wall| job.begun.elapsed() > wall) {
+            job.running.end(ExitCause::TimedOut);
+        }
+        if watch.look() {
+            job.running.end(ExitCause::DiskFull);
+        }
+        job.running.disk_bytes.store(watch.used(), Ordering::Relaxed);
+    }
+}
+
+/// Tells why it ended. Whoever ended it on purpose is the cause; else a process killed for memory is, unless all went
+/// well nevertheless.
+fn exit(ended: Ended, ended_by: Option<ExitCause>, oom_kills: u64, ran: Duration) -> Exit {
+    let (code, signal) = match ended {
+        Ended::Code(code) => (Some(code), None),
+        Ended::Signal(signal) => (None, Some(signal)),
+    };
+    let cause = match ended_by {
+        Some(cause) if signal == Some(9) => cause,
+        _ if oom_kills > 0 && code != Some(0) => ExitCause::OutOfMemory,
+        _ => ExitCause::Exited,
+    };
+    Exit { code, signal, cause, ran }
+}
+
+/// Removes everything that was made for a sandbox but its changes.
+pub(super) fn take_down(state: &State, id: &str, folder: &Path, wire: Option<Wire>) {
+    if state.private.join("runc").join(id).exists() {
+        let _ = state.reaper.run_to_end(runc(state).args(["delete", "--force", id]), Duration::from_secs(30));
+    }
+    if let Some(wire) = wire {
+        wire.close(&state.reaper);
+    }
+    state.cgroups.remove(id);
+    let _ = rustix::mount::unmount(folder.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_apart() {
+        let ran = Duration::from_secs(1);
+        let cause = |ended, by, kills| exit(ended, by, kills, ran).cause;
+        assert_eq!(cause(Ended::Code(0), None, 0), ExitCause::Exited);
+        assert_eq!(cause(Ended::Signal(9), None, 0), ExitCause::Exited);
+        assert_eq!(cause(Ended::Signal(9), None, 1), ExitCause::OutOfMemory);
+        assert_eq!(cause(Ended::Code(137), None, 1), ExitCause::OutOfMemory);
+        assert_eq!(cause(Ended::Code(0), None, 3), ExitCause::Exited);
+        assert_eq!(cause(Ended::Signal(9), Some(ExitCause::TimedOut), 1), ExitCause::TimedOut);
+        // It ended by itself before the signal arrived.
+        assert_eq!(cause(Ended::Code(0), Some(ExitCause::TimedOut), 0), ExitCause::Exited);
+    }
+}

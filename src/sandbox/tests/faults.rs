@@ -1,0 +1,120 @@
+//! What happens when something dies or a guest is hostile.
+
+use crate::support::{World, as_hythe, path, to_null};
+use hythe_sandbox::{Helper, Mount, SandboxError};
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::{Duration, Instant};
+
+/// Processes of this machine whose command line contains `needle`.
+fn processes(needle: &str) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let matches = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != i32::try_from(std::process::id()).unwrap() && String::from_utf8_lossy(&line).contains(needle)
+    };
+    pids.filter(matches).collect()
+}
+
+#[test]
+fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
+    as_hythe("faults::the_helpers_death_ends_everything_and_a_new_one_starts_clean", || async {
+        let world = World::new("death").await;
+        let mark = format!("{}", 100_000 + std::process::id());
+        let mut spec = world.spec("victim", &["/bin/sleep", &mark]);
+        spec.network = crate::support::egress();
+        let sandbox = world.start(spec).await;
+        assert_eq!(processes(&mark).len(), 1);
+        let helper = processes(world.options.socket.to_str().unwrap());
+        assert_eq!(helper.len(), 1, "the helper is one process");
+        kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::KILL).unwrap();
+        let begun = Instant::now();
+        while !processes(&mark).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "a sandbox outlived its helper");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let error = sandbox.wait().await.unwrap_err();
+        assert!(matches!(error, SandboxError::Connect { .. } | SandboxError::Lost { .. }), "{error:?}");
+        let helper = Helper::open(world.options.clone()).await.unwrap();
+        assert!(helper.list().await.unwrap().is_empty());
+        let world = World { helper, ..world };
+        // The same name, the same upper folder, the same cgroup.
+        let (exit, _) = world.run(world.script("victim", "exit 0")).await;
+        assert!(exit.success());
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_folder_has_one_helper_and_it_ends_when_told() {
+    as_hythe("faults::a_folder_has_one_helper_and_it_ends_when_told", || async {
+        let world = World::new("single").await;
+        let mut second = world.options.clone();
+        second.socket = world.folder().join("other.sock");
+        let error = Helper::open(second).await.unwrap_err();
+        assert!(error.to_string().contains("another helper serves"), "{error}");
+        // A service manager's SIGTERM is a proper end too.
+        world.start(world.script("sleeper", "sleep 1000")).await;
+        let helper = processes(world.options.socket.to_str().unwrap());
+        kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::TERM).unwrap();
+        let begun = Instant::now();
+        while !processes(world.options.socket.to_str().unwrap()).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the helper does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let helper = Helper::open(world.options.clone()).await.unwrap();
+        World { helper, ..world }.end().await;
+    });
+}
+
+#[test]
+fn links_that_a_guest_lays_lead_nowhere() {
+    as_hythe("faults::links_that_a_guest_lays_lead_nowhere", || async {
+        let world = World::new("links").await;
+        let helper = &world.helper;
+        let secret = world.folder().join("secret");
+        std::fs::write(&secret, "of the server").unwrap();
+        let data = path("builds/1/data");
+        helper.make_dir(&data, (1000, 1000), 0o755).await.unwrap();
+        let folder = world.folder().display().to_string();
+        let mut spec = world.script(
+            "links",
+            &format!("cd /data; ln -s {folder}/secret file; ln -s {folder} dir; ln -s ../../../../secret up; mkfifo pipe; ln -s / root"),
+        );
+        spec.mounts =
+            vec![Mount::Bind { source: data.as_str().into(), target: "/data".into(), read_only: false }];
+        let (exit, text) = world.run(spec).await;
+        assert!(exit.success(), "{text}");
+        let below = |name: &str| data.join(name).unwrap();
+        for name in ["file", "up", "dir/secret", "pipe"] {
+            assert!(helper.read(&below(name), 100).await.is_err(), "{name} was read");
+        }
+        assert!(helper.write(&below("dir/new"), "x", (0, 0), 0o644).await.is_err());
+        assert!(helper.remove(&below("dir/secret")).await.is_err());
+        assert!(helper.list_dir(&below("dir")).await.is_err());
+        assert!(helper.make_dir(&below("dir/x/y"), (0, 0), 0o755).await.is_err());
+        // Owner and mode of a link's target stay what they are.
+        assert!(helper.make_dir(&below("dir"), (1000, 1000), 0o777).await.is_err());
+        helper.write(&below("file"), "replaced", (0, 0), 0o644).await.unwrap();
+        helper.remove(&data).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "of the server");
+        let mut spec = world.script("through", "true");
+        helper.make_dir(&data, (1000, 1000), 0o755).await.unwrap();
+        spec.mounts = vec![Mount::Bind { source: "../../etc".into(), target: "/x".into(), read_only: true }];
+        assert!(helper.run(spec, to_null()).await.is_err());
+        world.end().await;
+    });
+}
+
+#[test]
+fn another_user_of_the_machine_is_not_served() {
+    // Only root can become somebody else; the socket's mode is checked here, its credentials by the helper.
+    as_hythe("faults::another_user_of_the_machine_is_not_served", || async {
+        let world = World::new("strangers").await;
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&world.options.socket).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        world.end().await;
+    });
+}
