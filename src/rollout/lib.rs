@@ -5,6 +5,7 @@
 //! keeps them running until they are told to stop, over a restart of the server too. What it publishes is a
 //! [`hythe_model::RouteTable`] on a watch channel. This room never writes a row and never speaks HTTP to a client.
 
+mod backoff;
 mod fault;
 mod local;
 mod runtime;
@@ -13,6 +14,6 @@ mod status;
 pub use local::{LocalParts, LocalRuntime};
 pub use runtime::{
     Adopted, Candidate, EgressSettings, Notes, OneOff, OneOffOutput, OneOffSession, Readiness, RunLimits,
-    RunSettings, RunnableRelease, Runtime, Switched, Traffic, Unwatched,
+    RunSettings, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
 };
 pub use status::{ExitReason, InstanceState, InstanceStatus};

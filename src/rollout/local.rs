@@ -1,19 +1,45 @@
-//! The local runtime: every instance a sandbox of this machine.
+//! The local runtime: every instance a sandbox of this machine, supervised.
+//!
+//! Enter at [`LocalRuntime`]. `group` holds the instances of a release, `supervise` keeps one of them alive, `route`
+//! says where traffic goes, `adopt` takes back what outlived the server; `sandbox` and `layers` are the machine.
+
+mod adopt;
+mod group;
+mod image;
+mod layers;
+mod lines;
+mod machine;
+mod one_off;
+mod probe;
+mod route;
+mod sandbox;
+mod start;
+mod supervise;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+pub(crate) use group::Failure;
 
 use crate::runtime::{
-    Adopted, Candidate, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,
+    Adopted, Candidate, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic, Unwatched,
+    Witness,
 };
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
 use hythe_registry::ContentStore;
 use hythe_sandbox::Helper;
+use sandbox::Sandboxes;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tools::Tools;
 
 /// What the local runtime is made of.
 pub struct LocalParts {
@@ -30,31 +56,66 @@ pub struct LocalParts {
 /// Sandboxes of this machine, supervised. Cheap to clone.
 #[derive(Clone)]
 pub struct LocalRuntime {
-    inner: Arc<LocalParts>,
+    tools: Arc<Tools>,
 }
 
 impl LocalRuntime {
     /// A runtime that knows of nothing yet; [`Runtime::adopt`] finds what runs.
     pub fn new(parts: LocalParts) -> Self {
-        Self { inner: Arc::new(parts) }
+        Self::with_witness(parts, Arc::new(Unwatched))
+    }
+
+    /// The same, with somebody who takes what instances print.
+    pub fn with_witness(parts: LocalParts, witness: Arc<dyn Witness>) -> Self {
+        let traffic = parts.traffic.clone();
+        Self { tools: Tools::new(Arc::new(Sandboxes::new(parts, witness)), traffic) }
     }
 }
 
 #[async_trait]
 impl Runtime for LocalRuntime {
-    fn declare_tool(&self, tool: &ToolName) { todo!() }
+    fn declare_tool(&self, tool: &ToolName) {
+        self.tools.declare(tool);
+    }
+
     async fn start(
         &self,
         release: RunnableRelease,
         notes: &Notes<'_>,
         cancel: CancellationToken,
-    ) -> Result<Candidate, Fault> { todo!() }
-    async fn switch(&self, candidate: Candidate) -> Switched { todo!() }
-    async fn abandon(&self, candidate: Candidate) { todo!() }
-    async fn stop_tool(&self, tool: &ToolName) { todo!() }
-    async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> { todo!() }
-    async fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus> { todo!() }
-    fn routes(&self) -> watch::Receiver<RouteTable> { todo!() }
-    async fn dial(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream> { todo!() }
-    async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> { todo!() }
+    ) -> Result<Candidate, Fault> {
+        self.tools.start(release, notes, cancel).await
+    }
+
+    async fn switch(&self, candidate: Candidate) -> Switched {
+        self.tools.switch(candidate)
+    }
+
+    async fn abandon(&self, candidate: Candidate) {
+        self.tools.abandon(candidate).await;
+    }
+
+    async fn stop_tool(&self, tool: &ToolName) {
+        self.tools.stop_tool(tool).await;
+    }
+
+    async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {
+        self.tools.adopt(live).await
+    }
+
+    async fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus> {
+        self.tools.instances(tool)
+    }
+
+    fn routes(&self) -> watch::Receiver<RouteTable> {
+        self.tools.routes()
+    }
+
+    async fn dial(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        self.tools.dial(instance, port).await
+    }
+
+    async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> {
+        self.tools.run_once(run).await
+    }
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use hythe_model::{BuildEvent, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -233,13 +234,32 @@ pub trait Traffic: Send + Sync {
     async fn drained(&self, instance: &InstanceId);
 }
 
-/// No router: nothing is ever under way.
+/// Takes what instances print, from the files that the sandbox helper writes for each.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// An instance's output goes to this folder from now on, or still does after a restart of the server.
+    fn started(&self, instance: &InstanceId, log: &Path);
+
+    /// It has ended and its log is complete. The folder is removed afterwards where the answer is true.
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool;
+}
+
+/// No router and no log: nothing is ever under way, and what instances print stays in its files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unwatched;
 
 #[async_trait]
 impl Traffic for Unwatched {
     async fn drained(&self, _: &InstanceId) {}
+}
+
+#[async_trait]
+impl Witness for Unwatched {
+    fn started(&self, _: &InstanceId, _: &Path) {}
+
+    async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
+        false
+    }
 }
 
 /// A command to run once.

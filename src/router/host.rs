@@ -19,13 +19,25 @@ pub(crate) enum Addressee<'a> {
 pub(crate) struct Names {
     domain: String,
     platform: Vec<String>,
+    all_platform: bool,
 }
 
 impl Names {
     /// Tools at `<tool>.<domain>`, the platform at these hosts; case and a trailing dot do not matter.
     pub(crate) fn new(domain: &str, platform: &[String]) -> Self {
         let clean = |name: &str| name.trim_matches('.').to_ascii_lowercase();
-        Self { domain: clean(domain), platform: platform.iter().map(|name| clean(name)).collect() }
+        let platform = platform.iter().map(|name| clean(name)).collect();
+        Self { domain: clean(domain), platform, all_platform: false }
+    }
+
+    /// Every name is the platform's.
+    pub(crate) fn platform_only() -> Self {
+        Self { domain: String::new(), platform: Vec::new(), all_platform: true }
+    }
+
+    /// Whether it does not matter which host a request names.
+    pub(crate) fn is_platform_only(&self) -> bool {
+        self.all_platform
     }
 
     /// Whom this host is, as it stands in a request: perhaps with a port.

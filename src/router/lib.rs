@@ -25,4 +25,4 @@ pub use access::{AccessEntry, AccessLog, NoAccessLog};
 pub use fallback::{BoxError, Fallback, RouterBody};
 pub use in_flight::InFlight;
 pub use parts::{Dial, RouterParts, RouterSettings};
-pub use serve::{ClientAddr, Router, RouterError, serve};
+pub use serve::{ClientAddr, Router, RouterError, serve, serve_platform};

@@ -41,6 +41,9 @@ pub(crate) struct Client {
 
 /// Answers one request.
 pub(crate) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    if client.shared.names.is_platform_only() {
+        return ask_platform(&client, request).await;
+    }
     let Some(host) = host::of_request(request.uri(), request.headers()) else {
         return Page::BadHost.answer(request.headers(), "", "");
     };

@@ -10,12 +10,14 @@ use crate::host::Names;
 use crate::proxy::{self, Client};
 use crate::stalled::Stalled;
 use crate::table::Tables;
-use crate::{RouterParts, RouterSettings};
+use crate::{BoxError, Dial, Fallback, InFlight, NoAccessLog, RouterParts, RouterSettings};
+use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hythe_model::{InstanceId, RouteTable};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -62,8 +64,12 @@ pub(crate) struct Shared {
 impl Router {
     /// A router of these parts. Runs in the runtime that calls it.
     pub fn new(parts: RouterParts) -> Self {
+        let names = Names::new(&parts.settings.domain, &parts.settings.platform_hosts);
+        Self::named(parts, names)
+    }
+
+    fn named(parts: RouterParts, names: Names) -> Self {
         let settings = &parts.settings;
-        let names = Names::new(&settings.domain, &settings.platform_hosts);
         let tables = Arc::new(Tables::new(parts.routes.clone(), parts.in_flight.clone(), settings));
         let admission = Admission::new(settings.connections, settings.connections_per_client);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
@@ -119,6 +125,46 @@ pub async fn serve(
         own.wait().await;
     }
     Ok(())
+}
+
+/// Serves the platform's own service on a listener of its own, with the same care: whatever host is named, no tool
+/// answers there. Returns as [`serve`] does; a stream without end is cut after the default grace, so end yours first.
+pub async fn serve_platform<S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    service: S,
+    shutdown: CancellationToken,
+) -> Result<(), RouterError>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (_no_routes, routes) = tokio::sync::watch::channel(RouteTable::default());
+    let parts = RouterParts {
+        routes,
+        dial: Arc::new(Nowhere),
+        in_flight: InFlight::new(),
+        access: Arc::new(NoAccessLog),
+        fallback: Some(Fallback::new(service)),
+        settings: RouterSettings::default(),
+    };
+    serve(listener, tls, Router::named(parts, Names::platform_only()), shutdown).await
+}
+
+/// There are no instances behind the platform's own service.
+struct Nowhere;
+
+#[async_trait]
+impl Dial for Nowhere {
+    async fn dial(&self, instance: &InstanceId, _: u16) -> io::Result<TcpStream> {
+        Err(io::Error::new(io::ErrorKind::NotConnected, format!("{instance} does not run")))
+    }
 }
 
 async fn connection(

@@ -1,0 +1,42 @@
+//! How long to wait before a crashed instance is started again.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// An instance that was well for so long starts from the beginning.
+const WELL: Duration = Duration::from_secs(10 * 60);
+
+/// Exponential back-off: 1 s, 2 s, 4 s, ... 5 min.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Backoff {
+    crashes: u32,
+}
+
+impl Backoff {
+    /// The wait after another crash of an instance that had been ready for so long.
+    pub(crate) fn next(&mut self, well: Duration) -> Duration {
+        if well >= WELL {
+            self.crashes = 0;
+        }
+        let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.crashes)).min(LONGEST);
+        self.crashes = self.crashes.saturating_add(1);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_five_minutes_and_begin_again_after_ten_good_ones() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..10).map(|_| backoff.next(Duration::ZERO).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert_eq!(backoff.next(Duration::from_secs(599)).as_secs(), 300);
+        assert_eq!(backoff.next(Duration::from_secs(600)).as_secs(), 1);
+        assert_eq!(backoff.next(Duration::ZERO).as_secs(), 2);
+        (0..100).for_each(|_| assert!(backoff.next(Duration::ZERO) <= LONGEST));
+    }
+}

@@ -1,0 +1,108 @@
+//! What outlived the server, taken back.
+
+use super::group::{Group, Slot, Stage};
+use super::machine::Found;
+use super::supervise::Begin;
+use super::tools::Tools;
+use crate::runtime::{Adopted, RunnableRelease};
+use crate::status::ExitReason;
+use futures::future::join_all;
+use hythe_model::Fault;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long an instance may take to show that it is ready still. The router does not serve meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Tools {
+    /// Keeps the instances of these releases, starts what is missing, stops all others.
+    pub(crate) async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {
+        let mut found = self.machine.found().await?;
+        let mut adopted = Adopted::default();
+        let mut looks = Vec::new();
+        for release in live {
+            let group = self.live_group(release, &found);
+            for slot in &group.slots {
+                match taken(&mut found, &group, slot) {
+                    Some(found) => looks.push(self.keep(group.clone(), slot.clone(), found)),
+                    None => {
+                        adopted.starting += 1;
+                        self.occupy(&group, slot, Begin::Start);
+                    }
+                }
+            }
+        }
+        adopted.kept = join_all(looks).await.len();
+        let tools: Vec<_> = self.states().keys().cloned().collect();
+        tools.iter().for_each(|tool| self.publish(tool));
+        adopted.stopped = found.iter().filter(|found| found.running).count();
+        tokio::spawn(join_all(found.into_iter().map(end_stranger)));
+        Ok(adopted)
+    }
+
+    fn live_group(&self, release: RunnableRelease, found: &[Found]) -> Arc<Group> {
+        let mut states = self.states();
+        let state = states.entry(release.release.tool.clone()).or_default();
+        let own = found.iter().filter_map(|found| found.instance.as_ref());
+        own.filter(|id| id.tool == release.release.tool).for_each(|id| state.used(id));
+        let group = state.group(release);
+        group.settled.cancel();
+        state.live = Some(group.clone());
+        group
+    }
+
+    async fn keep(&self, group: Arc<Group>, slot: Arc<Slot>, found: Found) {
+        let settings = &group.release.settings;
+        let is_web = slot.view().id.process.is_web();
+        let ready = !is_web || {
+            let look = found.guest.probe(&settings.readiness, settings.port);
+            matches!(timeout(LOOK, look).await, Ok(Ok(())))
+        };
+        slot.update(|view| {
+            view.guest = Some(found.guest.clone());
+            if ready {
+                view.stage = Stage::Ready;
+            }
+        });
+        self.occupy(&group, &slot, Begin::Found(found.guest, ready));
+    }
+}
+
+/// Takes the newest running instance of a slot's place out of what was found; the slot gets its name.
+fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
+    let (wanted, image) = (slot.view().id, group.release.release.image.as_str());
+    let fits = |found: &Found| {
+        let same_place = found.instance.as_ref().is_some_and(|id| {
+            (&id.tool, id.release, &id.process, id.index)
+                == (&wanted.tool, wanted.release, &wanted.process, wanted.index)
+        });
+        same_place && found.running && found.image.as_deref() == Some(image)
+    };
+    let places = (0..found.len()).filter(|place| fits(&found[*place]));
+    let newest = places.max_by_key(|place| found[*place].instance.as_ref().map(|id| id.attempt))?;
+    let taken = found.swap_remove(newest);
+    slot.update(|view| {
+        if let Some(id) = &taken.instance {
+            view.restarts = id.attempt;
+            view.id = id.clone();
+        }
+    });
+    Some(taken)
+}
+
+/// Ends what nobody wants.
+async fn end_stranger(found: Found) {
+    if found.running {
+        found.guest.terminate().await;
+        if timeout(Duration::from_secs(10), found.guest.exit()).await.is_err() {
+            found.guest.kill().await;
+        }
+    }
+    let exit = found.guest.exit().await;
+    let exit = match found.running {
+        true => ExitReason { ended_because: Some("stopped".to_owned()), ..exit },
+        false => exit,
+    };
+    found.guest.dispose(&exit).await;
+}

@@ -1,0 +1,112 @@
+//! From a release's image in the store to what a sandbox needs: layers on disk, environment, user.
+
+use super::layers::Layers;
+use crate::fault;
+use crate::runtime::RunnableRelease;
+use hythe_model::Fault;
+use hythe_oci::{ImageConfig, Manifest, RunConfig};
+use hythe_registry::{ContentStore, Reference, Repository};
+use hythe_sandbox::{Helper, RelPath};
+use std::io::Read;
+
+/// An image, unpacked.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// Its layers, the topmost first.
+    pub(crate) lowers: Vec<RelPath>,
+    /// Its environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Its working directory.
+    pub(crate) cwd: String,
+    /// The user and group that it runs as.
+    pub(crate) user: (u32, u32),
+}
+
+/// Opens an image: unpacks what is not there yet.
+pub(crate) async fn open(
+    helper: &Helper,
+    content: &ContentStore,
+    layers: &Layers,
+    release: &RunnableRelease,
+) -> Result<Image, Fault> {
+    let bad = |why: String| fault::bad_image(&release.release, why);
+    let (store, wanted) = (content.clone(), release.clone());
+    let read = tokio::task::spawn_blocking(move || documents(&store, &wanted));
+    let (manifest, config) = read.await.map_err(|error| bad(error.to_string()))?.map_err(bad)?;
+    let (blobs, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
+    if blobs.len() != diff_ids.len() {
+        return Err(bad(format!("its manifest has {} layers, its config {}", blobs.len(), diff_ids.len())));
+    }
+    let pairs = blobs.iter().cloned().zip(diff_ids.iter().cloned()).rev().collect();
+    let lowers = layers.unpacked(helper, content, pairs).await.map_err(bad)?;
+    let user = user(helper, &lowers, &config.config).await.map_err(bad)?;
+    Ok(Image { lowers, env: env(&config.config), cwd: cwd(&config.config), user })
+}
+
+fn documents(content: &ContentStore, release: &RunnableRelease) -> Result<(Manifest, ImageConfig), String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let repository: Repository = release.repository.parse().map_err(|error| text(&error))?;
+    let reference = Reference::Digest(release.release.image.clone());
+    let manifest = content.manifest(&repository, &reference).map_err(|error| text(&error))?;
+    let manifest = manifest.ok_or("the registry does not have it")?;
+    let manifest = Manifest::parse(&manifest.bytes).map_err(|error| text(&error))?;
+    let mut config = Vec::new();
+    let limit = hythe_oci::image::MAX_CONFIG as u64 + 1;
+    let blob = content.open_blob(&manifest.config.digest).map_err(|error| text(&error))?;
+    blob.take(limit).read_to_end(&mut config).map_err(|error| text(&error))?;
+    let config = ImageConfig::parse(&config).map_err(|error| text(&error))?;
+    Ok((manifest, config))
+}
+
+fn env(config: &RunConfig) -> Vec<(String, String)> {
+    let pairs = config.env.iter().filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn cwd(config: &RunConfig) -> String {
+    if config.working_dir.starts_with('/') { config.working_dir.clone() } else { "/".to_owned() }
+}
+
+/// The user that the config names, by number or by a name of the image's own files. Root is refused.
+async fn user(helper: &Helper, lowers: &[RelPath], config: &RunConfig) -> Result<(u32, u32), String> {
+    let (user, group) = match config.user.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (config.user.as_str(), None),
+    };
+    let (uid, own_group) = match user.parse() {
+        Ok(uid) => (uid, None),
+        Err(_) => {
+            let line = record(helper, lowers, "etc/passwd", user).await;
+            let line = line.ok_or_else(|| format!("its user `{user}` is not in its /etc/passwd"))?;
+            let number = |at: usize| line.get(at).and_then(|field| field.parse().ok());
+            (number(2).ok_or("its /etc/passwd cannot be read")?, number(3))
+        }
+    };
+    let gid = match group {
+        None => own_group.unwrap_or(uid),
+        Some(group) => match group.parse() {
+            Ok(gid) => gid,
+            Err(_) => {
+                let line = record(helper, lowers, "etc/group", group).await;
+                let line = line.ok_or_else(|| format!("its group `{group}` is not in its /etc/group"))?;
+                line.get(2).and_then(|gid| gid.parse().ok()).ok_or("its /etc/group cannot be read")?
+            }
+        },
+    };
+    if uid == 0 {
+        return Err("it runs as root, which tools may not".to_owned());
+    }
+    Ok((uid, gid))
+}
+
+/// The fields of a name's line in a file of the image.
+async fn record(helper: &Helper, lowers: &[RelPath], file: &str, name: &str) -> Option<Vec<String>> {
+    for lower in lowers {
+        let Ok(path) = lower.join(file) else { continue };
+        let Ok(bytes) = helper.read(&path, 1 << 20).await else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
+        return text.lines().map(fields).find(|fields| fields.first().is_some_and(|first| first == name));
+    }
+    None
+}

@@ -1,0 +1,63 @@
+//! What the supervision needs of a machine, so that it can be tested without one.
+
+use crate::runtime::{OneOff, OneOffSession, Readiness, RunnableRelease};
+use crate::status::ExitReason;
+use async_trait::async_trait;
+use hythe_model::{Fault, InstanceId};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// A place where instances run.
+#[async_trait]
+pub(crate) trait Machine: Send + Sync + 'static {
+    /// Makes the release's image ready, so that starts are quick and mistakes are found before the first.
+    async fn prepare(&self, release: &RunnableRelease) -> Result<(), Fault>;
+
+    /// Starts one instance.
+    async fn start(&self, instance: &InstanceId, release: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault>;
+
+    /// Starts a one-off process.
+    async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault>;
+
+    /// Everything that runs or has ended and was not disposed of.
+    async fn found(&self) -> Result<Vec<Found>, Fault>;
+}
+
+/// Something that an earlier run of the server started.
+pub(crate) struct Found {
+    /// Which instance; `None` for one-off processes and what cannot be told.
+    pub(crate) instance: Option<InstanceId>,
+    /// Digest of the image that it runs.
+    pub(crate) image: Option<String>,
+    /// Whether it has not ended.
+    pub(crate) running: bool,
+    /// The thing itself.
+    pub(crate) guest: Arc<dyn Guest>,
+}
+
+/// One started instance.
+#[async_trait]
+pub(crate) trait Guest: Send + Sync {
+    /// Waits for its end. May be called again, and after the end.
+    async fn exit(&self) -> ExitReason;
+
+    /// Asks it to stop.
+    async fn terminate(&self);
+
+    /// Ends it.
+    async fn kill(&self);
+
+    /// Whether it is ready now; the error says what was seen instead.
+    async fn probe(&self, readiness: &Readiness, port: u16) -> Result<(), String>;
+
+    /// A connection to a port of it.
+    async fn dial(&self, port: u16) -> io::Result<TcpStream>;
+
+    /// What it printed last.
+    async fn last_lines(&self) -> Vec<String>;
+
+    /// Forgets it with all that is left of it. It has ended, for this reason.
+    async fn dispose(&self, exit: &ExitReason);
+}

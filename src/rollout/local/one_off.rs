@@ -1,0 +1,113 @@
+//! Commands that run once in a release's image.
+
+use super::sandbox::{Sandboxes, not_started, one_off_spec, reason};
+use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
+use hythe_model::{Fault, Release};
+use hythe_sandbox::{Sandbox, Stdio};
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Pieces of output that wait for their reader; then the process waits.
+const WAITING: usize = 64;
+const PIECE: usize = 16 << 10;
+
+/// Starts a one-off process. Cancelling the token, or dropping the session, ends it.
+pub(super) async fn start(
+    sandboxes: &Sandboxes,
+    run: OneOff,
+    cancel: CancellationToken,
+) -> Result<OneOffSession, Fault> {
+    let release = &run.release;
+    let args = command(&release.release, run.args);
+    let image = sandboxes.image(release).await?;
+    let spec = one_off_spec(sandboxes, release, image, args)?;
+    let (stdout, out) = pipe().map_err(|error| no_pipe(&error))?;
+    let (stderr, err) = pipe().map_err(|error| no_pipe(&error))?;
+    let stdio = Stdio::Fds { stdin: None, stdout: out, stderr: err };
+    let sandbox = sandboxes.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
+    let (sender, output) = mpsc::channel(WAITING);
+    let limits = release.settings.limits.clone();
+    let ends = cancel.clone();
+    tokio::spawn(async move {
+        let exit = carry(&sandbox, stdout, stderr, &sender, ends).await;
+        let exit = exit.map(|exit| reason(&exit, limits.memory_bytes, limits.disk_bytes, Vec::new()));
+        if let Ok(exit) = exit {
+            let _ = sender.send(OneOffOutput::Exit(exit)).await;
+        }
+        if let Err(error) = sandbox.release().await {
+            tracing::warn!(sandbox = sandbox.id(), %error, "cannot forget a one-off process");
+        }
+    });
+    Ok(OneOffSession::new(output, cancel))
+}
+
+/// A process type alone is started as such; anything else is a program, looked up by the launcher.
+fn command(release: &Release, args: Vec<String>) -> Vec<String> {
+    match args.as_slice() {
+        [kind] if release.processes.iter().any(|process| process.kind.as_str() == kind) => {
+            vec![format!("/cnb/process/{kind}")]
+        }
+        _ => ["/cnb/lifecycle/launcher".to_owned(), "--".to_owned()].into_iter().chain(args).collect(),
+    }
+}
+
+fn pipe() -> io::Result<(Receiver, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((Receiver::from_owned_fd(reader.into())?, writer.into()))
+}
+
+fn no_pipe(error: &io::Error) -> Fault {
+    Fault::new("rollout/not-started", "The command could not be started.").why(error.to_string())
+}
+
+/// Carries output until both streams have ended, then waits for the end.
+async fn carry(
+    sandbox: &Sandbox,
+    stdout: Receiver,
+    stderr: Receiver,
+    sender: &mpsc::Sender<OneOffOutput>,
+    cancel: CancellationToken,
+) -> Result<hythe_sandbox::Exit, hythe_sandbox::SandboxError> {
+    let both = async { tokio::join!(pump(stdout, false, sender), pump(stderr, true, sender)) };
+    if cancel.run_until_cancelled(both).await.is_none() {
+        sandbox.kill().await?;
+    }
+    // A process that closed its output may run on.
+    match cancel.run_until_cancelled(sandbox.wait()).await {
+        Some(exit) => exit,
+        None => {
+            sandbox.kill().await?;
+            sandbox.wait().await
+        }
+    }
+}
+
+async fn pump(mut from: impl AsyncRead + Unpin, error: bool, to: &mpsc::Sender<OneOffOutput>) {
+    let mut piece = vec![0; PIECE];
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        let bytes = piece[..count].to_vec();
+        if to.send(OneOffOutput::Bytes { bytes, error }).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::testing;
+
+    #[test]
+    fn a_process_type_alone_is_started_as_such() {
+        let release = testing::release("weather", 1, "web=1").release;
+        let command =
+            |words: &[&str]| command(&release, words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(command(&["web"]), ["/cnb/process/web"]);
+        assert_eq!(command(&["sh"]), ["/cnb/lifecycle/launcher", "--", "sh"]);
+        assert_eq!(command(&["web", "x"]), ["/cnb/lifecycle/launcher", "--", "web", "x"]);
+    }
+}

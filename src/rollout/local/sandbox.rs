@@ -1,0 +1,342 @@
+//! The real machine: instances as sandboxes of the helper.
+//!
+//! A sandbox says by its labels which instance it is, so that it is found again after a restart of the server. Its root
+//! is the image's layers with a writable upper folder of its own; its output goes to files that the helper writes.
+
+use super::image::{self, Image};
+use super::layers::{self, Layers};
+use super::machine::{Found, Guest, Machine};
+use super::{LocalParts, lines, probe};
+use crate::runtime::{OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
+use crate::status::ExitReason;
+use async_trait::async_trait;
+use hythe_model::{Fault, InstanceId};
+use hythe_sandbox::{
+    Egress, Exit, ExitCause, Limits, Mount, Network, Process, RelPath, Root, Sandbox, SandboxError,
+    SandboxSpec, SandboxState, SandboxStatus, Stdio,
+};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+const SIGTERM: i32 = 15;
+/// Output that is kept of an instance until the log store has taken it.
+const SEGMENT: u64 = 1 << 20;
+const SEGMENTS: u32 = 8;
+/// Room for `/tmp` where the root is read-only.
+const TMP: u64 = 64 << 20;
+
+/// What a sandbox of this room is for.
+const KIND: &str = "hythe.kind";
+const INSTANCE: &str = "instance";
+const ONE_OFF: &str = "run";
+const ID: &str = "hythe.instance";
+const IMAGE: &str = "hythe.image";
+const LOG: &str = "hythe.log";
+const MEMORY: &str = "hythe.memory";
+const DISK: &str = "hythe.disk";
+
+/// Sandboxes of the helper.
+pub(crate) struct Sandboxes {
+    pub(super) parts: LocalParts,
+    pub(super) layers: Layers,
+    witness: Arc<dyn Witness>,
+    count: AtomicU64,
+}
+
+impl Sandboxes {
+    /// Nothing unpacked, nothing started.
+    pub(crate) fn new(parts: LocalParts, witness: Arc<dyn Witness>) -> Self {
+        Self { parts, layers: Layers::default(), witness, count: AtomicU64::new(0) }
+    }
+
+    pub(super) async fn image(&self, release: &RunnableRelease) -> Result<Image, Fault> {
+        image::open(&self.parts.helper, &self.parts.content, &self.layers, release).await
+    }
+
+    /// A name that no sandbox had before.
+    pub(super) fn fresh_name(&self, release: &RunnableRelease) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{}.{}.{now:x}.{count}", release.release.tool, release.release.number)
+    }
+
+    fn log_of(&self, instance: &InstanceId) -> PathBuf {
+        let InstanceId { tool, release, process, index, attempt } = instance;
+        self.parts.logs.join(tool.as_str()).join(format!("{release}.{process}.{index}.{attempt}"))
+    }
+
+    fn guest(
+        &self,
+        sandbox: Sandbox,
+        instance: Option<InstanceId>,
+        labels: &BTreeMap<String, String>,
+    ) -> Guested {
+        let number = |name: &str| labels.get(name).and_then(|text| text.parse().ok());
+        Guested {
+            sandbox,
+            log: labels.get(LOG).map(PathBuf::from),
+            witness: self.witness.clone(),
+            memory: number(MEMORY).unwrap_or(0),
+            disk: number(DISK).unwrap_or(0),
+            instance,
+        }
+    }
+}
+
+#[async_trait]
+impl Machine for Sandboxes {
+    async fn prepare(&self, release: &RunnableRelease) -> Result<(), Fault> {
+        self.image(release).await.map(|_| ())
+    }
+
+    async fn start(&self, instance: &InstanceId, release: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault> {
+        let image = self.image(release).await?;
+        let log = self.log_of(instance);
+        let args = vec![format!("/cnb/process/{}", instance.process)];
+        let mut labels = labels(release, INSTANCE);
+        labels.insert(ID.to_owned(), serde_json::to_string(instance).unwrap_or_default());
+        labels.insert(LOG.to_owned(), log.to_string_lossy().into_owned());
+        let own = [
+            ("HYTHE_PROCESS".to_owned(), instance.process.to_string()),
+            ("HYTHE_INSTANCE".to_owned(), instance.index.to_string()),
+        ];
+        let spec = spec(self.fresh_name(release), labels, args, release, image, own)?;
+        let labels = spec.labels.clone();
+        let stdio = Stdio::Log { dir: log.clone(), segment_bytes: SEGMENT, segments: SEGMENTS };
+        let sandbox = self.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
+        self.witness.started(instance, &log);
+        Ok(Arc::new(self.guest(sandbox, Some(instance.clone()), &labels)))
+    }
+
+    async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault> {
+        super::one_off::start(self, run, cancel).await
+    }
+
+    async fn found(&self) -> Result<Vec<Found>, Fault> {
+        let helper = &self.parts.helper;
+        layers::sweep(helper).await.map_err(|error| error.fault())?;
+        let mut all = Vec::new();
+        for status in helper.list().await.map_err(|error| error.fault())? {
+            let Some(kind) = status.labels.get(KIND) else { continue };
+            let instance = (kind == INSTANCE).then(|| instance_of(&status)).flatten();
+            let Some(sandbox) = helper.attach(&status.id).await.map_err(|error| error.fault())? else {
+                continue;
+            };
+            let guest = self.guest(sandbox, instance.clone(), &status.labels);
+            if let (Some(instance), Some(log)) = (&instance, &guest.log) {
+                self.witness.started(instance, log);
+            }
+            all.push(Found {
+                instance,
+                image: status.labels.get(IMAGE).cloned(),
+                running: !matches!(status.state, SandboxState::Ended { .. }),
+                guest: Arc::new(guest),
+            });
+        }
+        Ok(all)
+    }
+}
+
+fn instance_of(status: &SandboxStatus) -> Option<InstanceId> {
+    serde_json::from_str(status.labels.get(ID)?).ok()
+}
+
+/// The labels that every sandbox of a release bears.
+fn labels(release: &RunnableRelease, kind: &str) -> BTreeMap<String, String> {
+    let limits = &release.settings.limits;
+    let pairs = [
+        (KIND, kind.to_owned()),
+        ("hythe.tool", release.release.tool.to_string()),
+        ("hythe.release", release.release.number.to_string()),
+        (IMAGE, release.release.image.to_string()),
+        (MEMORY, limits.memory_bytes.to_string()),
+        (DISK, limits.disk_bytes.to_string()),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A one-off process of a release.
+pub(super) fn one_off_spec(
+    sandboxes: &Sandboxes,
+    release: &RunnableRelease,
+    image: Image,
+    args: Vec<String>,
+) -> Result<SandboxSpec, Fault> {
+    let own = [("HYTHE_PROCESS".to_owned(), ONE_OFF.to_owned())];
+    spec(sandboxes.fresh_name(release), labels(release, ONE_OFF), args, release, image, own)
+}
+
+fn spec(
+    id: String,
+    labels: BTreeMap<String, String>,
+    args: Vec<String>,
+    release: &RunnableRelease,
+    image: Image,
+    own: impl IntoIterator<Item = (String, String)>,
+) -> Result<SandboxSpec, Fault> {
+    let settings = &release.settings;
+    let path = RelPath::new(format!("instances/{id}"));
+    let upper = path.map_err(|error| crate::fault::bad_image(&release.release, error.to_string()))?;
+    let tmp = settings.read_only.then(|| Mount::Tmpfs { target: "/tmp".to_owned(), size: TMP });
+    let egress = settings.egress.clone();
+    Ok(SandboxSpec {
+        id,
+        labels,
+        root: Root { lowers: image.lowers, upper, read_only: settings.read_only },
+        mounts: tmp.into_iter().collect(),
+        process: Process {
+            args,
+            env: environment(release, image.env, own),
+            cwd: image.cwd,
+            uid: image.user.0,
+            gid: image.user.1,
+        },
+        hostname: release.release.tool.to_string(),
+        limits: Limits {
+            memory_bytes: settings.limits.memory_bytes,
+            cpu_millis: settings.limits.cpu_millis,
+            pids: settings.limits.pids,
+            disk_bytes: settings.limits.disk_bytes,
+            wall: None,
+            output_bytes: None,
+            nofile: settings.limits.nofile,
+        },
+        network: Network::Private {
+            egress: Egress { enabled: egress.enabled, allow_private: egress.allow_private, dns: egress.dns },
+        },
+    })
+}
+
+/// The image's environment, over it the config's, over both the platform's own.
+fn environment(
+    release: &RunnableRelease,
+    image: Vec<(String, String)>,
+    own: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    let platform = [
+        ("PORT".to_owned(), release.settings.port.to_string()),
+        ("HYTHE_TOOL".to_owned(), release.release.tool.to_string()),
+        ("HYTHE_RELEASE".to_owned(), release.release.number.to_string()),
+    ];
+    let mut env: Vec<(String, String)> = Vec::new();
+    for (name, value) in image.into_iter().chain(release.env.clone()).chain(platform).chain(own) {
+        match env.iter_mut().find(|(known, _)| *known == name) {
+            Some(pair) => pair.1 = value,
+            None => env.push((name, value)),
+        }
+    }
+    env
+}
+
+pub(super) fn not_started(error: &SandboxError) -> Fault {
+    let fault = error.fault();
+    Fault {
+        id: "rollout/not-started".to_owned(),
+        what: "The release failed: no sandbox could be started.".to_owned(),
+        ..fault
+    }
+}
+
+/// How a sandbox ended, in this room's words.
+pub(super) fn reason(exit: &Exit, memory: u64, disk: u64, last_lines: Vec<String>) -> ExitReason {
+    let why = match exit.cause {
+        ExitCause::TimedOut => Some("it ran too long".to_owned()),
+        ExitCause::OutputTooLong => Some("it printed too much".to_owned()),
+        ExitCause::Exited | ExitCause::OutOfMemory | ExitCause::DiskFull | ExitCause::Killed => None,
+    };
+    ExitReason {
+        code: exit.code,
+        signal: exit.signal,
+        memory_limit: (exit.cause == ExitCause::OutOfMemory).then_some(memory),
+        disk_limit: (exit.cause == ExitCause::DiskFull).then_some(disk),
+        ended_because: why,
+        millis: u64::try_from(exit.ran.as_millis()).unwrap_or(u64::MAX),
+        last_lines,
+    }
+}
+
+/// A sandbox as an instance.
+struct Guested {
+    sandbox: Sandbox,
+    instance: Option<InstanceId>,
+    log: Option<PathBuf>,
+    witness: Arc<dyn Witness>,
+    memory: u64,
+    disk: u64,
+}
+
+impl Guested {
+    fn warn(&self, operation: &str, result: Result<(), SandboxError>) {
+        if let Err(error) = result {
+            tracing::warn!(sandbox = self.sandbox.id(), %error, "cannot {operation} an instance");
+        }
+    }
+}
+
+#[async_trait]
+impl Guest for Guested {
+    async fn exit(&self) -> ExitReason {
+        match self.sandbox.wait().await {
+            Ok(exit) => reason(&exit, self.memory, self.disk, self.last_lines().await),
+            Err(error) => {
+                tracing::error!(sandbox = self.sandbox.id(), %error, "an instance was lost");
+                // Whatever is wrong with the helper, asking it again at once does not mend it.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let ended_because = Some(format!("lost: {error}"));
+                ExitReason { ended_because, last_lines: self.last_lines().await, ..ExitReason::default() }
+            }
+        }
+    }
+
+    async fn terminate(&self) {
+        self.warn("stop", self.sandbox.signal(SIGTERM).await);
+    }
+
+    async fn kill(&self) {
+        self.warn("end", self.sandbox.kill().await);
+    }
+
+    async fn probe(&self, readiness: &Readiness, port: u16) -> Result<(), String> {
+        let stream = self.dial(port).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            _ => error.to_string(),
+        })?;
+        match readiness {
+            Readiness::Tcp => Ok(()),
+            Readiness::Http { path } => {
+                let tool = self.instance.as_ref().map_or("localhost", |id| id.tool.as_str());
+                probe::http(stream, tool, path).await
+            }
+        }
+    }
+
+    async fn dial(&self, port: u16) -> io::Result<TcpStream> {
+        TcpStream::from_std(self.sandbox.dial(port).await?)
+    }
+
+    async fn last_lines(&self) -> Vec<String> {
+        let Some(log) = self.log.clone() else { return Vec::new() };
+        tokio::task::spawn_blocking(move || lines::last_lines(&log)).await.unwrap_or_default()
+    }
+
+    async fn dispose(&self, exit: &ExitReason) {
+        self.warn("forget", self.sandbox.release().await);
+        if let (Some(instance), Some(log)) = (&self.instance, &self.log)
+            && self.witness.ended(instance, exit).await
+        {
+            remove(log).await;
+        }
+    }
+}
+
+async fn remove(log: &Path) {
+    if let Err(error) = tokio::fs::remove_dir_all(log).await {
+        tracing::warn!(log = %log.display(), %error, "cannot remove an instance's log");
+    }
+}
