@@ -117,7 +117,7 @@ impl Walk<'_> {
 
     /// Whether nothing more needs to be looked at, so that a tree that unfolds without end is not followed.
     fn full(&mut self) -> bool {
-        if self.survey.entries.len() as u64 > self.limits.files {
+        if self.survey.entries.len() as u64 >= self.limits.files {
             self.findings
                 .add(Kind::TooManyFiles, format!("more than {} files and folders", self.limits.files));
             return true;

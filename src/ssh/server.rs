@@ -117,9 +117,12 @@ fn admit(stream: TcpStream, shared: &Arc<Shared>, config: &Arc<Config>, stopped:
     sessions.spawn(async move {
         let connection = Connection::new(Arc::clone(&shared), counted);
         let state = connection.state();
-        let session = match run_stream(config, stream, connection).await {
-            Ok(session) => session,
-            Err(error) => return tracing::debug!(%error, "an SSH connection failed at its start"),
+        let starting =
+            tokio::time::timeout(shared.parts.limits.login, run_stream(config, stream, connection));
+        let session = match starting.await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return tracing::debug!(%error, "an SSH connection failed at its start"),
+            Err(_) => return tracing::debug!("a connection did not begin to speak SSH in time"),
         };
         let handle = session.handle();
         if all > limit {

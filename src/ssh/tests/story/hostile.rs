@@ -10,7 +10,6 @@ async fn there_is_no_shell_no_command_and_no_subsystem() {
     let refusal = "Hythe serves git push and git fetch only";
     for (options, words) in [
         (&["-T"][..], &[][..]),
-        (&["-tt"], &[]),
         (&["-T"], &["id"]),
         (&["-T"], &["git-upload-archive", "'weather'"]),
         (&["-T"], &["git-receive-pack", "'weather';", "id"]),
@@ -25,6 +24,8 @@ async fn there_is_no_shell_no_command_and_no_subsystem() {
         let lines = said.text.lines().filter(|line| line.contains("Hythe")).count();
         assert_eq!(lines, 1, "{}", said.text);
     }
+    let said = world.run_ssh(&["-tt"], &[]).await;
+    assert!(said.code != Some(0) && said.text.contains("PTY allocation request failed"), "{}", said.text);
     let said = world.run_ssh(&["-s"], &["sftp"]).await;
     assert!(said.code != Some(0) && said.text.contains("subsystem request failed"), "{}", said.text);
     let said = world.run_ssh(&["-T"], &["git-receive-pack", "'../../etc'"]).await;

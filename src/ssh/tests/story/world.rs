@@ -67,6 +67,9 @@ impl World {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { hythe_ssh::serve(listener, parts, stop).await.unwrap() });
+        while !folder.path().join("hook.sock").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         Self { folder, port, repositories, deploys, _stop: shutdown.clone().drop_guard(), shutdown }
     }
 
