@@ -88,11 +88,11 @@ impl Default for RegistryOptions {
     fn default() -> Self {
         Self {
             token_key: None,
-            token_life: Duration::from_secs(300),
+            token_life: Duration::from_mins(5),
             public_url: None,
             max_blob_bytes: 16 << 30,
             max_uploads: 256,
-            upload_idle: Duration::from_secs(3600),
+            upload_idle: Duration::from_hours(1),
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::{ApplyError, refused};
 use crate::digest::DigestReader;
 use hythe_model::Digest;
+use std::borrow::Cow;
 use std::io::{self, Read};
 use tar::EntryType;
 
@@ -117,8 +118,7 @@ impl<R: Read> Archive<R> {
 
     fn member(&mut self, header: &tar::Header, ext: Extensions, size: u64) -> Result<Member, ApplyError> {
         let path = ext.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link =
-            ext.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned())).unwrap_or_default();
+        let link = ext.link.or_else(|| header.link_name_bytes().map(Cow::into_owned)).unwrap_or_default();
         let kind = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => MemberKind::Dir,
             EntryType::Regular | EntryType::Continuous => MemberKind::File,

@@ -33,7 +33,7 @@ fn main() -> Outcome<()> {
         whiteouts: false,
     }]);
     let memory = peak_memory();
-    let (tar, _) = best(|| tar_sha(root.path()))?;
+    let (tar, ()) = best(|| tar_sha(root.path()))?;
     let (_, (gzip, packed)) = best(|| gzip_pass(root.path()))?;
     let (layer, info) = best(|| export(&spec))?;
     let grown = peak_memory().saturating_sub(memory);

@@ -39,10 +39,10 @@ impl Header<'_> {
         let only_long_name = records.len() == 1 && records[0].0 == "path" && split.is_some();
         if records.is_empty() || only_long_name {
             let (prefix, name) = split.unwrap_or((b"", self.name));
-            self.write_block(name.to_vec(), self.link.to_vec(), prefix, out);
+            self.write_block(name, self.link, prefix, out);
         } else {
             write_pax(self.name, &records, out);
-            self.write_block(ascii(self.name), ascii(self.link), b"", out);
+            self.write_block(&ascii(self.name), &ascii(self.link), b"", out);
         }
     }
 
@@ -69,16 +69,16 @@ impl Header<'_> {
         records
     }
 
-    fn write_block(&self, name: Vec<u8>, link: Vec<u8>, prefix: &[u8], out: &mut Vec<u8>) {
+    fn write_block(&self, name: &[u8], link: &[u8], prefix: &[u8], out: &mut Vec<u8>) {
         let mut block = Block([0; BLOCK]);
-        block.text(0, NAME, &name);
+        block.text(0, NAME, name);
         block.octal(100, 8, self.mode.into());
         block.octal(108, 8, self.uid.into());
         block.octal(116, 8, self.gid.into());
         block.octal(124, 12, self.size);
         block.octal(136, 12, MTIME);
         block.0[156] = self.kind as u8;
-        block.text(157, NAME, &link);
+        block.text(157, NAME, link);
         block.octal(329, 8, 0);
         block.octal(337, 8, 0);
         block.text(345, PREFIX, prefix);

@@ -72,10 +72,8 @@ pub(super) async fn get(
 
 pub(super) async fn delete(api: &Api, repository: Repository, digest: Digest) -> Result<Response, ApiError> {
     let store = api.store.clone();
-    match blocking(move || store.unlink(&repository, &digest)).await? {
-        true => Ok(().into_response_with(StatusCode::ACCEPTED)),
-        false => Err(unknown()),
-    }
+    let removed = blocking(move || store.unlink(&repository, &digest)).await?;
+    if removed { Ok(().into_response_with(StatusCode::ACCEPTED)) } else { Err(unknown()) }
 }
 
 /// What part of a blob a request wants.

@@ -125,10 +125,8 @@ pub(super) async fn delete(
     reference: Reference,
 ) -> Result<Response, ApiError> {
     let store = api.store.clone();
-    match blocking(move || store.delete_manifest(&repository, &reference)).await? {
-        true => Ok(().into_response_with(StatusCode::ACCEPTED)),
-        false => Err(unknown()),
-    }
+    let removed = blocking(move || store.delete_manifest(&repository, &reference)).await?;
+    if removed { Ok(().into_response_with(StatusCode::ACCEPTED)) } else { Err(unknown()) }
 }
 
 /// `GET .../tags/list?n=&last=`: sorted, a page at a time where `n` is given.

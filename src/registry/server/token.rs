@@ -13,6 +13,7 @@ use axum_extra::headers::{Authorization, HeaderMapExt};
 use http::{HeaderMap, Method, StatusCode, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -129,10 +130,10 @@ fn challenge(
             RegistryAction::Push => "pull,push",
             other => other.word(),
         };
-        text += &format!(",scope=\"repository:{repository}:{words}\"");
+        let _ = write!(text, ",scope=\"repository:{repository}:{words}\"");
     }
     if headers.contains_key(header::AUTHORIZATION) {
-        text += &format!(",error=\"{why}\"");
+        let _ = write!(text, ",error=\"{why}\"");
     }
     ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message).with("www-authenticate", text)
 }

@@ -14,7 +14,6 @@ use http::{HeaderMap, StatusCode, header};
 use hythe_model::Digest;
 use hythe_oci::Hasher;
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -337,12 +336,5 @@ impl From<Failure> for ApiError {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message)
             }
         }
-    }
-}
-
-impl Upload {
-    /// Appends bytes.
-    fn write(&self, bytes: &[u8]) -> Result<(), RegistryError> {
-        self.file().write_all(bytes).map_err(|e| self.failed(e))
     }
 }

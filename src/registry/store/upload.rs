@@ -6,7 +6,7 @@ use crate::Repository;
 use hythe_model::Digest;
 use hythe_oci::Hasher;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A blob in the making: a file of its own inside the store, locked for as long as anyone has it open. Dropped without
@@ -59,9 +59,9 @@ impl Upload {
         Ok(size)
     }
 
-    /// The error of writing to [`Upload::file`].
-    pub(crate) fn failed(&self, source: std::io::Error) -> RegistryError {
-        failed("write", &self.path, source)
+    /// Appends bytes to [`Upload::file`]; a full disk is an error of its own.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), RegistryError> {
+        (&self.file).write_all(bytes).map_err(|e| failed("write", &self.path, e))
     }
 
     fn digest(&mut self, algorithm: &str) -> Result<(Digest, u64), RegistryError> {
@@ -115,7 +115,7 @@ impl AnyHasher {
     }
 
     fn finish(self) -> Digest {
-        use std::fmt::Write;
+        use std::fmt::Write as _;
         match self {
             Self::Sha256(hasher) => hasher.finish(),
             Self::Sha512(hasher) => {
