@@ -28,6 +28,7 @@ pub(crate) enum Kind {
 type Words = (&'static str, &'static str, &'static str);
 
 impl Kind {
+    #[expect(clippy::too_many_lines, reason = "one table, a row a kind")]
     fn words(self) -> Words {
         match self {
             Self::GitLookalike => ("source/git-lookalike", "a name imitates git's own folder", "Rename it."),
@@ -137,9 +138,10 @@ pub(crate) fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
     let safe = |c: char| !c.is_control() && !crate::names::is_invisible(c);
     let mut shown: String = text.chars().take(200).fold(String::new(), |mut all, c| {
-        match safe(c) {
-            true => all.push(c),
-            false => all.extend(c.escape_unicode()),
+        if safe(c) {
+            all.push(c);
+        } else {
+            all.extend(c.escape_unicode());
         }
         all
     });

@@ -32,8 +32,8 @@ impl Repositories {
         quarantine: Option<&Quarantine>,
     ) -> Result<(), Fault> {
         let repository = self.reader(tool, quarantine).map_err(|error| error.fault())?;
-        let oid = self.oid(tool, commit).map_err(|error| error.fault())?;
-        match survey(&repository, oid, self.limits()) {
+        let id = oid(tool, commit).map_err(|error| error.fault())?;
+        match survey(&repository, id, self.limits()) {
             Ok(_) => Ok(()),
             Err(SurveyError::Refused(fault)) => Err(fault),
             Err(SurveyError::Unreadable(error)) => Err(incomplete(&error)),
@@ -52,7 +52,7 @@ impl Repositories {
             return Ok(Lineage::Forward);
         }
         let repository = self.reader(tool, quarantine)?;
-        let (old, new) = (self.oid(tool, old)?, self.oid(tool, new)?);
+        let (old, new) = (oid(tool, old)?, oid(tool, new)?);
         // The common case is decided by a few commits; only where it is not, all of history is read.
         if repository.graph_descendant_of(new, old).unwrap_or(false) {
             return Ok(Lineage::Forward);
@@ -110,10 +110,13 @@ impl Repositories {
         change(&mut all);
         let text = all.iter().fold(String::new(), |text, line| text + line + "\n");
         let written = lock.write_all(text.as_bytes()).and_then(|()| lock.sync_all());
-        let outcome = written.and_then(|()| match all.is_empty() {
-            // An empty file would still mean "shallow" to git.
-            true => fs::remove_file(&held).and_then(|()| fs::remove_file(&file)),
-            false => fs::rename(&held, &file),
+        let outcome = written.and_then(|()| {
+            if all.is_empty() {
+                // An empty file would still mean "shallow" to git.
+                fs::remove_file(&file).and_then(|()| fs::remove_file(&held))
+            } else {
+                fs::rename(&held, &file)
+            }
         });
         if outcome.is_err() {
             let _ = fs::remove_file(&held);
@@ -125,14 +128,14 @@ impl Repositories {
     pub fn subject(&self, tool: &ToolName, commit: &CommitId) -> Result<String, SourceError> {
         let repository = self.git2(tool)?;
         let read = |source| SourceError::Read { tool: tool.clone(), source };
-        Ok(subject(&repository.find_commit(self.oid(tool, commit)?).map_err(read)?))
+        Ok(subject(&repository.find_commit(oid(tool, commit)?).map_err(read)?))
     }
 
     /// Whether an object name is that of a commit, in the repository or the quarantine.
     pub fn is_commit(&self, tool: &ToolName, name: &CommitId, quarantine: Option<&Quarantine>) -> bool {
         let found = || {
             let repository = self.reader(tool, quarantine).ok()?;
-            let (_, kind) = repository.odb().ok()?.read_header(self.oid(tool, name).ok()?).ok()?;
+            let (_, kind) = repository.odb().ok()?.read_header(oid(tool, name).ok()?).ok()?;
             Some(kind == ObjectType::Commit)
         };
         found().unwrap_or(false)
@@ -152,16 +155,16 @@ impl Repositories {
         Ok(repository)
     }
 
-    pub(crate) fn oid(&self, tool: &ToolName, commit: &CommitId) -> Result<Oid, SourceError> {
-        let read = |source| SourceError::Read { tool: tool.clone(), source };
-        Oid::from_str(commit.as_str()).map_err(read)
-    }
-
     /// Commits at which git takes history to end.
     fn shallow(&self, tool: &ToolName) -> HashSet<Oid> {
         let text = fs::read_to_string(self.path(tool).join("shallow")).unwrap_or_default();
         text.lines().filter_map(|line| Oid::from_str(line.trim()).ok()).collect()
     }
+}
+
+/// The object name as libgit2 knows it.
+pub(crate) fn oid(tool: &ToolName, commit: &CommitId) -> Result<Oid, SourceError> {
+    Oid::from_str(commit.as_str()).map_err(|source| SourceError::Read { tool: tool.clone(), source })
 }
 
 /// Commits reachable from one.

@@ -153,10 +153,10 @@ impl Repositories {
         if let Err(why) = outcome {
             let now = self.reference(tool, name)?;
             let (tool, reference) = (tool.clone(), name.to_owned());
-            return Err(match now.as_ref() == old {
-                true => SourceError::Write { tool, reference, why },
-                false => SourceError::Moved { tool, reference, now },
-            });
+            if now.as_ref() == old {
+                return Err(SourceError::Write { tool, reference, why });
+            }
+            return Err(SourceError::Moved { tool, reference, now });
         }
         self.point_head(tool, name)
     }

@@ -3,7 +3,7 @@
 //! Enter at [`SourceStore::read_tree`]. An archive's bytes depend on the tree alone: order, times, owners and modes
 //! are fixed. A name in the folder is always a whole, durable archive.
 
-use crate::history::{incomplete, subject};
+use crate::history::{incomplete, oid, subject};
 use crate::repositories::sync_dir;
 use crate::tree::{Body, Entry, Survey, SurveyError, survey};
 use crate::{Repositories, SourceError};
@@ -52,12 +52,12 @@ impl SourceStore {
     ) -> Result<SourceTree, Fault> {
         let plain = |error: SourceError| error.fault();
         let repository = repositories.git2(tool).map_err(plain)?;
-        let oid = repositories.oid(tool, commit).map_err(plain)?;
-        let survey = survey(&repository, oid, repositories.limits()).map_err(|error| match error {
+        let id = oid(tool, commit).map_err(plain)?;
+        let survey = survey(&repository, id, repositories.limits()).map_err(|error| match error {
             SurveyError::Refused(fault) => fault,
             SurveyError::Unreadable(error) => incomplete(&error),
         })?;
-        let said = repository.find_commit(oid).map_err(|error| incomplete(&error))?;
+        let said = repository.find_commit(id).map_err(|error| incomplete(&error))?;
         let odb = repository.odb().map_err(|error| incomplete(&error))?;
         let digest = self.keep(&survey, &odb).map_err(plain)?;
         Ok(SourceTree {

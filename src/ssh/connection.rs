@@ -141,9 +141,10 @@ impl Handler for Connection {
         value: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        match is_protocol(name, value) {
-            true => session.channel_success(channel),
-            false => session.channel_failure(channel),
+        if is_protocol(name, value) {
+            session.channel_success(channel)
+        } else {
+            session.channel_failure(channel)
         }
     }
 
@@ -195,10 +196,8 @@ pub(crate) async fn watch(state: &State, limits: &SshLimits, handle: &Handle) {
         let limit = if proven { limits.stall } else { limits.login };
         if busy.elapsed() > limit {
             let seconds = limit.as_secs();
-            break match proven {
-                true => format!("Nothing was asked for in {seconds} s."),
-                false => format!("No key was proven in {seconds} s."),
-            };
+            let missed = if proven { "Nothing was asked for" } else { "No key was proven" };
+            break format!("{missed} in {seconds} s.");
         }
     };
     let _ = handle.disconnect(Disconnect::ByApplication, said, String::new()).await;

@@ -28,15 +28,12 @@ pub(crate) fn judge(
             Err(error) => Err(refusal::option(error)),
             Ok(_) => by_rules(rules, update, deploys),
         };
-        match verdict {
-            Err(fault) => drop(judgement.refused.insert(update.reference.clone(), fault)),
-            Ok(()) => {
-                deploys = Some(&update.reference);
-                let inspected = Inspection { repositories, ticket, rules, call }.run(update, &mut judgement);
-                if let Err(fault) = inspected {
-                    judgement.refused.insert(update.reference.clone(), fault);
-                }
-            }
+        let verdict = verdict.and_then(|()| {
+            deploys = Some(&update.reference);
+            Inspection { repositories, ticket, rules, call }.run(update, &mut judgement)
+        });
+        if let Err(fault) = verdict {
+            judgement.refused.insert(update.reference.clone(), fault);
         }
     }
     let all_refused = call.updates.iter().all(|update| judgement.refused.contains_key(&update.reference));

@@ -28,7 +28,7 @@ impl Default for SshLimits {
             connections_per_key: 16,
             commands_per_connection: 4,
             login: Duration::from_secs(30),
-            stall: Duration::from_secs(120),
+            stall: Duration::from_mins(2),
             keepalive: Duration::from_secs(15),
             drain: Duration::from_secs(20),
         }

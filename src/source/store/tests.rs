@@ -62,7 +62,7 @@ fn an_archive_depends_on_its_tree_alone() {
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let second = store.read_tree(&two.repositories, &two.tool, &sample(&two)).unwrap();
     assert_eq!(first.digest, second.digest);
-    assert_eq!(store.list().unwrap(), [first.digest.clone()]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&first.digest));
     let bytes = fs::read(store.path(&first.digest)).unwrap();
     assert_eq!(Digest::sha256(Sha256::digest(&bytes).into()), first.digest);
     store.remove(&first.digest).unwrap();

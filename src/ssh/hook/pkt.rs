@@ -13,7 +13,7 @@ pub(super) fn line(out: &mut impl Write, text: &str) -> io::Result<()> {
     if length > LONGEST {
         return Err(io::Error::other("a pkt-line is too long"));
     }
-    write!(out, "{:04x}{text}\n", length + 4)
+    writeln!(out, "{:04x}{text}", length + 4)
 }
 
 /// Ends a section.

@@ -17,7 +17,7 @@ fn noise(bytes: usize) -> String {
         state ^= state << 17;
         format!("{state:016x}")
     };
-    std::iter::repeat_with(|| next()).take(bytes / 16).collect()
+    std::iter::repeat_with(&mut next).take(bytes / 16).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,8 +36,8 @@ async fn a_pack_that_is_too_big_is_refused_in_words() {
     assert!(quarantines.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("incoming")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
+/// A world with limits that a test can reach.
+async fn narrow() -> World {
     let source = SourceLimits {
         file_bytes: 1000,
         path_bytes: 40,
@@ -46,40 +46,24 @@ async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
         files: 12,
         ..SourceLimits::default()
     };
-    let world = World::with(Choice { source, ..Choice::default() }).await;
+    World::with(Choice { source, ..Choice::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
+    let world = narrow().await;
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+    let one = |file: &str, content: &str| vec![(file.to_owned(), content.to_owned())];
     let many = (0..20).map(|n| (format!("f{n}"), "x".to_owned())).collect::<Vec<_>>();
-    let commits = |files: &[(String, String)]| files.to_vec();
-    for (name, files, id, words) in [
-        (
-            "big",
-            commits(&[("big.bin".into(), noise(2000))]),
-            "source/file-too-big",
-            "big.bin (2.0 kB, limit 1.0 kB)",
-        ),
-        (
-            "long",
-            commits(&[(format!("{}.txt", "n".repeat(60)), "x".into())]),
-            "source/path-too-long",
-            "limit 40",
-        ),
-        (
-            "deep",
-            commits(&[("a/b/c/d/e.txt".into(), "x".into())]),
-            "source/too-deep",
-            "a/b/c/d (limit 3 folders)",
-        ),
-        ("many", commits(&many), "source/too-many-files", "more than 12 files and folders"),
-        (
-            "lfs",
-            commits(&[(
-                "m.bin".into(),
-                "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".into(),
-            )]),
-            "source/lfs-pointer",
-            "m.bin",
-        ),
+    for (id, words, files) in [
+        ("source/file-too-big", "big.bin (2.0 kB, limit 1.0 kB)", one("big.bin", &noise(2000))),
+        ("source/path-too-long", "limit 40", one(&"n".repeat(60), "x")),
+        ("source/too-deep", "a/b/c/d (limit 3 folders)", one("a/b/c/d/e.txt", "x")),
+        ("source/too-many-files", "more than 12 files and folders", many),
+        ("source/lfs-pointer", "m.bin", one("m.bin", pointer)),
+        ("source/device-name", "sub/aux.c", one("sub/aux.c", "x")),
     ] {
-        let clone = world.clone_here(name);
+        let clone = world.clone_here(&id.replace('/', "-"));
         for (file, content) in &files {
             let path = clone.path.join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -87,14 +71,16 @@ async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
         }
         clone.commit("last.txt", "x");
         let said = clone.push().await;
-        assert_eq!(said.code, Some(1), "{name}: {}", said.text);
-        assert!(
-            said.text.contains(&format!("(source refused: {id})")) && said.text.contains(words),
-            "{name}: {}",
-            said.text
-        );
-        assert_eq!(world.objects(), 0, "{name} left objects");
+        assert_eq!(said.code, Some(1), "{id}: {}", said.text);
+        assert!(said.text.contains(&format!("(source refused: {id})")), "{id}: {}", said.text);
+        assert!(said.text.contains(words), "{id}: {}", said.text);
+        assert_eq!(world.objects(), 0, "{id} left objects");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_too_many_objects_is_refused() {
+    let world = narrow().await;
     let clone = world.clone_here("objects");
     for n in 0..12 {
         clone.commit("app.py", &n.to_string());
@@ -108,7 +94,7 @@ async fn what_the_tree_may_be_is_judged_before_it_is_kept() {
 async fn connections_are_limited_by_key_and_in_all() {
     let ssh = SshLimits { connections: 6, connections_per_key: 2, ..SshLimits::default() };
     let world = World::with(Choice { ssh, ..Choice::default() }).await;
-    let hold = |key: &str| {
+    let connect = |key: &str| {
         let (ssh, port) = (world.ssh(key), world.port);
         tokio::process::Command::new("sh")
             .args(["-c", &format!("exec {ssh} -p {port} hythe@127.0.0.1 \"git-receive-pack 'weather'\"")])
@@ -119,7 +105,7 @@ async fn connections_are_limited_by_key_and_in_all() {
             .spawn()
             .unwrap()
     };
-    let mut held = vec![hold(MAINTAINER), hold(MAINTAINER)];
+    let mut held = vec![connect(MAINTAINER), connect(MAINTAINER)];
     for child in &mut held {
         let mut byte = [0; 4];
         child.stdout.as_mut().unwrap().read_exact(&mut byte).await.unwrap();
