@@ -194,13 +194,14 @@ pub struct ProjectSource {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A table without TOML's dates, which JSON lacks: each becomes its text.
-pub fn without_dates(table: Table) -> Table {
+/// A table without the values that JSON lacks, dates and numbers beyond all bounds: each becomes its text.
+pub fn plain_table(table: Table) -> Table {
     fn plain(value: toml::Value) -> toml::Value {
         match value {
             toml::Value::Datetime(date) => toml::Value::String(date.to_string()),
+            toml::Value::Float(number) if !number.is_finite() => toml::Value::String(number.to_string()),
             toml::Value::Array(values) => toml::Value::Array(values.into_iter().map(plain).collect()),
-            toml::Value::Table(table) => toml::Value::Table(without_dates(table)),
+            toml::Value::Table(table) => toml::Value::Table(plain_table(table)),
             other => other,
         }
     }
@@ -213,10 +214,11 @@ mod tests {
 
     #[test]
     fn the_lifecycle_label_has_the_keys_of_the_specification() {
-        let data: Table = toml::from_str("when = 2020-01-01\nlist = [{ d = 2020-01-01T00:00:00Z }]").unwrap();
+        let data: Table =
+            toml::from_str("when = 2020-01-01\nnan = nan\nlist = [{ d = 2020-01-01T00:00:00Z }]").unwrap();
         let layer = LayerMetadata {
             sha: "sha256:1".into(),
-            data: without_dates(data),
+            data: plain_table(data),
             build: false,
             launch: true,
             cache: false,
@@ -245,7 +247,7 @@ mod tests {
                     "key": "a/b", "version": "1",
                     "layers": { "deps": {
                         "sha": "sha256:1", "build": false, "launch": true, "cache": false,
-                        "data": { "when": "2020-01-01", "list": [{ "d": "2020-01-01T00:00:00Z" }] },
+                        "data": { "when": "2020-01-01", "nan": "NaN", "list": [{ "d": "2020-01-01T00:00:00Z" }] },
                     } },
                 }],
                 "config": { "sha": "" }, "launcher": { "sha": "" }, "process-types": { "sha": "" },

@@ -181,7 +181,7 @@ pub struct Built {
 pub struct BuiltLayer {
     /// What it is for.
     pub types: LayerTypes,
-    /// Its metadata, without dates.
+    /// Its metadata, in JSON's values.
     pub metadata: Table,
     /// Whether it has a folder; one without reuses the previous image's.
     pub present: bool,
@@ -238,6 +238,9 @@ pub struct BrokenDetect {
     pub id: BuildpackId,
     /// How it ended.
     pub reason: String,
+    /// The fault that it wrote.
+    #[serde(default)]
+    pub fault: Option<WrittenFault>,
     /// Its last lines.
     pub tail: Vec<String>,
 }
