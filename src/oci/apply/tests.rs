@@ -20,7 +20,7 @@ impl Tar {
         block[..name.len()].copy_from_slice(name.as_bytes());
         block[157..157 + link.len()].copy_from_slice(link.as_bytes());
         block[156] = kind;
-        header.set_mode(0o644);
+        header.set_mode(if kind == b'5' { 0o755 } else { 0o644 });
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(1);
