@@ -66,9 +66,6 @@ pub enum SealError {
     /// The sealed bytes were changed, or belong to another tool or key.
     #[error("a sealed value does not open: it was changed, or belongs to another tool or key")]
     Refused,
-    /// A key that is still the newest cannot be removed.
-    #[error("key {0} is the newest: rotate first")]
-    InUse(u32),
 }
 
 impl From<AuthError> for Fault {

@@ -13,6 +13,9 @@ mod registry;
 mod seal;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::Action;
 pub use error::{AuthError, KeyError, SealError};
 pub use identity::{Auth, Bootstrap, Identity};

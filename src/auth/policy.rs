@@ -31,6 +31,17 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// As for a tool that does not exist.
+    pub(crate) fn absent(tool: &ToolName) -> Self {
+        let fault = Fault::new("auth/no-such-tool", format!("There is no tool {tool} that you can see."))
+            .next("`hythe tools list` shows yours.");
+        Self::Absent(fault)
+    }
+
+    fn forbidden(what: &str) -> Self {
+        Self::Forbidden(Fault::new("auth/forbidden", format!("Not allowed: {what}.")))
+    }
+
     /// Whether it may.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed)
@@ -45,7 +56,41 @@ impl Decision {
     }
 }
 
-/// Decides. `tool` is for the message alone.
+/// Decides from standing and action; `tool` is `None` for what concerns the platform or the actor alone.
 pub fn decide(standing: Standing, action: Action, tool: Option<&ToolName>) -> Decision {
-    todo!("{standing:?} {action:?} {tool:?}")
+    match (standing, tool) {
+        (Standing::Platform | Standing::Admin, _) => Decision::Allowed,
+        (Standing::Nobody, None) => Decision::forbidden("this account does not exist any more"),
+        (Standing::Nobody | Standing::Maintainer(None), Some(tool)) => Decision::absent(tool),
+        (Standing::DeployKey, _) if action == Action::Push => Decision::Allowed,
+        (Standing::DeployKey, _) => Decision::forbidden("a deploy key may push, and nothing else"),
+        (Standing::Maintainer(_), None) => without_tool(action),
+        (Standing::Maintainer(Some(role)), Some(_)) => with_role(role, action),
+    }
+}
+
+/// What every maintainer may do that concerns no tool.
+fn without_tool(action: Action) -> Decision {
+    match action {
+        Action::ToolCreate | Action::KeysManage | Action::TokensManage | Action::RegistryPull => {
+            Decision::Allowed
+        }
+        Action::AdminMaintainers | Action::AdminBackup | Action::RegistryPush => {
+            Decision::forbidden("only an administrator may do this")
+        }
+        _ => Decision::forbidden("this needs a tool"),
+    }
+}
+
+/// What a member and an owner of a tool may do to it.
+fn with_role(role: Role, action: Action) -> Decision {
+    match action {
+        Action::AdminMaintainers | Action::AdminBackup => {
+            Decision::forbidden("only an administrator may do this")
+        }
+        Action::ToolDelete | Action::MembersManage if role != Role::Owner => {
+            Decision::forbidden("only an owner of the tool may do this")
+        }
+        _ => Decision::Allowed,
+    }
 }

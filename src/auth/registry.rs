@@ -1,6 +1,7 @@
 //! The embedded registry's two questions: who is there, and may they.
 
-use crate::{Auth, AuthError, Identity};
+use crate::{Action, Auth, AuthError, Identity};
+use hythe_model::{Actor, ToolName};
 
 /// What a registry client wants of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,9 @@ pub enum RegistryAccess {
 impl Auth {
     /// Checks a user name and password: the password is a token, the name its maintainer's or `token`.
     pub async fn registry_login(&self, user: &str, password: &str) -> Result<Option<Identity>, AuthError> {
-        todo!("{user} {}", password.len())
+        let identity = self.authenticate_token(password).await?;
+        let named = |actor: &Actor| matches!(actor, Actor::Maintainer(name) if name.as_str() == user);
+        Ok(identity.filter(|identity| user == "token" || named(&identity.actor)))
     }
 
     /// Whether an identity may use a repository: `tools/<tool>` by its rights on the tool, `stacks/...` for everybody
@@ -25,6 +28,18 @@ impl Auth {
         repository: &str,
         access: RegistryAccess,
     ) -> Result<bool, AuthError> {
-        todo!("{identity:?} {repository} {access:?}")
+        let action = match access {
+            RegistryAccess::Pull => Action::RegistryPull,
+            RegistryAccess::Push => Action::RegistryPush,
+        };
+        let decision = match repository.split_once('/') {
+            Some(("tools", name)) => {
+                let Ok(tool) = name.parse::<ToolName>() else { return Ok(false) };
+                self.allow(&identity.actor, action, Some(&tool)).await?
+            }
+            Some(("stacks", _)) => self.allow(&identity.actor, action, None).await?,
+            _ => return Ok(false),
+        };
+        Ok(decision.is_allowed())
     }
 }

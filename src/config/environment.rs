@@ -39,7 +39,7 @@ fn lay(table: &mut Table, path: &[String], name: &str, value: &str) -> Result<()
     for candidate in parsed.into_iter().chain([text]) {
         let mut changed = table.clone();
         if !insert(&mut changed, path, candidate) {
-            mistake = "it does not name a setting".to_owned();
+            mistake = String::from("it does not name a setting");
             continue;
         }
         match Config::deserialize_table(changed.clone()) {

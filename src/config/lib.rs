@@ -92,7 +92,7 @@ impl Config {
 }
 
 /// Two settings that do not go together, or one out of its range.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Contradiction {
     pub(crate) section: &'static str,
     pub(crate) key: &'static str,

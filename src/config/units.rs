@@ -50,7 +50,7 @@ impl Cores {
 }
 
 /// A number, at most three digits after its point, and a unit.
-fn thousandths<'t>(text: &'t str) -> Option<(u64, &'t str)> {
+fn thousandths(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));

@@ -155,7 +155,7 @@ pub struct Egress {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mirrors {
-    /// Of PyPI's simple index.
+    /// Of the Python package index, its simple API.
     #[serde(deserialize_with = "super::optional")]
     pub pip: Option<String>,
     /// Of the npm registry.

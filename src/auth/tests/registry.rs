@@ -1,0 +1,45 @@
+//! The registry's two questions.
+
+use super::*;
+use secrecy::ExposeSecret;
+
+#[tokio::test]
+async fn a_token_is_the_password() {
+    let (_dir, store, auth) = fresh().await;
+    store.create_maintainer(&person("ann"), false).await.unwrap();
+    let token = auth.issue_token(&person("ann"), "docker", None).await.unwrap().token;
+    for user in ["ann", "token"] {
+        assert!(auth.registry_login(user, token.expose_secret()).await.unwrap().is_some());
+    }
+    assert!(auth.registry_login("bob", token.expose_secret()).await.unwrap().is_none(), "another's name");
+    assert!(auth.registry_login("ann", "hunter2").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn repositories_follow_the_rights_on_tools() {
+    let (_dir, store, auth) = fresh().await;
+    for name in ["ann", "bob", "root"] {
+        store.create_maintainer(&person(name), name == "root").await.unwrap();
+    }
+    store.create_tool(&tool("weather"), Some(&person("ann"))).await.unwrap();
+    use RegistryAccess::{Pull, Push};
+    let cases = [
+        ("ann", "tools/weather", Pull, true),
+        ("ann", "tools/weather", Push, true),
+        ("ann", "tools/weather/inner", Pull, false),
+        ("ann", "tools/../weather", Pull, false),
+        ("ann", "tools/nothing", Pull, false),
+        ("bob", "tools/weather", Pull, false),
+        ("bob", "stacks/bookworm/run", Pull, true),
+        ("bob", "stacks/bookworm/run", Push, false),
+        ("root", "stacks/bookworm/run", Push, true),
+        ("root", "tools/weather", Pull, true),
+        ("root", "elsewhere/thing", Pull, false),
+        ("root", "weather", Pull, false),
+    ];
+    for (name, repository, access, expected) in cases {
+        let identity = Identity { actor: actor(name) };
+        let allowed = auth.registry_allowed(&identity, repository, access).await.unwrap();
+        assert_eq!(allowed, expected, "{name} {repository} {access:?}");
+    }
+}
