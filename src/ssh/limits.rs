@@ -13,7 +13,8 @@ pub struct SshLimits {
     pub commands_per_connection: usize,
     /// Time in which a client must have proven a key.
     pub login: Duration,
-    /// Time in which at least one byte must move, but for while the platform itself is at work.
+    /// Time in which at least one byte must move, but for while the platform itself is at work. Git says something every
+    /// 5 s while it works on a pack, so that less than twice that would end honest pushes.
     pub stall: Duration,
     /// Time after which a silent client is asked whether it is there; it is gone after three.
     pub keepalive: Duration,

@@ -79,20 +79,22 @@ async fn answer(socket: UnixStream, parts: &Arc<SshParts>, tickets: &Tickets) ->
 
 /// Finds out what is wrong with the push; `proc-receive` tells it, because only there can git show a reason of ours.
 async fn pre_receive(parts: &Arc<SshParts>, ticket: &Arc<Ticket>, call: Call) {
+    let names: Vec<String> = call.updates.iter().map(|update| update.reference.clone()).collect();
+    let refuse_all = |fault: Fault| Judgement {
+        refused: names.into_iter().map(|name| (name, fault.clone())).collect(),
+        ..Judgement::default()
+    };
     let rules = match parts.pushes.rules(&ticket.tool).await {
         Ok(rules) => rules,
-        Err(fault) => {
-            let refused =
-                call.updates.iter().map(|update| (update.reference.clone(), fault.clone())).collect();
-            return ticket.judge(Judgement { refused, ..Judgement::default() });
-        }
+        Err(fault) => return ticket.judge(refuse_all(fault)),
     };
     let (parts, judged) = (Arc::clone(parts), Arc::clone(ticket));
     let judged =
         tokio::task::spawn_blocking(move || judge(&parts.repositories, &judged, &rules, &call)).await;
-    if let Ok(judgement) = judged {
-        ticket.judge(judgement);
-    }
+    ticket.judge(judged.unwrap_or_else(|error| {
+        tracing::error!(tool = %ticket.tool, %error, "a push could not be judged");
+        refuse_all(refusal::internal())
+    }));
 }
 
 /// Tells what `pre-receive` found and runs what it let through.

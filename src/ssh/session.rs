@@ -14,7 +14,11 @@ use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Time in which a client takes the last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// An open channel, counted on its connection.
 pub(crate) struct Open(Arc<State>);
@@ -52,23 +56,27 @@ pub(crate) async fn run(
         () = tokio::time::sleep(shared.parts.limits.stall) => None,
         () = gone.cancelled() => None,
     };
-    let code = match asked {
+    let (code, words) = match asked {
+        None => (1, Vec::new()),
         Some(Asked { line, protocol }) => {
-            let outcome = command(&line, protocol, &shared, identity, &gone, &mut reader, &writer).await;
-            match outcome {
-                Ok(code) => code,
-                Err(lines) => {
-                    let text = format!("{}\n", lines.join("\n"));
-                    let _ = writer.extended_data_bytes(1, text.into_bytes()).await;
-                    1
-                }
+            match command(&line, protocol, &shared, identity, &gone, &mut reader, &writer).await {
+                Ok(code) => (code, Vec::new()),
+                Err(words) => (1, words),
             }
         }
-        None => 1,
     };
-    let _ = writer.exit_status(code).await;
-    let _ = writer.eof().await;
-    let _ = writer.close().await;
+    // A client that reads nothing is not waited for: its channel would stay open for as long as it likes.
+    let _ = tokio::time::timeout(LAST_WORDS, end(&writer, code, &words)).await;
+}
+
+/// Says the end of a channel: words on standard error, the exit code, the close.
+async fn end(writer: &ChannelWriteHalf<Msg>, code: u32, words: &[String]) -> Result<(), russh::Error> {
+    if !words.is_empty() {
+        writer.extended_data_bytes(1, format!("{}\n", words.join("\n")).into_bytes()).await?;
+    }
+    writer.exit_status(code).await?;
+    writer.eof().await?;
+    writer.close().await
 }
 
 struct Asked {

@@ -206,7 +206,7 @@ async fn a_lost_connection_cancels_the_push_at_once() {
 }
 
 /// No process of git or of its hooks works on this world's repositories any more.
-async fn assert_no_git_left(world: &World) {
+pub(crate) async fn assert_no_git_left(world: &World) {
     let repository = world.folder.path().join("repos");
     let needle = repository.to_str().unwrap();
     for _ in 0..50 {

@@ -181,3 +181,37 @@ async fn a_long_build_is_not_a_stall() {
     let said = clone.push().await;
     assert_eq!(said.code, Some(0), "{}", said.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_is_ended() {
+    let ssh = SshLimits { stall: Duration::from_secs(1), ..SshLimits::default() };
+    let world = World::with(Choice { ssh, ..Choice::default() }).await;
+    let clone = world.clone_here("a");
+    let head = clone.commit("data.txt", &noise(20_000_000));
+    // Put in place from within, since a push of that size has pauses of its own.
+    let fetched = std::process::Command::new("git")
+        .env("GIT_DIR", world.repositories.path(&super::world::tool()))
+        .args(["fetch", "-q", clone.path.to_str().unwrap(), "main:refs/heads/main"])
+        .status();
+    assert!(fetched.unwrap().success());
+    // Asks for everything and does not read what comes: the pipe of ssh fills, then the channel's window.
+    let (ssh, port) = (world.ssh(MAINTAINER), world.port);
+    let ask = format!("printf '0032want {head}\\n00000009done\\n'; sleep 60");
+    let script = format!("({ask}) | {ssh} -p {port} hythe@127.0.0.1 \"git-upload-pack 'weather'\"");
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", &script])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut byte = [0; 4];
+    stdout.read_exact(&mut byte).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    super::faults::assert_no_git_left(&world).await;
+    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
+    child.wait().await.unwrap();
+}
