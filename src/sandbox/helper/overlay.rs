@@ -3,6 +3,7 @@
 //! Enter at [`mount`]. Folders are named by open files (`/proc/self/fd/N`): that is short, since the option string is
 //! limited to a page, holds no character that needs escaping, and cannot be redirected by a link.
 
+use super::files;
 use super::refusal::{Doing, Refusal};
 use super::root::{Root, path_of};
 use crate::{ErrorCode, RelPath};
@@ -40,6 +41,10 @@ pub(super) fn mount(
     }
     let lowers = lowers.iter().map(|lower| root.dir(lower)).collect::<Result<Vec<OwnedFd>, _>>()?;
     let work = work_of(upper)?;
+    if durability == Durability::Ephemeral {
+        // An overlay that is never flushed marks its work folder, so that nobody takes it for sound after a crash.
+        files::remove(root, &work)?;
+    }
     let (upper, work) = (root.make_dirs(upper)?, root.make_dirs(&work)?);
     let lowers: Vec<String> = lowers.iter().map(path_of).collect();
     let mut options = format!(

@@ -15,7 +15,7 @@ use super::state::{Handles, Running, State, lock};
 use super::{files, supervise};
 use crate::wire::StdioPlan;
 use crate::{ErrorCode, Mount, Network, RelPath, SandboxSpec};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{File, Permissions};
@@ -129,7 +129,7 @@ impl Assembly<'_> {
             (wire.join().unwrap_or_else(panicked), rest)
         });
         self.wire = wire?;
-        let (sources, held) = rest?;
+        let sources = rest?;
         let around = Surroundings {
             rootfs,
             cgroup: state.cgroups.path_for(&spec.id),
@@ -144,33 +144,34 @@ impl Assembly<'_> {
         let config = bundle::config(spec, &around)?;
         let json = serde_json::to_vec(&config).map_err(|error| Refusal::invalid(error.to_string()))?;
         std::fs::write(self.folder.join("config.json"), json).doing("the bundle")?;
-        let result = self.launch(stdio, fds);
-        drop(held);
-        result
+        self.launch(stdio, fds)
     }
 
-    /// Where each mount is found. Sources below the root are held open, and found by that, so that no link is
-    /// followed to them; the open files must live until `runc` has mounted them.
-    fn sources(&self) -> Result<(Vec<Option<PathBuf>>, Vec<OwnedFd>), Refusal> {
-        let (mut sources, mut held) = (Vec::new(), Vec::new());
+    /// Where each mount is found. A source below the helper's folder is opened without following a link, and what was
+    /// opened is mounted at a place of our own, from where `runc` takes it: nobody can swap it in between.
+    fn sources(&self) -> Result<Vec<Option<PathBuf>>, Refusal> {
+        let mut sources = Vec::new();
         for (number, mount) in self.spec.mounts.iter().enumerate() {
             sources.push(match mount {
                 Mount::Bind { source, .. } if source.is_absolute() => Some(source.clone()),
-                Mount::Bind { source, .. } => {
-                    let path = relative(source)?;
-                    let fd = self.state.root.open_at(&path, OFlags::PATH).doing(&path)?;
-                    // `runc` is another process; this one is number 1 in its /proc too.
-                    let path = path_of(&fd).replace("self", "1");
-                    held.push(fd);
-                    Some(path.into())
-                }
-                Mount::File { content, mode, .. } => {
-                    Some(self.file(&format!("file-{number}"), content, *mode)?)
-                }
+                Mount::Bind { source, .. } => Some(self.hold(&format!("bind-{number}"), &relative(source)?)?),
+                Mount::File { content, mode, .. } => Some(self.file(&format!("file-{number}"), content, *mode)?),
                 Mount::Tmpfs { .. } => None,
             });
         }
-        Ok((sources, held))
+        Ok(sources)
+    }
+
+    fn hold(&self, name: &str, path: &RelPath) -> Result<PathBuf, Refusal> {
+        let fd = self.state.root.open_at(path, OFlags::PATH).doing(path)?;
+        let place = self.folder.join(name);
+        if FileType::from_raw_mode(rustix::fs::fstat(&fd).doing(path)?.st_mode) == FileType::Directory {
+            std::fs::create_dir(&place).doing(path)?;
+        } else {
+            File::create(&place).doing(path)?;
+        }
+        rustix::mount::mount_bind_recursive(path_of(&fd), &place).doing(path)?;
+        Ok(place)
     }
 
     fn file(&self, name: &str, content: &[u8], mode: u32) -> Result<PathBuf, Refusal> {

@@ -130,7 +130,9 @@ fn accept(state: &Arc<State>, listener: &UnixListener) -> ! {
 
 /// The server's user is number 0 here; anyone else, root of the machine included, has another number.
 fn is_our_user(stream: &UnixStream) -> bool {
-    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root())
+    // `rustix` cannot say "a process outside of this PID namespace", which a client always is.
+    let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials);
+    peer.is_ok_and(|peer| peer.uid() == 0)
 }
 
 fn converse(state: &Arc<State>, stream: &UnixStream) {

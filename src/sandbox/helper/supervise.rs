@@ -9,6 +9,7 @@ use super::reap::Ended;
 use super::run::runc;
 use super::state::{Running, State};
 use crate::{Exit, ExitCause, Limits};
+use rustix::mount::UnmountFlags;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,8 +92,13 @@ pub(super) fn take_down(state: &State, id: &str, folder: &Path, wire: Option<Wir
         wire.close(&state.reaper);
     }
     state.cgroups.remove(id);
-    let _ = rustix::mount::unmount(folder.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
-    let _ = std::fs::remove_dir_all(folder);
+    // Only what could be unmounted is removed: a mount that stays must not be emptied through its own name.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for place in entries.map(|entry| entry.path()) {
+        while rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+        let _ = std::fs::remove_dir(&place).or_else(|_| std::fs::remove_file(&place));
+    }
+    let _ = std::fs::remove_dir(folder);
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ fn names_resolve_and_the_way_out_is_open() {
             println!("skipped: this machine has no way out");
             return world.end().await;
         }
-        let script = format!("nslookup {host} 2>&1; nc -w 5 -z {host} 443 2>&1; echo connected $?");
+        let script = format!("nslookup {host} 2>&1; nc -w 5 {host} 443 </dev/null 2>&1; echo connected $?");
         let mut spec = world.script("open", &script);
         spec.network = egress();
         let (_, text) = world.run(spec).await;

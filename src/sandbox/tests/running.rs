@@ -40,13 +40,13 @@ fn inside_there_is_no_privilege_and_nothing_of_the_machine() {
         let script = "id -u; id -g; hostname; grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status | tr -s '\\t' ' '; \
             ls /proc | grep -c '^[0-9]'; unshare -U true 2>&1; mount -t tmpfs x /tmp 2>&1; mknod /tmp/d b 8 0 2>&1; \
             ls /var /root /home 2>&1; cat /proc/1/environ | tr '\\0' '\\n' | sort; touch /etc/x 2>&1; echo w > /tmp/w && cat /tmp/w; \
-            cat /proc/kcore 2>&1 | wc -c; ls /sys/fs/cgroup | wc -l";
+            cat /proc/kcore 2>/dev/null | wc -c; ls /sys/fs/cgroup | wc -l";
         let (exit, text) = world.run(world.script("look", script)).await;
         println!("{text}");
         assert_eq!(exit.code, Some(0));
         let has = |needle: &str| assert!(text.contains(needle), "{needle} in:\n{text}");
         assert!(text.starts_with("1000\n1000\nbox\n"), "{text}");
-        has("CapBnd: 0000000000000000\nCapEff: 0000000000000000".rsplit('\n').next().unwrap());
+        has("CapEff: 0000000000000000");
         has("CapBnd: 0000000000000000");
         has("NoNewPrivs: 1");
         has("Seccomp: 2");
@@ -54,7 +54,7 @@ fn inside_there_is_no_privilege_and_nothing_of_the_machine() {
         has("mount: permission denied");
         has("mknod: /tmp/d: Operation not permitted");
         has("touch: /etc/x: Permission denied");
-        has("GREETING=hello\nPATH=/usr/local/sbin");
+        has("GREETING=hello\nHOME=/\nPATH=/usr/local/sbin");
         assert!(!text.contains("HOME=/var"), "the server's environment leaks:\n{text}");
         assert!(text.ends_with("w\n0\n0\n"), "{text}");
         world.end().await;

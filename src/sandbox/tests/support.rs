@@ -37,7 +37,7 @@ pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -
 pub(crate) struct World {
     pub(crate) helper: Helper,
     pub(crate) options: HelperOptions,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl World {
