@@ -1,4 +1,4 @@
-//! The HTTP API: its routes, its OpenAPI document and the objects that travel over it.
+//! The HTTP API: its routes, its `OpenAPI` document and the objects that travel over it.
 //!
 //! Enter at [`routes`] (the server's side, feature `server`) or at [`types`] (both sides; the CLI sees only them).
 //! Every route is registered together with its description, so that the document and the routes cannot part. This

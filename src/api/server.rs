@@ -1,24 +1,138 @@
-//! The server's side: every route under `/api/v1`, and the two health checks.
+//! The server's side: every route under `/api/v1`, its document, and the two health checks.
+//!
+//! Enter at [`routes`]. Each handler asks [`access::Caller`] whether it may, then reads rows or asks the platform.
 
+mod access;
+mod accounts;
+mod builds;
+mod config;
+mod convert;
+mod error;
+mod extract;
+mod health;
+mod keys;
+mod limits;
+mod logs;
+mod maintainers;
+mod releases;
+mod run;
+mod stream;
+mod tokens;
+mod tools;
+
+use axum::Router;
+use hythe_auth::Auth;
 use hythe_pipeline::Platform;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes as handlers;
 
 /// What the routes stand on.
 pub struct ApiParts {
     /// The platform.
     pub platform: Platform,
+    /// Who is who, and who may what.
+    pub auth: Auth,
     /// Tools answer at `<tool>.<domain>`.
     pub domain: String,
-    /// What git remotes start with, as in `ssh://hythe@hythe.example.org:2222`.
+    /// What git remotes start with, as in `ssh://hythe.example.org:2222`; no slash at the end.
     pub git: String,
+    /// Cancelled when the server drains: streams that would wait end, `/readyz` says no.
+    pub shutdown: CancellationToken,
+}
+
+/// The state of every handler.
+#[derive(Clone)]
+struct Api(Arc<ApiParts>);
+
+impl Api {
+    fn platform(&self) -> &Platform {
+        &self.0.platform
+    }
 }
 
 /// Every route of the API, to be served on the platform's own host name.
-pub fn routes(parts: ApiParts) -> axum::Router {
-    drop(parts);
-    todo!()
+pub fn routes(parts: ApiParts) -> Router {
+    let api = Api(Arc::new(parts));
+    let (router, document) = described().split_for_parts();
+    let document = Arc::new(in_json(&document));
+    let serve = move || async move { health::document(&document) };
+    let router = router.route("/api/v1/openapi.json", axum::routing::get(serve));
+    let router = router.fallback(error::no_route).method_not_allowed_fallback(error::no_method);
+    limits::outer(router).with_state(api)
 }
 
-/// The OpenAPI document as JSON.
+/// The `OpenAPI` document as JSON, indented.
 pub fn document() -> String {
-    todo!()
+    in_json(&described().into_openapi())
+}
+
+fn in_json(document: &utoipa::openapi::OpenApi) -> String {
+    document
+        .to_pretty_json()
+        .unwrap_or_else(|error| unreachable!("the document is made of plain values: {error}"))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Hythe",
+        description = "Push-to-deploy. Every operation but the health checks wants a token: \
+            `Authorization: Bearer hythe_...`. Whatever goes wrong is a Fault. Streams are JSON lines \
+            (`application/x-ndjson`); empty lines in them keep the connection open.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(crate::types::ErrorBody)),
+    modifiers(&BearerToken),
+    security(("token" = []))
+)]
+struct Document;
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}
+
+/// Routes and their description, registered together.
+fn described() -> OpenApiRouter<Api> {
+    let quick = OpenApiRouter::new()
+        .routes(handlers!(accounts::whoami))
+        .routes(handlers!(accounts::list, accounts::create))
+        .routes(handlers!(tools::list, tools::create))
+        .routes(handlers!(tools::get))
+        .routes(handlers!(tools::set))
+        .routes(handlers!(maintainers::list))
+        .routes(handlers!(maintainers::put, maintainers::remove))
+        .routes(handlers!(keys::list, keys::add))
+        .routes(handlers!(keys::remove))
+        .routes(handlers!(keys::list_deploy, keys::add_deploy))
+        .routes(handlers!(keys::remove_deploy))
+        .routes(handlers!(tokens::list, tokens::create))
+        .routes(handlers!(tokens::revoke))
+        .routes(handlers!(builds::list))
+        .routes(handlers!(builds::get))
+        .routes(handlers!(builds::cancel))
+        .routes(handlers!(builds::redeploy))
+        .routes(handlers!(releases::list))
+        .routes(handlers!(releases::instances))
+        .routes(handlers!(config::list));
+    let slow = OpenApiRouter::new()
+        .routes(handlers!(tools::delete))
+        .routes(handlers!(builds::log))
+        .routes(handlers!(releases::rollback))
+        .routes(handlers!(releases::restart))
+        .routes(handlers!(releases::scale))
+        .routes(handlers!(config::change))
+        .routes(handlers!(run::run))
+        .routes(handlers!(logs::read));
+    let health = OpenApiRouter::new().routes(handlers!(health::healthz)).routes(handlers!(health::readyz));
+    let v1 = limits::timed(quick).merge(slow);
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).merge(health)
 }

@@ -14,9 +14,11 @@ mod who;
 
 pub use build::{Build, BuildRecord, BuildState, Redeploy};
 pub use config::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet};
-pub use log::{LogLine, LogStream};
+pub use log::{LogLine, LogSource};
 pub use release::{Instance, InstanceState, Progress, Release, Rollback, Scale};
 pub use run::{Run, RunLine};
 pub use schema::{ActorSchema, BuildEventSchema, ErrorBody, PhaseSchema, ReleaseCauseSchema};
 pub use tool::{Maintainer, NewMaintainer, NewTool, Role, Tool, ToolSettings, ToolState};
-pub use who::{IssuedToken, Key, NewKey, NewToken, ServerInfo, Token, WhoAmI};
+pub use who::{
+    Account, IssuedAccount, IssuedToken, Key, NewAccount, NewKey, NewToken, ServerInfo, Token, WhoAmI,
+};

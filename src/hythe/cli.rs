@@ -50,16 +50,15 @@ struct Globals {
 pub(crate) fn main() -> ExitCode {
     // Two TLS providers in one program would panic at first use: this one is chosen before anything else.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    match parse().and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if let Failure::Fault(_, fault) = &failure {
-                output::fault(fault, json);
-            }
-            ExitCode::from(failure.code())
-        }
+    let (json, ended) = match parse() {
+        Ok(cli) => (cli.globals.json, run(cli)),
+        Err(failure) => (false, Err(failure)),
+    };
+    let Err(failure) = ended else { return ExitCode::SUCCESS };
+    if let Failure::Fault(_, fault) = &failure {
+        output::fault(fault, json);
     }
+    ExitCode::from(failure.code())
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

@@ -141,8 +141,9 @@ impl Client {
         let causes = causes(error);
         let certificate = causes.iter().any(|cause| cause.contains("certificate"));
         let mut fault = if certificate {
-            Fault::new("client/certificate", format!("The certificate of {} is not trusted.", self.url))
-                .next("If the platform has a CA of its own, log in with it: hythe login URL --ca FILE --token -")
+            Fault::new("client/certificate", format!("The certificate of {} is not trusted.", self.url)).next(
+                "If the platform has a CA of its own, log in with it: hythe login URL --ca FILE --token -",
+            )
         } else {
             Fault::new("client/unreachable", format!("{} cannot be reached.", self.url))
                 .next("Is the address right, and the server running?")
@@ -186,7 +187,9 @@ async fn refused(response: Response) -> Failure {
     let code = match status {
         StatusCode::UNAUTHORIZED => Code::Login,
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Code::NotFound,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Code::Unreachable,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Code::Unreachable
+        }
         _ => Code::Failed,
     };
     let body = response.bytes().await.unwrap_or_default();

@@ -48,7 +48,11 @@ pub(crate) fn object_line(value: &Value) -> Result<(), Failure> {
 /// Prints a fault as the last thing of a run; nothing is left to do where that fails.
 pub(crate) fn fault(fault: &Fault, json: bool) {
     let mut screen = anstream::stderr();
-    let _ = if json { writeln!(screen, "{}", serde_json::json!(fault)) } else { write!(screen, "{}", in_words(fault)) };
+    let _ = if json {
+        writeln!(screen, "{}", serde_json::json!(fault))
+    } else {
+        write!(screen, "{}", in_words(fault))
+    };
 }
 
 /// A fault in words: the sentence with its id, then details and what to do.

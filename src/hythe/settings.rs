@@ -83,7 +83,8 @@ impl Settings {
     pub(crate) fn save(&self) -> Result<PathBuf, Failure> {
         let path = path()?;
         let failed = |error: io::Error| {
-            Failure::local("settings", format!("{} cannot be written.", path.display())).why(error.to_string())
+            Failure::local("settings", format!("{} cannot be written.", path.display()))
+                .why(error.to_string())
         };
         let text = toml::to_string(self).map_err(|error| failed(io::Error::other(error)))?;
         let folder = path.parent().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
@@ -144,8 +145,9 @@ fn path() -> Result<PathBuf, Failure> {
     let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
     let base = folder("HYTHE_CONFIG_DIR").or_else(|| home().map(|home| home.join("hythe")));
-    base.map(|base| base.join("config.toml"))
-        .ok_or_else(|| Failure::local("settings", "Neither HYTHE_CONFIG_DIR, XDG_CONFIG_HOME nor HOME is set."))
+    base.map(|base| base.join("config.toml")).ok_or_else(|| {
+        Failure::local("settings", "Neither HYTHE_CONFIG_DIR, XDG_CONFIG_HOME nor HOME is set.")
+    })
 }
 
 fn read() -> Result<Option<Settings>, Failure> {

@@ -10,9 +10,12 @@ pub(crate) const REMOTE: &str = "hythe";
 /// The tool of the git remote `hythe`.
 pub(crate) fn of_current_folder() -> Result<ToolName, Failure> {
     let Some(url) = remote_url() else {
-        return Err(Failure::usage("no-tool", "No tool is named, and this folder has no git remote `hythe`.")
-            .next("Name it: --tool NAME")
-            .next("or make one for this folder: hythe tools create NAME"));
+        return Err(Failure::usage(
+            "no-tool",
+            "No tool is named, and this folder has no git remote `hythe`.",
+        )
+        .next("Name it: --tool NAME")
+        .next("or make one for this folder: hythe tools create NAME"));
     };
     tool_of(&url).ok_or_else(|| {
         Failure::usage("no-tool", "The git remote `hythe` of this folder names no tool.")
@@ -74,7 +77,8 @@ mod tests {
         ] {
             assert_eq!(name(url).as_deref(), Some("weather"), "{url}");
         }
-        for url in ["https://host/weather", "/srv/weather.git", "ssh://host", "host:a/b", "host:console", ""] {
+        for url in ["https://host/weather", "/srv/weather.git", "ssh://host", "host:a/b", "host:console", ""]
+        {
             assert_eq!(name(url), None, "{url}");
         }
     }

@@ -1,5 +1,6 @@
 //! The verbs, one file each. The doc comment of a verb's arguments is its help.
 
+mod accounts;
 mod builds;
 mod completions;
 mod config;
@@ -43,6 +44,7 @@ pub(crate) enum Verb {
     Config(config::Config),
     Run(run::Run),
     Tokens(tokens::Tokens),
+    Accounts(accounts::Accounts),
     Completions(completions::Completions),
 }
 
@@ -67,6 +69,7 @@ impl Verb {
             Self::Config(verb) => verb.run(context).await,
             Self::Run(verb) => verb.run(context).await,
             Self::Tokens(verb) => verb.run(context).await,
+            Self::Accounts(verb) => verb.run(context).await,
             Self::Completions(verb) => verb.run(),
         }
     }

@@ -16,7 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Prints a build's log and, with `follow`, waits for its end and fails as it does.
-pub(crate) async fn build(context: &Context, client: &Client, id: BuildId, follow: bool) -> Result<(), Failure> {
+pub(crate) async fn build(
+    context: &Context,
+    client: &Client,
+    id: BuildId,
+    follow: bool,
+) -> Result<(), Failure> {
     tokio::select! {
         ended = build_log(context, client, id, follow) => ended,
         _ = tokio::signal::ctrl_c() => {
@@ -38,7 +43,8 @@ async fn build_log(context: &Context, client: &Client, id: BuildId, follow: bool
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(()) => {
-                let failure = Failure::local("no-end", format!("The log of build {id} ended before the build did."));
+                let failure =
+                    Failure::local("no-end", format!("The log of build {id} ended before the build did."));
                 return Err(failure.next(format!("Read on: hythe builds attach {id}")));
             }
             Err(failure) => return Err(failure),
@@ -78,9 +84,13 @@ impl Log {
                 output::object_line(&value)?;
             }
             let record: BuildRecord = read(value)?;
-            self.next = record.next;
+            self.next = record.position + 1;
             if !self.json {
-                self.renderer.render(&record.event).iter().map(|line| output::clean(line)).try_for_each(output::line)?;
+                self.renderer
+                    .render(&record.event)
+                    .iter()
+                    .map(|line| output::clean(line))
+                    .try_for_each(output::line)?;
             }
             if record.event.is_end() {
                 self.end = Some(matches!(record.event, BuildEvent::Live { .. }));
@@ -111,7 +121,11 @@ pub(crate) async fn release(
                 if context.json {
                     return output::object(&kept["release"]);
                 }
-                let ready = if release.is_some() { format!("  ready in {}", duration(millis)) } else { String::new() };
+                let ready = if release.is_some() {
+                    format!("  ready in {}", duration(millis))
+                } else {
+                    String::new()
+                };
                 return output::line(format!("{tool}: {}{ready}", now_true(release.as_deref())));
             }
         }

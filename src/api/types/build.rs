@@ -88,8 +88,11 @@ pub struct Build {
 /// One line of a build's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BuildRecord {
-    /// The position after this line: pass it as `from` to read on.
-    pub next: u64,
+    /// Its place in the log, from 1: pass it plus one as `from` to read on.
+    pub position: u64,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
     /// What happened.
     #[schema(value_type = super::BuildEventSchema)]
     pub event: BuildEvent,

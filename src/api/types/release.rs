@@ -1,7 +1,8 @@
 //! Releases, what runs of them, and the verbs that make one without a build.
 
 use hythe_model::{
-    Actor, CommitId, Digest, Fault, Formation, ProcessType, ReleaseCause, ReleaseNumber, ReleaseState, ToolName,
+    Actor, CommitId, Digest, Fault, Formation, ProcessType, ReleaseCause, ReleaseNumber, ReleaseState,
+    ToolName,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -100,12 +101,10 @@ pub enum InstanceState {
     Starting,
     /// It runs and, where it serves traffic, listens.
     Ready,
-    /// It takes no new request and is about to stop.
-    Draining,
-    /// It has ended and waits for its next start.
+    /// It finishes its requests or shuts down.
+    Stopping,
+    /// It has ended by itself and waits for its next start.
     Crashed,
-    /// It was stopped.
-    Stopped,
 }
 
 impl InstanceState {
@@ -114,9 +113,8 @@ impl InstanceState {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
-            Self::Draining => "draining",
+            Self::Stopping => "stopping",
             Self::Crashed => "crashed",
-            Self::Stopped => "stopped",
         }
     }
 }
@@ -139,9 +137,13 @@ pub struct Instance {
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// How often this place was started before.
+    /// How often it was started again after a crash.
     pub restarts: u32,
-    /// How the last run of this place ended.
+    /// When a crashed one is started again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// How the last run of this place ended, as in `exit 137, out of memory (128 MB)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
 }

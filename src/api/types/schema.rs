@@ -1,6 +1,6 @@
-//! How the model's own types look in the OpenAPI document.
+//! How the model's own types look in the `OpenAPI` document.
 //!
-//! The model knows no OpenAPI. Each type here has the shape of one of its types, and the tests hold the two together.
+//! The model knows no `OpenAPI`. Each type here has the shape of one of its types, and the tests hold the two together.
 
 use hythe_model::Fault;
 use serde::{Deserialize, Serialize};

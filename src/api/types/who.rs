@@ -1,6 +1,6 @@
-//! Who asks: the answer to `whoami`, keys and tokens.
+//! Who asks: the answer to `whoami`, accounts, keys and tokens.
 
-use hythe_model::Actor;
+use hythe_model::{Actor, MaintainerName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,6 +26,40 @@ pub struct ServerInfo {
     pub domain: String,
     /// What git remotes start with, as in `ssh://hythe@hythe.example.org:2222`.
     pub git: String,
+}
+
+/// The account of a person or machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Account {
+    /// Its name.
+    #[schema(value_type = String, example = "alice")]
+    pub name: MaintainerName,
+    /// Whether it administers the platform.
+    pub admin: bool,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+/// An account to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// Its name.
+    #[schema(value_type = String, example = "alice")]
+    pub name: MaintainerName,
+    /// Whether it administers the platform.
+    #[serde(default)]
+    pub admin: bool,
+}
+
+/// An account just made, with its first token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IssuedAccount {
+    /// The account.
+    pub account: Account,
+    /// Its first token, to be passed on to its owner.
+    pub first_token: IssuedToken,
 }
 
 /// A public key that may push.

@@ -42,7 +42,9 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Option<String> {
         // Strings (OSC, DCS, APC, PM, SOS) reach to BEL or ST; without an end they take the rest.
         ']' | 'P' | '_' | '^' | 'X' => {
             let body = chars.as_str();
-            let end = body.find(['\u{7}', '\u{9c}']).map(|at| at + body[at..].chars().next().map_or(1, char::len_utf8));
+            let end = body
+                .find(['\u{7}', '\u{9c}'])
+                .map(|at| at + body[at..].chars().next().map_or(1, char::len_utf8));
             let st = body.find("\u{1b}\\").map(|at| at + 2);
             let end = [end, st].into_iter().flatten().min().unwrap_or(body.len());
             *chars = body[end..].chars();

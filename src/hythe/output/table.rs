@@ -24,7 +24,7 @@ impl Cell {
         let style = match word {
             "healthy" | "live" | "succeeded" | "ready" => Style::new().green(),
             "crashing" | "crashed" | "failed" => Style::new().red(),
-            "starting" | "draining" | "queued" | "running" | "rolling out" => Style::new().yellow(),
+            "starting" | "stopping" | "queued" | "running" | "rolling out" => Style::new().yellow(),
             _ => Style::new(),
         };
         Self::styled(word, style)

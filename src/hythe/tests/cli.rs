@@ -1,1 +1,16 @@
-//! The program as a user runs it.
+//! The program as a user runs it, against a real HTTP server on a port of its own.
+
+#[path = "cli/commands.rs"]
+mod commands;
+#[path = "cli/endings.rs"]
+mod endings;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/login.rs"]
+mod login;
+#[path = "cli/objects.rs"]
+mod objects;
+#[path = "cli/stage.rs"]
+mod stage;
+#[path = "cli/streams.rs"]
+mod streams;

@@ -59,7 +59,9 @@ impl Config {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
             Verb::Set(verb) => verb.run(context).await,
-            Verb::Unset(verb) => change(context, ConfigPatch { unset: verb.keys, ..ConfigPatch::default() }).await,
+            Verb::Unset(verb) => {
+                change(context, ConfigPatch { unset: verb.keys, ..ConfigPatch::default() }).await
+            }
             Verb::List(verb) => verb.run(context).await,
         }
     }
@@ -83,12 +85,17 @@ impl Set {
 fn read_pair(pair: &str, scope: ConfigScope) -> Result<ConfigSet, Failure> {
     // The pair may be a secret that lost its key: it is not repeated in the message.
     let (key, value) = pair.split_once('=').ok_or_else(|| {
-        Failure::usage("pair", "A key has no value: write KEY=VALUE, or KEY=- to read the value from standard input.")
+        Failure::usage(
+            "pair",
+            "A key has no value: write KEY=VALUE, or KEY=- to read the value from standard input.",
+        )
     })?;
     let value = if value == "-" {
         let text = io::read_to_string(io::stdin())?;
         // One line's end belongs to the shell, not to the value.
-        text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text)).to_owned()
+        text.strip_suffix('\n')
+            .map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text))
+            .to_owned()
     } else {
         value.to_owned()
     };
@@ -123,7 +130,8 @@ impl List {
         if entries.is_empty() {
             return output::line(format!("{tool} has no config. Set some: hythe config set KEY=VALUE"));
         }
-        let mut table = Table::new(if self.values { &["KEY", "SEEN BY", "VALUE"] } else { &["KEY", "SEEN BY"] });
+        let mut table =
+            Table::new(if self.values { &["KEY", "SEEN BY", "VALUE"] } else { &["KEY", "SEEN BY"] });
         for entry in entries {
             let value = entry.value.map(|value| value.escape_debug().to_string()).unwrap_or_default();
             table.row([entry.key.into(), entry.scope.word().into(), value.into()]);

@@ -90,7 +90,9 @@ impl Add {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let owner = Owner::of(context, self.deploy)?;
         let (from, key) = match self.path {
-            Some(path) if path.as_os_str() == "-" => ("standard input".to_owned(), io::read_to_string(io::stdin())?),
+            Some(path) if path.as_os_str() == "-" => {
+                ("standard input".to_owned(), io::read_to_string(io::stdin())?)
+            }
             Some(path) => (path.display().to_string(), read_key(&path)?),
             None => {
                 let path = first_key()?;
@@ -98,8 +100,11 @@ impl Add {
             }
         };
         if key.contains("PRIVATE KEY") {
-            return Err(Failure::usage("private-key", format!("{from} is a private key: it stays on this machine."))
-                .next("Give its public half, the file that ends in .pub."));
+            return Err(Failure::usage(
+                "private-key",
+                format!("{from} is a private key: it stays on this machine."),
+            )
+            .next("Give its public half, the file that ends in .pub."));
         }
         let body = NewKey { key: key.trim().to_owned(), name: self.name };
         let answer = context.client()?.call(post(&owner.path(&[])).body(&body)).await?;
@@ -150,8 +155,9 @@ impl Remove {
 }
 
 fn read_key(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
-        .map_err(|error| Failure::local("key", format!("{} cannot be read.", path.display())).why(error.to_string()))
+    fs::read_to_string(path).map_err(|error| {
+        Failure::local("key", format!("{} cannot be read.", path.display())).why(error.to_string())
+    })
 }
 
 /// The public key that ssh would offer first, or the only one.
@@ -169,7 +175,10 @@ fn first_key() -> Result<PathBuf, Failure> {
         [] => Err(Failure::usage("no-key", format!("There is no public key in {}.", folder.display()))
             .next("Make one: ssh-keygen -t ed25519")),
         several => Err(several.iter().fold(
-            Failure::usage("which-key", format!("{} holds several public keys. Choose one:", folder.display())),
+            Failure::usage(
+                "which-key",
+                format!("{} holds several public keys. Choose one:", folder.display()),
+            ),
             |failure, key| failure.next(format!("hythe keys add {}", key.display())),
         )),
     }

@@ -34,7 +34,8 @@ impl Login {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let token = self.token()?;
         let ca = self.ca.as_deref().map(read_ca).transpose()?;
-        let settings = Settings { url: settings::parse_url(&self.url)?, token, ca, plain_http: self.plain_http };
+        let settings =
+            Settings { url: settings::parse_url(&self.url)?, token, ca, plain_http: self.plain_http };
         settings.check()?;
         let client = Client::new(settings.clone())?;
         let answer = client.call(get(&["whoami"])).await?;
@@ -57,16 +58,18 @@ impl Login {
         };
         let token = text.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Failure::usage("token", "That is no token: one word is wanted.")
-                .next("An admin's first token is printed by the server's first start; more: hythe tokens create"));
+            return Err(Failure::usage("token", "That is no token: one word is wanted.").next(
+                "An admin's first token is printed by the server's first start; more: hythe tokens create",
+            ));
         }
         Ok(token.to_owned())
     }
 }
 
 fn read_ca(path: &std::path::Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::local("ca", format!("{} cannot be read.", path.display())).why(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::local("ca", format!("{} cannot be read.", path.display())).why(error.to_string())
+    })?;
     if !text.contains("-----BEGIN CERTIFICATE-----") {
         return Err(Failure::local("ca", format!("{} holds no certificate in PEM.", path.display())));
     }

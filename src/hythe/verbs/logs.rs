@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{output, watch};
 use clap::Args;
-use hythe_api::types::{LogLine, LogStream};
+use hythe_api::types::{LogLine, LogSource};
 use hythe_model::{BuildId, ToolName};
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
@@ -53,7 +53,10 @@ impl Logs {
             }
         }
         if empty && !context.json {
-            output::note(format!("{tool} has printed nothing{}.", if since.is_some() { " in that time" } else { "" }))?;
+            output::note(format!(
+                "{tool} has printed nothing{}.",
+                if since.is_some() { " in that time" } else { "" }
+            ))?;
         }
         Ok(())
     }
@@ -63,10 +66,10 @@ fn show(line: &LogLine) -> Result<(), Failure> {
     let text = output::clean(&line.text);
     let instance = output::clean(&line.instance);
     let head = format!("{} {instance}", output::exact(line.at));
-    match line.stream {
-        LogStream::Stderr => output::line(format!("{}  {text}", head.yellow())),
-        LogStream::Platform => output::line(format!("{}  {}", head.dimmed(), text.bold())),
-        LogStream::Stdout | LogStream::Access => output::line(format!("{}  {text}", head.dimmed())),
+    match line.source {
+        LogSource::Err => output::line(format!("{}  {text}", head.yellow())),
+        LogSource::Platform => output::line(format!("{}  {}", head.dimmed(), text.bold())),
+        LogSource::Out | LogSource::Access => output::line(format!("{}  {text}", head.dimmed())),
     }
 }
 
@@ -80,8 +83,13 @@ fn span(text: &str) -> Result<jiff::SignedDuration, String> {
         "d" => 86_400,
         _ => return Err("a span is a number and s, m, h or d, as in 15m".to_owned()),
     };
-    let number: i64 = number.parse().map_err(|_| "a span is a number and s, m, h or d, as in 15m".to_owned())?;
-    number.checked_mul(seconds).filter(|s| *s > 0).map(jiff::SignedDuration::from_secs).ok_or_else(|| "that span is too long".into())
+    let number: i64 =
+        number.parse().map_err(|_| "a span is a number and s, m, h or d, as in 15m".to_owned())?;
+    number
+        .checked_mul(seconds)
+        .filter(|s| *s > 0)
+        .map(jiff::SignedDuration::from_secs)
+        .ok_or_else(|| "that span is too long".into())
 }
 
 #[cfg(test)]

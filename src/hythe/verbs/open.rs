@@ -37,9 +37,15 @@ fn is_web(url: &str) -> bool {
 
 /// Starts a browser if there is a screen for one; the URL is printed either way, so a failure needs no words.
 fn browse(url: &str) {
-    let screen = ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|v| !v.is_empty()));
+    let screen =
+        ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|v| !v.is_empty()));
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     if screen || cfg!(target_os = "macos") {
-        let _ = Command::new(program).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let _ = Command::new(program)
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
     }
 }

@@ -20,7 +20,9 @@ impl Ps {
         }
         let instances: Vec<Instance> = read(answer)?;
         if instances.is_empty() {
-            return output::line(format!("Nothing of {tool} runs. Deploy it: git push hythe main, or hythe scale web=1"));
+            return output::line(format!(
+                "Nothing of {tool} runs. Deploy it: git push hythe main, or hythe scale web=1"
+            ));
         }
         let mut table = Table::new(&["INSTANCE", "RELEASE", "STATE", "SINCE", "RESTARTS"]);
         for instance in instances {

@@ -28,9 +28,10 @@ impl Redeploy {
         match (self.detach, context.json) {
             (false, _) => watch::build(context, &client, build.id, true).await,
             (true, true) => output::object(&answer),
-            (true, false) => {
-                output::line(format!("{tool}: build {0} is queued. Watch it: hythe builds attach {0}", build.id))
-            }
+            (true, false) => output::line(format!(
+                "{tool}: build {0} is queued. Watch it: hythe builds attach {0}",
+                build.id
+            )),
         }
     }
 }

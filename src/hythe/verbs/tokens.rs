@@ -60,7 +60,8 @@ impl Create {
             return output::object(&answer);
         }
         let issued: IssuedToken = read(answer)?;
-        let until = issued.token.expires_at.map(|at| format!(", until {}", output::exact(at))).unwrap_or_default();
+        let until =
+            issued.token.expires_at.map(|at| format!(", until {}", output::exact(at))).unwrap_or_default();
         // The secret alone is the output, so that it can be piped on.
         output::note(format!("Token {}{until}. It is shown this once:", issued.token.id))?;
         output::line(issued.secret)

@@ -104,17 +104,27 @@ impl Create {
         if context.json {
             return output::object(&answer);
         }
-        let push = format!("git push {} {}", target::REMOTE, target::branch().unwrap_or_else(|| "main".to_owned()));
+        let push =
+            format!("git push {} {}", target::REMOTE, target::branch().unwrap_or_else(|| "main".to_owned()));
         match remote {
-            Remote::Added => output::line(format!("{}: made, git remote hythe added. Deploy it: {push}", tool.name)),
-            Remote::Same => output::line(format!("{}: made. Deploy it: {push}", tool.name)),
-            Remote::NoFolder => {
-                output::line(format!("{}: made. In its git folder: git remote add hythe {}", tool.name, tool.git))
+            Remote::Added => {
+                output::line(format!("{}: made, git remote hythe added. Deploy it: {push}", tool.name))
             }
+            Remote::Same => output::line(format!("{}: made. Deploy it: {push}", tool.name)),
+            Remote::NoFolder => output::line(format!(
+                "{}: made. In its git folder: git remote add hythe {}",
+                tool.name, tool.git
+            )),
             Remote::Other(url) => {
                 output::line(format!("{}: made.", tool.name))?;
-                output::note(format!("The git remote hythe is {}; it was left as it is.", output::clean(&url)))?;
-                output::note(format!("  To push this folder to {}: git remote set-url hythe {}", tool.name, tool.git))
+                output::note(format!(
+                    "The git remote hythe is {}; it was left as it is.",
+                    output::clean(&url)
+                ))?;
+                output::note(format!(
+                    "  To push this folder to {}: git remote set-url hythe {}",
+                    tool.name, tool.git
+                ))
             }
         }
     }
@@ -199,7 +209,8 @@ fn show(tool: &Tool) -> Result<(), Failure> {
 }
 
 fn settings(settings: &ToolSettings) -> Vec<(&'static str, String)> {
-    let readiness = settings.health_path.as_ref().map_or("a TCP connection".to_owned(), |path| format!("GET {path}"));
+    let readiness =
+        settings.health_path.as_ref().map_or("a TCP connection".to_owned(), |path| format!("GET {path}"));
     let within = settings.readiness_seconds.map(|s| format!(" within {s} s")).unwrap_or_default();
     let mut rows =
         vec![("deploys", settings.deploy_branches.join(", ")), ("ready by", format!("{readiness}{within}"))];
@@ -228,7 +239,9 @@ impl Set {
         let memory = self.memory.map(|mb| Some(mb.saturating_mul(1_000_000)).filter(|bytes| *bytes > 0));
         ToolSettings {
             deploy_branches: self.branches.unwrap_or(old.deploy_branches),
-            health_path: self.health_path.map_or(old.health_path, |path| Some(path).filter(|path| !path.is_empty())),
+            health_path: self
+                .health_path
+                .map_or(old.health_path, |path| Some(path).filter(|path| !path.is_empty())),
             readiness_seconds: seconds(self.readiness, old.readiness_seconds),
             grace_seconds: seconds(self.grace, old.grace_seconds),
             memory_bytes: memory.unwrap_or(old.memory_bytes),
@@ -241,8 +254,9 @@ impl Delete {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let name = named(self.name, context)?;
         let client = context.client()?;
-        let warning =
-            format!("This deletes {name} with its releases, repository, config and logs. It cannot be undone.");
+        let warning = format!(
+            "This deletes {name} with its releases, repository, config and logs. It cannot be undone."
+        );
         confirm::by_name(self.yes, &warning, name.as_str())?;
         let answer = client.call(delete(&["tools", name.as_str()])).await?;
         if context.json {

@@ -1,0 +1,173 @@
+//! Answers that come line by line: JSON lines, with empty ones while nothing happens.
+
+use super::error::ApiError;
+use crate::types::{self, Progress};
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use hythe_model::{Fault, Release};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The media type of JSON lines.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+/// How long a stream may be silent before an empty line keeps it open.
+const SILENCE: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 15_000 });
+/// How often a verb that waits says so.
+const TICK: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 1_000 });
+
+/// A stream of objects as an answer. It ends when `stop` is cancelled or, cut off, at the first error.
+pub(crate) fn lines<T, E, S>(objects: S, stop: CancellationToken) -> Response
+where
+    T: Serialize + 'static,
+    E: std::fmt::Display + 'static,
+    S: Stream<Item = Result<T, E>> + Send + 'static,
+{
+    let state = (objects.boxed(), stop);
+    let body = futures::stream::unfold(state, |(mut objects, stop)| async move {
+        let line = tokio::select! {
+            biased;
+            object = objects.next() => object?.map_err(|error| error.to_string()).and_then(|object| line_of(&object)),
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(SILENCE) => Ok(Bytes::from_static(b"\n")),
+        };
+        let line = line.inspect_err(|error| tracing::error!(error, "a stream was cut off"));
+        Some((line.map_err(std::io::Error::other), (objects, stop)))
+    });
+    answer(Body::from_stream(body))
+}
+
+fn line_of<T: Serialize>(object: &T) -> Result<Bytes, String> {
+    let mut line = serde_json::to_vec(object).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    Ok(line.into())
+}
+
+fn answer(body: Body) -> Response {
+    ([(CONTENT_TYPE, NDJSON), (CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// Does work that makes a release, to its end whoever goes on listening, and says how it stands.
+///
+/// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells.
+pub(crate) async fn progress<F>(work: F) -> Result<Response, ApiError>
+where
+    F: Future<Output = Result<Option<Release>, Fault>> + Send + 'static,
+{
+    let begun = Instant::now();
+    let mut task = tokio::spawn(work);
+    let first = match tokio::time::timeout(TICK, &mut task).await {
+        Ok(ended) => Step::Done(joined(ended)?.map(Box::new)),
+        Err(_) => Step::Working(task),
+    };
+    let steps = futures::stream::unfold(first, move |step| async move {
+        let (line, next) = step.take(begun).await?;
+        Some((Ok::<_, Infallible>(line), next))
+    });
+    // No stop: a release on its way is finished while the server drains.
+    Ok(lines(steps, CancellationToken::new()))
+}
+
+type Ended = Result<Option<Release>, Fault>;
+
+/// What is left to say.
+enum Step {
+    Working(JoinHandle<Ended>),
+    Done(Option<Box<Release>>),
+    Over,
+}
+
+impl Step {
+    async fn take(self, begun: Instant) -> Option<(Progress, Self)> {
+        let millis = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let done = |release: Option<Box<Release>>| {
+            let release = release.map(|release| Box::new(types::Release::from(*release)));
+            (Progress::Done { release, millis: millis() }, Self::Over)
+        };
+        match self {
+            Self::Over => None,
+            Self::Done(release) => Some(done(release)),
+            Self::Working(mut task) => match tokio::time::timeout(TICK, &mut task).await {
+                Err(_) => Some((Progress::Waiting { millis: millis() }, Self::Working(task))),
+                Ok(ended) => Some(match joined(ended) {
+                    Ok(release) => done(release.map(Box::new)),
+                    Err(fault) => (Progress::Failed { fault }, Self::Over),
+                }),
+            },
+        }
+    }
+}
+
+fn joined(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "work for a request ended early");
+        Err(Fault::new("platform/internal", "The platform failed.").next("Try again, or tell the operator."))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use http_body_util::BodyExt;
+
+    /// The whole of an answer's body.
+    async fn text(response: Response) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_stays_open_and_ends_when_the_server_drains() {
+        let stop = CancellationToken::new();
+        let objects = stream::iter([Ok::<_, Infallible>(1)]).chain(stream::pending());
+        let mut body = lines(objects, stop.clone()).into_body().into_data_stream();
+        assert_eq!(body.next().await.unwrap().unwrap(), "1\n");
+        assert_eq!(body.next().await.unwrap().unwrap(), "\n");
+        stop.cancel();
+        assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_fails_is_cut_off() {
+        let objects = stream::iter([Ok(1), Err("disk"), Ok(2)]);
+        let body = lines(objects, CancellationToken::new()).into_body();
+        assert!(body.collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_fails_at_once_has_a_status_and_what_fails_later_a_line() {
+        let fault = || Fault::new("releases/none", "Nothing is deployed yet.");
+        let early = progress(async move { Err(fault()) }).await.unwrap_err();
+        assert_eq!(early.status(), axum::http::StatusCode::CONFLICT);
+        let late = progress(async move {
+            tokio::time::sleep(TICK * 5 / 2).await;
+            Err(fault())
+        });
+        let text = text(late.await.unwrap()).await;
+        let said: Vec<_> = text.lines().map(|line| serde_json::from_str::<Progress>(line).unwrap()).collect();
+        let (last, before) = said.split_last().unwrap();
+        assert!(matches!(last, Progress::Failed { .. }), "{text}");
+        assert!(
+            !before.is_empty() && before.iter().all(|line| matches!(line, Progress::Waiting { .. })),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_listens() {
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let response = progress(async move {
+            tokio::time::sleep(TICK * 2).await;
+            let _ = told.send(());
+            Ok(None)
+        });
+        drop(response.await.unwrap());
+        heard.await.expect("the work was not dropped");
+    }
+}

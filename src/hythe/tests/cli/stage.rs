@@ -1,0 +1,239 @@
+//! A server that says what a test wants, and a home from which the program is run.
+//!
+//! Every request is held against the API's own OpenAPI document, so that the program cannot ask what the API does not
+//! have.
+
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+
+/// The API's document, as its own test holds it.
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let snapshot = include_str!("../../../api/tests/snapshots/document__openapi.snap");
+    let json = snapshot.splitn(3, "---\n").nth(2).expect("a snapshot with a head");
+    serde_json::from_str(json).expect("the document is JSON")
+});
+
+/// One answer: status and body.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    status: u16,
+    body: String,
+    /// Cut the connection off before the body's announced end.
+    cut: bool,
+}
+
+/// An answer with this body.
+pub(crate) fn answer(body: &impl serde::Serialize) -> Answer {
+    Answer { status: 200, body: serde_json::to_string(body).expect("JSON"), cut: false }
+}
+
+/// An answer of JSON lines.
+pub(crate) fn lines<T: serde::Serialize>(objects: &[T]) -> Answer {
+    let lines = objects.iter().map(|object| serde_json::to_string(object).expect("JSON") + "\n");
+    // Empty lines keep a connection open and mean nothing.
+    Answer { status: 200, body: format!("\n{}", lines.collect::<String>()), cut: false }
+}
+
+/// An answer without a body.
+pub(crate) fn nothing() -> Answer {
+    Answer { status: 204, body: String::new(), cut: false }
+}
+
+impl Answer {
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn cut_off(mut self) -> Self {
+        self.cut = true;
+        self
+    }
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) token: Option<String>,
+    pub(crate) body: Value,
+}
+
+/// The server and the home.
+pub(crate) struct Stage {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) url: String,
+    answers: Arc<Mutex<VecDeque<(String, Answer)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// Everything that a user sees, for a snapshot.
+    pub(crate) fn shown(&self) -> String {
+        let mut text = self.out.clone();
+        if !self.err.is_empty() {
+            text += &format!("--- standard error\n{}", self.err);
+        }
+        if self.code != 0 {
+            text += &format!("--- exit code {}\n", self.code);
+        }
+        text
+    }
+}
+
+impl Stage {
+    /// A server that gives these answers in this order, each to the request line `METHOD /path`.
+    pub(crate) fn new<const N: usize>(answers: [(&str, Answer); N]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let answers = answers.into_iter().map(|(line, answer)| (line.to_owned(), answer)).collect();
+        let stage = Self {
+            home: tempfile::tempdir().expect("a folder"),
+            url,
+            answers: Arc::new(Mutex::new(answers)),
+            seen: Arc::default(),
+        };
+        let (answers, seen) = (stage.answers.clone(), stage.seen.clone());
+        thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                serve(connection, &answers, &seen);
+            }
+        });
+        stage
+    }
+
+    /// The program with its arguments, logged in to the server.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare(args);
+        command.env("HYTHE_URL", &self.url).env("HYTHE_TOKEN", "hythe_secret");
+        command
+    }
+
+    /// The program with its arguments and nothing else.
+    pub(crate) fn bare(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hythe"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.home.path()).env("TZ", "UTC").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        // Nothing above the home is to be taken for a git folder.
+        command.env("GIT_CEILING_DIRECTORIES", self.home.path().parent().expect("a parent"));
+        command.current_dir(self.home.path()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program, logged in.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        finish(&mut self.command(args), "")
+    }
+
+    /// Runs the program, logged in, with this on its standard input.
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        finish(&mut self.command(args), input)
+    }
+
+    /// What was asked so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    /// The file that `hythe login` writes.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.home.path().join(".config/hythe/config.toml")
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command, input: &str) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("the program ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+type Answers = Mutex<VecDeque<(String, Answer)>>;
+
+/// Answers one request and closes the connection.
+pub(crate) fn serve(stream: impl Read + Write, answers: &Answers, seen: &Mutex<Vec<Seen>>) {
+    let mut reader = BufReader::new(stream);
+    let Some(request) = read(&mut reader) else { return };
+    seen.lock().expect("no panic").push(request.clone());
+    let next = answers.lock().expect("no panic").pop_front();
+    let answer = match next {
+        Some((line, answer)) if line == request.line && described(&line) => answer,
+        other => {
+            let wanted = other.map(|(line, _)| line);
+            let what = format!("The test expected {wanted:?}, and got {}.", request.line);
+            let body = serde_json::json!({"id": "test/unexpected", "what": what}).to_string();
+            Answer { status: 500, body, cut: false }
+        }
+    };
+    let length = answer.body.len() + usize::from(answer.cut) * 100;
+    let head = format!(
+        "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+        answer.status
+    );
+    let mut stream = reader.into_inner();
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(answer.body.as_bytes()));
+    let _ = stream.flush();
+}
+
+fn read(reader: &mut impl BufRead) -> Option<Seen> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let line = line.trim_end().strip_suffix(" HTTP/1.1")?.to_owned();
+    let (mut length, mut token) = (0, None);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => token = value.strip_prefix("Bearer ").map(str::to_owned),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Seen { line, token, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+}
+
+/// Whether the API's document has this method and path, and these parameters.
+fn described(line: &str) -> bool {
+    let (method, url) = line.split_once(' ').expect("a request line");
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let segments: Vec<_> = path.split('/').collect();
+    let fits = |template: &str| {
+        let template: Vec<_> = template.split('/').collect();
+        template.len() == segments.len()
+            && template.iter().zip(&segments).all(|(known, given)| known == given || known.starts_with('{'))
+    };
+    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    let mut operations =
+        paths.iter().filter(|(template, _)| fits(template)).map(|(_, item)| &item[method.to_lowercase()]);
+    operations.any(|operation| {
+        let known = operation["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let known = |name: &str| known.iter().any(|parameter| parameter["name"] == name);
+        operation.is_object()
+            && query
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .all(|pair| known(pair.split('=').next().unwrap_or_default()))
+    })
+}

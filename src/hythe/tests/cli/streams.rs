@@ -1,0 +1,119 @@
+//! Build logs, runtime logs and one-off processes.
+
+use crate::objects::build;
+use crate::stage::{Stage, answer, finish, lines};
+use hythe_api::types::{BuildRecord, BuildState, LogLine, LogSource};
+use hythe_model::{BuildEvent, Fault, Phase};
+use insta::assert_snapshot;
+use jiff::Timestamp;
+use serde_json::json;
+
+fn note(phase: Phase, text: &str, millis: Option<u64>) -> BuildEvent {
+    BuildEvent::Note { phase, text: text.into(), millis }
+}
+
+fn records(first: u64, events: Vec<BuildEvent>) -> Vec<BuildRecord> {
+    let record = |(position, event)| BuildRecord { position, at: Timestamp::UNIX_EPOCH, event };
+    (first..).zip(events).map(record).collect()
+}
+
+fn live() -> BuildEvent {
+    BuildEvent::Live { release: "v14".into(), url: "https://weather.tools.example.org".into(), millis: 8_140 }
+}
+
+#[test]
+fn redeploy_shows_the_log_as_a_push_does() {
+    let events = vec![
+        note(Phase::Source, "312 files, 1.8 MB", Some(110)),
+        note(Phase::Build, "pip              requirements.txt changed", None),
+        BuildEvent::Output {
+            phase: Phase::Build,
+            line: "Collecting \u{1b}[32mhttpx\u{1b}[0m\u{1b}[2K".into(),
+        },
+        live(),
+    ];
+    let stage = Stage::new([
+        ("POST /api/v1/tools/weather/redeploy", answer(&build(212, BuildState::Queued)).status(202)),
+        ("GET /api/v1/builds/212/log?from=0&follow=true", lines(&records(1, events))),
+    ]);
+    assert_snapshot!(stage.run(&["redeploy", "--no-cache", "-t", "weather"]).shown());
+    assert_eq!(stage.seen()[0].body, json!({ "no_cache": true }));
+}
+
+#[test]
+fn attaching_to_a_build_that_fails_fails() {
+    let fault = Fault::new("python/package-not-found", "The build failed: a package cannot be found.")
+        .why("flaks==3.0 is not on the package index (line 3).")
+        .next("Log: hythe logs --build 212");
+    let failed = records(1, vec![note(Phase::Detect, "python 3.11", Some(90)), BuildEvent::Failed { fault }]);
+    let newest = answer(&[build(212, BuildState::Failed)]);
+    let stage = Stage::new([
+        ("GET /api/v1/tools/weather/builds?limit=1", newest),
+        ("GET /api/v1/builds/212/log?from=0&follow=true", lines(&failed)),
+        ("GET /api/v1/builds/212/log?from=0&follow=false", lines(&failed)),
+    ]);
+    assert_snapshot!(stage.run(&["builds", "attach", "-t", "weather"]).shown());
+    // Reading the log of a failed build is no failure.
+    assert_eq!(stage.run(&["logs", "--build", "212"]).code, 0);
+}
+
+#[test]
+fn a_lost_connection_is_taken_up_where_it_broke() {
+    let (first, rest) = (records(1, vec![note(Phase::Source, "3 files", None)]), records(2, vec![live()]));
+    let stage = Stage::new([
+        ("GET /api/v1/builds/212/log?from=0&follow=true", lines(&first).cut_off()),
+        ("GET /api/v1/builds/212/log?from=2&follow=true", lines(&rest)),
+    ]);
+    let ran = stage.run(&["builds", "attach", "212"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("3 files") && ran.out.contains("v14 is live"), "{}", ran.out);
+}
+
+fn log_line(position: u64, source: LogSource, text: &str) -> LogLine {
+    let at = "2026-11-20T12:00:01.5Z".parse().unwrap();
+    LogLine { position, at, instance: "v14.web.1".into(), source, text: text.into() }
+}
+
+#[test]
+fn logs_show_lines_and_take_out_what_moves_the_cursor() {
+    let said = [
+        log_line(1, LogSource::Out, "listening on 8080"),
+        log_line(2, LogSource::Err, "warn\u{1b}]0;title\u{7}ing \u{1b}[31mred\u{1b}[0m"),
+        log_line(3, LogSource::Platform, "exit code 1 after 0.8 s"),
+    ];
+    let stage = Stage::new([
+        ("GET /api/v1/tools/weather/logs?tail=100&follow=false", lines(&said)),
+        ("GET /api/v1/tools/weather/logs?tail=5&follow=false", lines::<LogLine>(&[])),
+        ("GET /api/v1/tools/weather/logs?tail=100&follow=false", lines(&said)),
+    ]);
+    let shown = stage.run(&["logs", "-t", "weather"]).shown();
+    let nothing = stage.run(&["logs", "-n", "5", "-t", "weather"]).shown();
+    assert_snapshot!(shown + &nothing);
+    let coloured = finish(stage.command(&["logs", "-t", "weather"]).env("CLICOLOR_FORCE", "1"), "");
+    assert!(
+        coloured.out.contains("\u{1b}[31mred") && !coloured.out.contains("\u{1b}]0;"),
+        "{:?}",
+        coloured.out
+    );
+}
+
+#[test]
+fn run_passes_bytes_on_and_ends_as_the_process_did() {
+    let said = [
+        json!({ "kind": "stdout", "data": "aGVsbG8K" }),
+        json!({ "kind": "stderr", "data": "b29wcwo=" }),
+        json!({ "kind": "exit", "code": 7 }),
+    ];
+    let failed =
+        json!({ "kind": "failed", "fault": { "id": "run/lost", "what": "The platform lost sight of it." } });
+    let stage = Stage::new([
+        ("POST /api/v1/tools/weather/run", lines(&said)),
+        ("POST /api/v1/tools/weather/run", lines(&[failed])),
+        ("POST /api/v1/tools/weather/run", lines(&said[..1])),
+    ]);
+    let ran = stage.run(&["run", "-t", "weather", "--release", "v3", "--", "ls", "-l", "--json"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (7, "hello\n", "oops\n"));
+    assert_eq!(stage.seen()[0].body, json!({ "release": "v3", "args": ["ls", "-l", "--json"] }));
+    let lost = stage.run(&["run", "-t", "weather", "web"]).shown();
+    assert_snapshot!(lost + &stage.run(&["run", "-t", "weather", "web"]).shown());
+}
