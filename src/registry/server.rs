@@ -105,12 +105,7 @@ impl std::fmt::Debug for RegistryOptions {
 }
 
 /// The API under `/v2/`, token endpoint included.
-pub fn routes(store: ContentStore, auth: Arc<dyn RegistryAuth>) -> Router {
-    routes_with(store, auth, RegistryOptions::default())
-}
-
-/// As [`routes`], with settings.
-pub fn routes_with(store: ContentStore, auth: Arc<dyn RegistryAuth>, options: RegistryOptions) -> Router {
+pub fn routes(store: ContentStore, auth: Arc<dyn RegistryAuth>, options: RegistryOptions) -> Router {
     let tokens = token::Tokens::new(&options);
     let api = Arc::new(Api { store, auth, tokens, uploads: upload::Uploads::default(), options });
     Router::new()

@@ -54,7 +54,7 @@ async fn site_with(options: RegistryOptions) -> Site {
     let store = ContentStore::open(dir.path().join("registry")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = routes_with(store.clone(), Arc::new(Rules), options);
+    let router = routes(store.clone(), Arc::new(Rules), options);
     let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     Site { dir, store, address, client: Client::builder().no_proxy().build().unwrap(), server }
 }
