@@ -57,17 +57,17 @@ fn append<W: Write>(
     tar: &mut tar::Builder<W>,
     path: &str,
     entry: &Entry,
-    first: &mut HashMap<u64, String>,
+    first: &mut HashMap<(usize, u64), String>,
 ) -> io::Result<()> {
     match &entry.kind {
         Kind::Folder => {
             tar.append_data(&mut header(tar::EntryType::Directory, entry), format!("{path}/"), io::empty())
         }
         Kind::Symlink(to) => tar.append_link(&mut header(tar::EntryType::Symlink, entry), path, to),
-        Kind::File(content) => match first.get(&content.start).filter(|_| content.bytes > 0) {
+        Kind::File(content) => match first.get(&content.identity()).filter(|_| content.bytes > 0) {
             Some(target) => tar.append_link(&mut header(tar::EntryType::Link, entry), path, target),
             None => {
-                first.insert(content.start, path.to_owned());
+                first.insert(content.identity(), path.to_owned());
                 let mut header = header(tar::EntryType::Regular, entry);
                 header.set_size(content.bytes);
                 tar.append_data(&mut header, path, content.reader()?)

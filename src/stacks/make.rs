@@ -6,11 +6,15 @@
 use crate::bootstrap::{RUN_ARCHIVE, TRACES, bootstrap};
 use crate::fetch::fetch;
 use crate::layer::write_layer;
-use crate::tree::{Archive, Entry, Kind, Tree};
+use crate::tree::{Archive, Content, Entry, Kind, Tree};
 use crate::{Definition, Mirrors, StackError, StackLayer};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Names of the run image's shared libraries, in the build image.
+const RUN_LIBRARIES: &str = "usr/share/hythe/run-libraries";
 
 /// `index.json` of a folder with finished layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,8 @@ fn write(
         build.graft(read(path, 1)?, &archive.target, &archive.exclude);
         build.0.extend(archive.links.iter().map(|(path, to)| (path.clone(), Entry::symlink(to))));
     }
+    let libraries = libraries(&run).map_err(|source| broken(root, source))?;
+    build.0.extend([("usr/share/hythe".to_owned(), Entry::folder(0o755, 0, 0)), libraries]);
     let finished = Finished {
         key: definition.key(),
         day: jiff::Timestamp::now().strftime("%Y%m%d").to_string(),
@@ -113,6 +119,16 @@ fn finish(definition: &Definition, mut tree: Tree) -> Tree {
         tree.0.insert(path.to_owned(), Entry::folder(0o755, 0, 0));
     }
     tree
+}
+
+/// A file of the build image that names the shared libraries of the run image: a buildpack that puts a runtime into a
+/// layer of its own need not bring those along.
+fn libraries(run: &Tree) -> io::Result<(String, Entry)> {
+    let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
+    let names = run.0.keys().filter_map(|path| path.rsplit('/').next()).filter(|name| is_library(name));
+    let text: BTreeSet<String> = names.map(|name| format!("{name}\n")).collect();
+    let content = Content::new(String::from_iter(text).as_bytes())?;
+    Ok((RUN_LIBRARIES.to_owned(), Entry { kind: Kind::File(content), mode: 0o644, uid: 0, gid: 0 }))
 }
 
 fn read(path: &Path, strip: usize) -> Result<Tree, StackError> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 /// An uncompressed archive that entries point into.
@@ -19,8 +19,7 @@ pub(crate) struct Archive {
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     archive: Arc<File>,
-    /// Where they begin in the archive; hard links share it.
-    pub(crate) start: u64,
+    start: u64,
     pub(crate) bytes: u64,
     hash: blake3::Hash,
 }
@@ -68,6 +67,19 @@ fn section(file: &Arc<File>, start: u64, bytes: u64) -> io::Result<impl Read + u
 }
 
 impl Content {
+    /// Which bytes of which archive they are; hard links share it.
+    pub(crate) fn identity(&self) -> (usize, u64) {
+        (Arc::as_ptr(&self.archive) as usize, self.start)
+    }
+
+    /// Bytes that lie in no archive yet.
+    pub(crate) fn new(bytes: &[u8]) -> io::Result<Self> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        let (bytes, hash) = (bytes.len() as u64, blake3::hash(bytes));
+        Ok(Self { archive: Arc::new(file), start: 0, bytes, hash })
+    }
+
     /// Reads the bytes.
     pub(crate) fn reader(&self) -> io::Result<impl Read + use<>> {
         section(&self.archive, self.start, self.bytes)

@@ -102,3 +102,17 @@ fn the_same_tree_gives_the_same_bytes() {
     assert_eq!(one, two);
     assert!(one.size < 400_000, "four megabytes that compress well, in several members");
 }
+
+#[test]
+fn bytes_at_the_same_place_of_two_archives_are_two_files() {
+    let mut root = tree(&[("one", Regular, "1", 0o644)]);
+    root.graft(
+        tree(&[("two", Regular, "2", 0o644), ("docs/x", Regular, "x", 0o644)]),
+        "opt/x",
+        &["docs/".into()],
+    );
+    let (lines, _) = written(&root, &Tree::default());
+    let expected =
+        ["one Regular 644 1", "opt/ Directory 755 ", "opt/x/ Directory 755 ", "opt/x/two Regular 644 2"];
+    assert_eq!(lines, expected);
+}
