@@ -91,10 +91,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches these folders; the first look walks.
+    /// Watches these folders.
     pub(super) fn new(folders: Vec<OwnedFd>, limit: u64) -> Self {
-        let now = Instant::now();
-        Self { folders, limit, used: 0, walked: now, took: IDLE, filled: 0 }
+        let mut watch =
+            Self { folders, limit, used: 0, walked: Instant::now(), took: Duration::ZERO, filled: 0 };
+        watch.filled = watch.filled();
+        watch
     }
 
     /// Bytes as of the last walk.

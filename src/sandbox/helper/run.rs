@@ -155,7 +155,9 @@ impl Assembly<'_> {
             sources.push(match mount {
                 Mount::Bind { source, .. } if source.is_absolute() => Some(source.clone()),
                 Mount::Bind { source, .. } => Some(self.hold(&format!("bind-{number}"), &relative(source)?)?),
-                Mount::File { content, mode, .. } => Some(self.file(&format!("file-{number}"), content, *mode)?),
+                Mount::File { content, mode, .. } => {
+                    Some(self.file(&format!("file-{number}"), content, *mode)?)
+                }
                 Mount::Tmpfs { .. } => None,
             });
         }

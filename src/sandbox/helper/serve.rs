@@ -8,7 +8,7 @@ use super::options::Options;
 use super::reap::Reaper;
 use super::refusal::{Doing, Refusal};
 use super::root::Root;
-use super::state::{State, lock};
+use super::state::{Running, State, lock};
 use super::{archive, files, overlay, run};
 use crate::wire::{self, Frame, Reply, Request};
 use crate::{ErrorCode, ExitCause, OverlayMount, RelPath, ResourceUsage};
@@ -22,8 +22,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Connections at one time: a client that leaks them hurts itself.
@@ -136,7 +136,7 @@ fn is_our_user(stream: &UnixStream) -> bool {
 }
 
 fn converse(state: &Arc<State>, stream: &UnixStream) {
-    let mut connection = Connection { state, stream, dials: false };
+    let mut connection = Connection { state, stream, inside: None };
     while let Ok(Some(frame)) = wire::receive(stream) {
         let answer = connection.answer(frame).unwrap_or_else(|refusal| refused(&refusal));
         if wire::send(stream, answer).is_err() {
@@ -164,8 +164,9 @@ fn with_fd(fd: Option<OwnedFd>) -> Result<Frame, Refusal> {
 struct Connection<'a> {
     state: &'a Arc<State>,
     stream: &'a UnixStream,
-    /// Its thread has gone into a sandbox's network and cannot come back: it serves nothing but further dialling.
-    dials: bool,
+    /// The sandbox into whose network its thread has gone. It cannot come back, only go into another one: it serves
+    /// nothing but further dialling.
+    inside: Option<Weak<Running>>,
 }
 
 impl Connection<'_> {
@@ -175,7 +176,7 @@ impl Connection<'_> {
         if let Request::Dial { id } = request {
             return self.dial(&id);
         }
-        if self.dials {
+        if self.inside.is_some() {
             return Err(Refusal::invalid("this connection is for dialling"));
         }
         let (state, mut fds) = (self.state, frame.fds);
@@ -221,8 +222,12 @@ impl Connection<'_> {
         let running = self.state.sandbox(id)?;
         let handles = running.handles.get().filter(|_| running.wait(Duration::ZERO).is_none());
         let handles = handles.ok_or_else(|| not_running(id))?;
-        self.dials = true;
-        setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET).doing("entering the sandbox's network")?;
+        let there = Arc::downgrade(&running);
+        if !self.inside.as_ref().is_some_and(|inside| inside.ptr_eq(&there)) {
+            self.inside = Some(there);
+            setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET)
+                .doing("entering the sandbox's network")?;
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         with_fd(Some(socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).doing("a socket")?))
     }

@@ -58,7 +58,8 @@ impl State {
                 format!("there is a sandbox `{}` already", running.id),
             ));
         }
-        let same = |other: &&Arc<Running>| other.upper == running.upper && !other.wait_cleaned(Duration::ZERO);
+        let same =
+            |other: &&Arc<Running>| other.upper == running.upper && !other.wait_cleaned(Duration::ZERO);
         if let Some(other) = sandboxes.values().find(same) {
             let why = format!("the sandbox `{}` runs on {} already", other.id, running.upper);
             return Err(Refusal::new(ErrorCode::Exists, why));

@@ -1,6 +1,7 @@
 //! What happens when something dies or a guest is hostile.
 
 use crate::support::{World, as_hythe, path, to_null};
+use hythe_sandbox::capability::{CapabilityState, probe};
 use hythe_sandbox::{Helper, Mount, SandboxError};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
@@ -115,6 +116,42 @@ fn another_user_of_the_machine_is_not_served() {
             &std::fs::metadata(&world.options.socket).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+        world.end().await;
+    });
+}
+
+#[test]
+fn the_machine_is_probed_without_disturbing_a_helper() {
+    as_hythe("faults::the_machine_is_probed_without_disturbing_a_helper", || async {
+        let world = World::new("probe").await;
+        let options = world.options.clone();
+        let found = tokio::task::spawn_blocking(move || probe(&options)).await.unwrap();
+        for one in &found {
+            println!(
+                "{:20} {:?} {} {}",
+                one.name,
+                one.state,
+                one.detail,
+                one.mend.clone().unwrap_or_default()
+            );
+        }
+        let state = |name: &str| found.iter().find(|one| one.name == name).unwrap().state;
+        for name in ["user namespaces", "overlay", "runtime", "sandbox network", "cgroups", "tun device"] {
+            assert_eq!(state(name), CapabilityState::Pass, "{name}");
+        }
+        let mut options = world.options.clone();
+        options.pasta = "/nothing/pasta".into();
+        options.cgroup = "nobody".into();
+        let found = tokio::task::spawn_blocking(move || probe(&options)).await.unwrap();
+        for name in ["pasta", "sandbox network", "cgroups"] {
+            let one = found.iter().find(|one| one.name == name).unwrap();
+            assert!(one.state == CapabilityState::Failure && one.mend.is_some(), "{one:?}");
+        }
+        let left: Vec<_> =
+            std::fs::read_dir(world.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("probe")), "{left:?}");
+        let (exit, _) = world.run(world.script("after", "true")).await;
+        assert!(exit.success());
         world.end().await;
     });
 }

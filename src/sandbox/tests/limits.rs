@@ -26,7 +26,8 @@ fn memory() {
 fn processes_of_a_fork_bomb() {
     as_hythe("limits::processes_of_a_fork_bomb", || async {
         let world = World::new("pids").await;
-        let mut spec = world.script("bomb", "b() { b | b & }; b & (while :; do sleep 1000 & done) & exec sleep 1000");
+        let mut spec =
+            world.script("bomb", "b() { b | b & }; b & (while :; do sleep 1000 & done) & exec sleep 1000");
         spec.limits.pids = 32;
         spec.limits.cpu_millis = 200;
         spec.limits.wall = Some(Duration::from_secs(3));

@@ -101,11 +101,13 @@ fn dialling_reaches_a_server_inside_at_once_and_many_times_at_a_time() {
             let refused = sandbox.dial(8001).await.unwrap_err();
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         }
+        // Where nobody listens nobody is busy either: this is the time that dialling itself takes.
         let begun = Instant::now();
         for _ in 0..200 {
-            drop(serving[0].dial(8000).await.unwrap());
+            assert!(serving[0].dial(8001).await.is_err());
         }
         println!("dial: {:?} each", begun.elapsed() / 200);
+        assert!(begun.elapsed() / 200 < Duration::from_millis(10));
         let dials = (0..100).map(|number| {
             let sandbox = serving[number % 2].clone();
             tokio::spawn(async move { get(sandbox.dial(8000).await.unwrap()).len() })

@@ -131,8 +131,13 @@ fn a_client_that_comes_back_finds_what_runs_and_its_open_files() {
         let world = World::new("reconnect").await;
         let logs = world.folder().join("logs");
         let stdio = Stdio::Log { dir: logs.clone(), segment_bytes: 1 << 20, segments: 2 };
-        let script = "echo first; echo bad >&2; read line < /tmp/go; echo second; exit 5";
-        let spec = world.script("kept", &format!("mkfifo /tmp/go; {script}"));
+        let signal = path("builds/1/signal");
+        world.helper.make_dir(&signal, (0, 0), 0o755).await.unwrap();
+        let script =
+            "echo first; echo bad >&2; while [ ! -e /signal/go ]; do sleep 0.05; done; echo second; exit 5";
+        let mut spec = world.script("kept", script);
+        spec.mounts =
+            vec![Mount::Bind { source: signal.as_str().into(), target: "/signal".into(), read_only: true }];
         world.helper.run(spec, stdio).await.unwrap();
         let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         world.helper.put_fd("listener", OwnedFd::from(theirs)).await.unwrap();
@@ -152,18 +157,7 @@ fn a_client_that_comes_back_finds_what_runs_and_its_open_files() {
             tokio::spawn(async move { first.wait().await }),
             tokio::spawn(async move { second.wait().await }),
         ];
-        let fifo = path("instances/kept/tmp/go");
-        while !other.exists(&fifo).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let exec = world.script("unblock", "echo go > /there/go");
-        let mut exec = exec;
-        exec.mounts = vec![Mount::Bind {
-            source: "instances/kept/tmp".into(),
-            target: "/there".into(),
-            read_only: false,
-        }];
-        world.run(exec).await;
+        other.write(&signal.join("go").unwrap(), "", (0, 0), 0o644).await.unwrap();
         for wait in waits {
             assert_eq!(wait.await.unwrap().unwrap().code, Some(5));
         }
