@@ -13,6 +13,14 @@ use std::process::Command;
 /// The largest answer of an exec.d program, in bytes.
 const EXEC_D_MAX: u64 = 1 << 20;
 
+/// What a process sees, and the layers that it has from.
+pub(crate) struct Launched {
+    /// Its environment.
+    pub(crate) env: Env,
+    /// Every layer's folder, in the order in which they count.
+    pub(crate) layers: Vec<PathBuf>,
+}
+
 /// What the process sees. `kind` is its type, where it has one.
 pub(crate) fn of_process(
     own: &Env,
@@ -20,8 +28,9 @@ pub(crate) fn of_process(
     app: &Path,
     metadata: &LaunchMetadata,
     kind: Option<&str>,
-) -> Result<Env, LaunchError> {
+) -> Result<Launched, LaunchError> {
     let mut seen = env::for_launch(own);
+    let mut all = Vec::new();
     for buildpack in &metadata.buildpacks {
         let found = folders(&layers.join(buildpack.id.dir_name()))?;
         for layer in &found {
@@ -32,15 +41,15 @@ pub(crate) fn of_process(
                 env::apply(&mut seen, &files(&folder)?, Plain::Override);
             }
         }
-        for layer in &found {
-            for folder in exec_d_folders(layer, kind) {
-                for program in programs(&folder)? {
-                    run_exec_d(&program, app, &mut seen)?;
-                }
-            }
+        all.extend(found);
+    }
+    // Only now: a program of any layer sees what every layer adds.
+    for folder in all.iter().flat_map(|layer| exec_d_folders(layer, kind)) {
+        for program in programs(&folder)? {
+            run_exec_d(&program, app, &mut seen)?;
         }
     }
-    Ok(seen)
+    Ok(Launched { env: seen, layers: all })
 }
 
 fn env_folders(layer: &Path, kind: Option<&str>) -> Vec<PathBuf> {
@@ -53,6 +62,24 @@ fn exec_d_folders(layer: &Path, kind: Option<&str>) -> Vec<PathBuf> {
     let all = layer.join("exec.d");
     let of_kind = kind.map(|kind| all.join(kind));
     [all].into_iter().chain(of_kind).collect()
+}
+
+/// Scripts that a shell reads before a process that wants one: those of profile.d, then the app's own.
+pub(crate) fn profiles(
+    layers: &[PathBuf],
+    app: &Path,
+    kind: Option<&str>,
+) -> Result<Vec<PathBuf>, LaunchError> {
+    let mut found = Vec::new();
+    for layer in layers {
+        let all = layer.join("profile.d");
+        found.extend(programs(&all)?);
+        if let Some(kind) = kind {
+            found.extend(programs(&all.join(kind))?);
+        }
+    }
+    found.extend(Some(app.join(".profile")).filter(|path| path.is_file()));
+    Ok(found)
 }
 
 /// The folders in a folder, by name; none where it is missing.

@@ -5,6 +5,8 @@ use hythe_cnb::env::Env;
 use hythe_cnb::launch::Process;
 use hythe_cnb::metadata::LaunchMetadata;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,8 +55,8 @@ impl LaunchError {
 enum Start {
     /// Program and arguments, without a shell.
     Direct(Vec<OsString>),
-    /// A script for bash, and its arguments.
-    Shell(OsString, Vec<OsString>),
+    /// A command for bash: alone it is a script, with arguments each word is expanded on its own.
+    Shell(Vec<OsString>),
 }
 
 /// Becomes the process; returns only the reason why not.
@@ -85,11 +87,22 @@ fn prepare() -> Result<Command, LaunchError> {
         own.get(OsStr::new("CNB_EXEC_ENV")).and_then(|value| value.to_str()).unwrap_or("production");
     let process = metadata.process(&called, exec_env);
     let start = choose(process, &called, words.collect())?;
-    let seen = environment::of_process(&own, &layers, &app, &metadata, process.map(|_| called.as_str()))?;
-
-    let dir = process.and_then(|process| process.working_dir.as_ref()).map_or(app, PathBuf::from);
-    env::set_current_dir(&dir).map_err(|why| LaunchError::Folder { dir, why })?;
-    Ok(command(start, seen))
+    let kind = process.map(|_| called.as_str());
+    let launched = environment::of_process(&own, &layers, &app, &metadata, kind)?;
+    let dir =
+        process.and_then(|process| process.working_dir.as_ref()).map_or_else(|| app.clone(), PathBuf::from);
+    match start {
+        Start::Direct(words) => {
+            let command = direct(&words, launched.env);
+            env::set_current_dir(&dir).map_err(|why| LaunchError::Folder { dir, why })?;
+            Ok(command)
+        }
+        Start::Shell(words) => {
+            let profiles = environment::profiles(&launched.layers, &app, kind)?;
+            env::set_current_dir(&app).map_err(|why| LaunchError::Folder { dir: app, why })?;
+            Ok(shell(&words, &profiles, &dir, launched.env))
+        }
+    }
 }
 
 /// A process's own arguments give way to the user's; without a process `--` comes before a command that needs no shell.
@@ -100,7 +113,7 @@ fn choose(process: Option<&Process>, called: &str, words: Vec<OsString>) -> Resu
         return Ok(if process.direct {
             Start::Direct(command.chain(args).collect())
         } else {
-            Start::Shell(process.command.join(" ").into(), args)
+            Start::Shell(std::iter::once(process.command.join(" ").into()).chain(args).collect())
         });
     }
     let mut words = words.into_iter();
@@ -114,26 +127,36 @@ fn choose(process: Option<&Process>, called: &str, words: Vec<OsString>) -> Resu
                 Ok(Start::Direct(command))
             }
         }
-        Some(script) => Ok(Start::Shell(script, words.collect())),
+        Some(script) => Ok(Start::Shell(std::iter::once(script).chain(words).collect())),
     }
 }
 
 /// The program is looked up in the process's own `PATH`, not in the container's.
-fn command(start: Start, seen: Env) -> Command {
-    let mut command = match start {
-        Start::Direct(words) => {
-            let mut command = Command::new(look_up(&words[0], seen.get(OsStr::new("PATH"))));
-            command.arg0(&words[0]).args(&words[1..]);
-            command
-        }
-        Start::Shell(script, args) => {
-            let mut command = Command::new("/bin/bash");
-            // As `bash -c SCRIPT NAME ARGS`: the script sees its arguments from $1 on.
-            command.arg("-c").arg(script).arg("bash").args(args);
-            command
-        }
-    };
-    command.env_clear().envs(seen);
+fn direct(words: &[OsString], seen: Env) -> Command {
+    let mut command = Command::new(look_up(&words[0], seen.get(OsStr::new("PATH"))));
+    command.arg0(&words[0]).args(&words[1..]).env_clear().envs(seen);
+    command
+}
+
+/// A script that reads the profiles and gives way to the command, word for word as the reference's launcher has it.
+fn shell(words: &[OsString], profiles: &[PathBuf], dir: &Path, seen: Env) -> Command {
+    let mut script = String::new();
+    for profile in profiles {
+        let _ = writeln!(script, "source \"{}\"", profile.display());
+    }
+    let _ = writeln!(script, "cd \"{}\"", dir.display());
+    if words.len() < 2 {
+        script.push_str("exec bash -c \"$@\"");
+    } else {
+        let word = |place: usize| match place {
+            0 => r#""$(eval echo \"$0\")""#.to_owned(),
+            _ => format!(r#""$(eval echo \"${{{place}}}\")""#),
+        };
+        let all: Vec<_> = (0..words.len()).map(word).collect();
+        let _ = write!(script, "exec bash -c '{}' \"${{@:1}}\"", all.join(" "));
+    }
+    let mut command = Command::new("/bin/bash");
+    command.arg0("bash").arg("-c").arg(script).arg("launcher").args(words).env_clear().envs(seen);
     command
 }
 
@@ -143,7 +166,11 @@ fn look_up(program: &OsStr, path: Option<&OsString>) -> PathBuf {
         return plain;
     }
     let folders = path.map(|path| env::split_paths(path).collect::<Vec<_>>()).unwrap_or_default();
-    folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file()).unwrap_or(plain)
+    folders.into_iter().map(|folder| folder.join(program)).find(|path| is_program(path)).unwrap_or(plain)
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

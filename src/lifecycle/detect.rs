@@ -25,7 +25,7 @@ pub(crate) fn detect(
     buildpacks: &Buildpacks,
     context: &Context,
     report: &Report,
-) -> Result<Detected, Failure> {
+) -> Result<Detected, Box<Failure>> {
     let started = Instant::now();
     let scratch = Scratch::make("detect")?;
     let mut traces: Vec<Trace> = Vec::new();
@@ -118,8 +118,8 @@ fn named(buildpacks: &Buildpacks, index: usize, traces: &[Trace]) -> Named {
     Named { id: descriptor.id.clone(), version: descriptor.version.clone(), said: said.unwrap_or_default() }
 }
 
-fn failure(error: &DetectError, buildpacks: &Buildpacks, traces: &[Trace]) -> Failure {
-    match error {
+fn failure(error: &DetectError, buildpacks: &Buildpacks, traces: &[Trace]) -> Box<Failure> {
+    Box::new(match error {
         DetectError::NothingMatches => Failure::NothingMatches {
             looked: traces.iter().map(|trace| named(buildpacks, trace.index, traces)).collect(),
         },
@@ -136,5 +136,5 @@ fn failure(error: &DetectError, buildpacks: &Buildpacks, traces: &[Trace]) -> Fa
             Failure::DetectBroken { broken: traces.iter().filter_map(broken).collect() }
         }
         error => Failure::Setup { reason: error.to_string() },
-    }
+    })
 }

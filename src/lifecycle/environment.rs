@@ -24,15 +24,15 @@ pub(crate) struct Context {
 
 impl Context {
     /// Writes the platform folder and keeps what the environment needs.
-    pub(crate) fn prepare(request: &Request) -> Result<Self, Failure> {
+    pub(crate) fn prepare(request: &Request) -> Result<Self, Box<Failure>> {
         let dir = request.platform_dir.join("env");
         fs::create_dir_all(&dir).map_err(files::setup("make", &dir))?;
         for (name, value) in &request.platform_env {
             let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
             if !plain {
-                return Err(Failure::Setup {
+                return Err(Box::new(Failure::Setup {
                     reason: format!("`{name}` cannot name an environment variable"),
-                });
+                }));
             }
             let path = dir.join(name);
             fs::write(&path, value).map_err(files::setup("write", &path))?;

@@ -22,9 +22,9 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<String>> {
 }
 
 /// The failure of a file operation of the lifecycle's own.
-pub(crate) fn setup(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+pub(crate) fn setup(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> Box<Failure> {
     let what = format!("cannot {operation} {}", path.display());
-    move |error| Failure::Setup { reason: format!("{what}: {error}") }
+    move |error| Box::new(Failure::Setup { reason: format!("{what}: {error}") })
 }
 
 /// A folder of the lifecycle's own that goes with it.
@@ -32,7 +32,7 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// Makes one; `name` is told apart by the process's id.
-    pub(crate) fn make(name: &str) -> Result<Self, Failure> {
+    pub(crate) fn make(name: &str) -> Result<Self, Box<Failure>> {
         let path = std::env::temp_dir().join(format!("lifecycle-{}-{name}", std::process::id()));
         fs::create_dir(&path).map_err(setup("make", &path))?;
         Ok(Self(path))

@@ -65,7 +65,7 @@ fn listen(hear: &Receiver<Heard>, line: &mut dyn FnMut(&str)) -> io::Result<Ran>
             return Ok(Ran { status: *status, tail: tail.into(), fault });
         }
         let wait =
-            exit.as_ref().map_or(Duration::from_secs(3600), |(_, at)| LINGER.saturating_sub(at.elapsed()));
+            exit.as_ref().map_or(Duration::from_hours(1), |(_, at)| LINGER.saturating_sub(at.elapsed()));
         match hear.recv_timeout(wait) {
             Ok(Heard::Line(bytes)) => {
                 let text = String::from_utf8_lossy(&bytes);
@@ -80,10 +80,11 @@ fn listen(hear: &Receiver<Heard>, line: &mut dyn FnMut(&str)) -> io::Result<Ran>
                     tail.push_back(text.to_owned());
                 }
             }
-            Ok(Heard::Silence) => silent = true,
             Ok(Heard::Exit(status)) => exit = Some((status?, Instant::now())),
             Err(RecvTimeoutError::Timeout) if exit.is_none() => {}
-            Err(_) => silent = true,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) | Ok(Heard::Silence) => {
+                silent = true
+            }
         }
     }
 }

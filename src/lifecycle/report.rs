@@ -23,11 +23,11 @@ impl Report {
     }
 
     /// Tells the outcome, unless it is larger than its reader takes.
-    pub(crate) fn done(&self, outcome: Outcome) -> Result<(), Failure> {
+    pub(crate) fn done(&self, outcome: Outcome) -> Result<(), Box<Failure>> {
         let bytes = serde_json::to_vec(&Message::Done { outcome }).unwrap_or_default();
         if bytes.is_empty() || bytes.len() > MESSAGE_MAX {
             let reason = format!("what the buildpacks wrote takes {} bytes as JSON", bytes.len());
-            return Err(Failure::Setup { reason });
+            return Err(Box::new(Failure::Setup { reason }));
         }
         self.write(bytes);
         Ok(())

@@ -9,7 +9,11 @@ use std::fs;
 use std::path::Path;
 
 /// Makes each detected buildpack's folder of layers, with store.toml, `<layer>.toml` without types, and SBOM files.
-pub(crate) fn restore(request: &Request, members: &[usize], buildpacks: &Buildpacks) -> Result<(), Failure> {
+pub(crate) fn restore(
+    request: &Request,
+    members: &[usize],
+    buildpacks: &Buildpacks,
+) -> Result<(), Box<Failure>> {
     for index in members {
         let id = &buildpacks.descriptors[*index].id;
         let dir = request.layers_dir.join(id.dir_name());
@@ -21,7 +25,7 @@ pub(crate) fn restore(request: &Request, members: &[usize], buildpacks: &Buildpa
     Ok(())
 }
 
-fn write(dir: &Path, restore: &Restore) -> Result<(), Failure> {
+fn write(dir: &Path, restore: &Restore) -> Result<(), Box<Failure>> {
     if let Some(store) = &restore.store {
         put(dir, "store.toml", store.to_toml())?;
     }
@@ -34,8 +38,8 @@ fn write(dir: &Path, restore: &Restore) -> Result<(), Failure> {
     Ok(())
 }
 
-fn put(dir: &Path, name: &str, text: Result<String, FormatError>) -> Result<(), Failure> {
+fn put(dir: &Path, name: &str, text: Result<String, FormatError>) -> Result<(), Box<Failure>> {
     let path = dir.join(name);
-    let text = text.map_err(|error| Failure::Setup { reason: error.to_string() })?;
+    let text = text.map_err(|error| Box::new(Failure::Setup { reason: error.to_string() }))?;
     fs::write(&path, text).map_err(files::setup("write", &path))
 }

@@ -44,16 +44,16 @@ pub(crate) fn read(
         let path = dir.join(name.as_str());
         let present = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         folders.push((path, layer.types()));
-        let built = BuiltLayer {
+        let made = BuiltLayer {
             types: layer.types(),
             metadata: plain_table(layer.metadata),
             present,
             sboms: sboms.take(name.as_str()),
         };
-        layers.insert(name, built);
+        layers.insert(name, made);
     }
     let launch = optional(dir, "launch.toml", |text| LaunchToml::parse(text, &descriptor.id))?;
-    let build = optional(dir, "build.toml", |text| BuildToml::parse(text, asked))?;
+    let left = optional(dir, "build.toml", |text| BuildToml::parse(text, asked))?;
     let store = optional(dir, "store.toml", |text| StoreToml::parse(text).map(Some))?;
     let built = Built {
         id: descriptor.id.clone(),
@@ -64,7 +64,7 @@ pub(crate) fn read(
         store: store.map(|store| StoreToml { metadata: plain_table(store.metadata) }),
         sboms: sboms.take("launch"),
     };
-    Ok(Written { built, layers: folders, launch, unmet: build.unmet })
+    Ok(Written { built, layers: folders, launch, unmet: left.unmet })
 }
 
 fn optional<T: Default>(

@@ -15,21 +15,22 @@ pub(crate) fn run(input: impl Read, report: &Report) -> ExitCode {
     match done.and_then(|outcome| report.done(outcome)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report.tell(&Message::Failed { failure });
+            report.tell(&Message::Failed { failure: *failure });
             ExitCode::FAILURE
         }
     }
 }
 
-fn read(input: impl Read) -> Result<Request, Failure> {
-    let fail =
-        |why: String| Failure::Setup { reason: format!("the lifecycle's request cannot be read: {why}") };
+fn read(input: impl Read) -> Result<Request, Box<Failure>> {
+    let fail = |why: String| {
+        Box::new(Failure::Setup { reason: format!("the lifecycle's request cannot be read: {why}") })
+    };
     let mut bytes = Vec::new();
     input.take(REQUEST_MAX).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))
 }
 
-fn phases(request: &Request, report: &Report) -> Result<Outcome, Failure> {
+fn phases(request: &Request, report: &Report) -> Result<Outcome, Box<Failure>> {
     let buildpacks = store::read(&request.buildpacks)?;
     let context = crate::environment::Context::prepare(request)?;
     let detected = detect::detect(request, &buildpacks, &context, report)?;

@@ -24,7 +24,7 @@ pub(crate) fn build(
     buildpacks: &Buildpacks,
     context: &Context,
     report: &Report,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, Box<Failure>> {
     let scratch = Scratch::make("build")?;
     let (mut env, mut plan) = (environment::initial(), detected.plan);
     let (mut outcome, mut processes) = (Outcome::default(), Processes::default());
@@ -67,7 +67,7 @@ impl Step<'_> {
         mut env: Env,
         asked: &BuildpackPlan,
         report: &Report,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Box<Failure>> {
         let started = Instant::now();
         report.tell(&Message::Started { buildpack: self.id.clone() });
         let text = asked.to_toml().map_err(|error| self.wrong(error.to_string()))?;
@@ -91,18 +91,18 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn failed(&self, ran: Ran) -> Failure {
-        Failure::Build {
+    fn failed(&self, ran: Ran) -> Box<Failure> {
+        Box::new(Failure::Build {
             buildpack: self.id.clone(),
             code: ran.status.code(),
             signal: ran.status.signal(),
             fault: ran.fault,
             tail: ran.tail,
-        }
+        })
     }
 
-    fn wrong(&self, reason: String) -> Failure {
-        Failure::Buildpack { buildpack: self.id.to_string(), reason }
+    fn wrong(&self, reason: String) -> Box<Failure> {
+        Box::new(Failure::Buildpack { buildpack: self.id.to_string(), reason })
     }
 }
 

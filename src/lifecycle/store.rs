@@ -3,7 +3,7 @@
 use crate::files;
 use hythe_cnb::buildpack::Descriptor;
 use hythe_cnb::protocol::{Failure, TOML_MAX};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Buildpacks with their folders, in the request's sequence.
 pub(crate) struct Buildpacks {
@@ -14,19 +14,20 @@ pub(crate) struct Buildpacks {
 }
 
 /// Reads every descriptor; one that is broken or of an API that is not run is a failure that names it.
-pub(crate) fn read(folders: &[PathBuf]) -> Result<Buildpacks, Failure> {
-    let descriptors = folders.iter().map(read_one).collect::<Result<_, _>>()?;
+pub(crate) fn read(folders: &[PathBuf]) -> Result<Buildpacks, Box<Failure>> {
+    let descriptors = folders.iter().map(|folder| read_one(folder)).collect::<Result<_, _>>()?;
     Ok(Buildpacks { descriptors, folders: folders.to_vec() })
 }
 
-fn read_one(folder: &PathBuf) -> Result<Descriptor, Failure> {
-    let fail = |reason: String| Failure::Buildpack { buildpack: folder.display().to_string(), reason };
+fn read_one(folder: &Path) -> Result<Descriptor, Box<Failure>> {
+    let fail =
+        |reason: String| Box::new(Failure::Buildpack { buildpack: folder.display().to_string(), reason });
     let path = folder.join("buildpack.toml");
     let text = files::read(&path, TOML_MAX)
         .map_err(|error| fail(format!("buildpack.toml cannot be read: {error}")))?
         .ok_or_else(|| fail("it has no buildpack.toml".into()))?;
     let descriptor = Descriptor::parse(&text).map_err(|error| fail(error.to_string()))?;
-    let fail = |reason| Failure::Buildpack { buildpack: descriptor.id.to_string(), reason };
+    let fail = |reason| Box::new(Failure::Buildpack { buildpack: descriptor.id.to_string(), reason });
     descriptor.api().map_err(|error| fail(error.to_string()))?;
     Ok(descriptor)
 }
