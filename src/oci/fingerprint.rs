@@ -1,6 +1,6 @@
 //! Knows an unchanged layer without reading a file.
 //!
-//! Enter at [`fingerprint`]. It costs a walk of `stat` calls: any write to a file moves its `ctime`, which no program
+//! Enter at [`fingerprint()`]. It costs a walk of `stat` calls: any write to a file moves its `ctime`, which no program
 //! can set back, so that equal size, times and inode mean equal content.
 
 use crate::layer::walk::{self, Entry, Kind, Sink};

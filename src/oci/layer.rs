@@ -52,7 +52,7 @@ pub struct LayerInfo {
     pub uncompressed: u64,
     /// Entries in it, folders and links among them.
     pub files: u64,
-    /// The fingerprint of the spec as it was read; equals what [`crate::fingerprint`] gives while nothing changes.
+    /// The fingerprint of the spec as it was read; equals what [`crate::fingerprint()`] gives while nothing changes.
     pub fingerprint: Fingerprint,
 }
 

@@ -1,6 +1,6 @@
 //! OCI images as bytes: reproducible layers, their application to a folder, config and manifest.
 //!
-//! Enter at [`write_layer`] and [`fingerprint`] (folder to layer), [`apply_layer`] (layer to folder) and
+//! Enter at [`write_layer`] and [`fingerprint()`] (folder to layer), [`apply_layer`] (layer to folder) and
 //! [`ImageBuilder`] (layers to image). Everything is synchronous and works on open files and plain bytes.
 //! This room never uses the network, never keeps a store and never holds a whole layer in memory.
 

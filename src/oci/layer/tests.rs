@@ -66,7 +66,14 @@ fn bytes_are_those_of_the_reference_writer() {
         },
         Part::Dir { target: "/layers/owner".into(), mode: 0o755, uid: 3_000_000, gid: 4_000_000 },
     ];
-    let (info, out) = plain(&LayerSpec::new(parts));
+    let spec = LayerSpec::new(parts);
+    let (info, out) = plain(&spec);
+    // What is stored: when the compressor changes, every layer of every tool is new once.
+    let gzip = write_layer(&spec, Compression::Gzip { level: 1 }, &mut io::sink(), 1).unwrap();
+    assert_eq!(
+        gzip.digest.as_str(),
+        "sha256:9f905c485a10b32ca6efde35884bf20d9b022691dfee7742058ebfbb0a13896c"
+    );
     assert_eq!(
         info.diff_id.as_str(),
         "sha256:f50eaf41578da193e9bf947f85c38609a6732084f33d58f4b3f0cc39c4a8072f"
