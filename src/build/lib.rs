@@ -4,24 +4,42 @@
 //! untrusted input, read with bounds. Layers are written by the trusted side straight into the content store.
 //! This room never hands a credential to the sandbox and never decides what becomes of an image.
 
+mod analyze;
+mod base;
+mod cache;
+mod export;
+mod fault;
+mod folder;
+mod image;
 mod parts;
+mod run;
+mod told;
 
 pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSettings};
 
-use hythe_model::{Fault, PublishedImage};
+use base::Base;
+use folder::Folder;
+use hythe_model::{Fault, PublishedImage, ToolName};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Turns sources into published images. Cheap to clone; builds of several tools may run at once.
 #[derive(Clone)]
 pub struct Builder {
-    parts: Arc<BuilderParts>,
+    inner: Arc<Inner>,
+}
+
+/// What all builds share.
+struct Inner {
+    parts: BuilderParts,
+    base: Base,
 }
 
 impl Builder {
-    /// A builder of these parts. Reads the builder's definition and its buildpacks.
+    /// A builder of these parts. Reads the builder's definition and its buildpacks, and unpacks the stack.
     pub async fn new(parts: BuilderParts) -> Result<Self, Fault> {
-        Ok(Self { parts: Arc::new(parts) })
+        let base = Base::open(&parts).await?;
+        Ok(Self { inner: Arc::new(Inner { parts, base }) })
     }
 
     /// Builds one source tree and publishes the image in the repository `tools/<tool>`.
@@ -34,18 +52,39 @@ impl Builder {
         events: &dyn EventSink,
         cancel: CancellationToken,
     ) -> Result<PublishedImage, Fault> {
-        let _ = (&self.parts, request, events, cancel);
-        todo!()
+        let folder = Folder::make(&self.inner.parts.helper, request.id).await?;
+        let built = self.inner.build_in(&folder, &request, events, &cancel).await;
+        folder.remove().await;
+        built
     }
 
     /// Removes what builds left behind that a crash interrupted. Call it once, before the first build.
     pub async fn sweep(&self) -> Result<(), Fault> {
-        todo!()
+        folder::sweep(&self.inner.parts.helper).await
     }
 
     /// Drops the cache of a tool, as when the tool is deleted.
-    pub async fn forget(&self, tool: &hythe_model::ToolName) -> Result<(), Fault> {
-        let _ = tool;
-        todo!()
+    pub async fn forget(&self, tool: &ToolName) -> Result<(), Fault> {
+        cache::forget(&self.inner.parts.helper, tool).await
+    }
+}
+
+impl Inner {
+    async fn build_in(
+        &self,
+        folder: &Folder,
+        request: &BuildRequest,
+        events: &dyn EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<PublishedImage, Fault> {
+        let before = self.analyze(request, events).await?;
+        self.lay_out(folder, request, &before).await?;
+        let outcome = self.run(folder, request, &before, events, cancel).await?;
+        if cancel.is_cancelled() {
+            return Err(fault::cancelled());
+        }
+        let (image, exported) = self.export(folder, request, &before, &outcome, events).await?;
+        self.keep(folder, request, &before, &outcome, &exported).await;
+        Ok(image)
     }
 }

@@ -1,12 +1,21 @@
 //! What a builder is made of and what a build is asked with.
 
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree, ToolName};
+use hythe_registry::ContentStore;
+use hythe_sandbox::{Egress, Helper};
+use hythe_stacks::StackImages;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The handles and settings of a builder.
 pub struct BuilderParts {
+    /// The sandbox helper.
+    pub helper: Helper,
+    /// Where images go, and where the stack's are.
+    pub content: ContentStore,
+    /// The stack that builds stand on.
+    pub stack: StackImages,
     /// The static lifecycle program, `libexec/hythe/lifecycle`.
     pub lifecycle: PathBuf,
     /// The static launcher that images carry, `libexec/hythe/launcher`.
@@ -54,6 +63,8 @@ impl Default for BuildLimits {
 /// How builds reach package registries; every part is optional.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkSettings {
+    /// What builds may reach.
+    pub egress: Egress,
     /// A PEM bundle of certificate authorities, mounted over the stack's own and named in the usual variables.
     pub ca_bundle: Option<PathBuf>,
     /// `HTTP_PROXY`.

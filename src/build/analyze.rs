@@ -1,0 +1,117 @@
+//! What earlier builds left: the previous image's metadata, and the cached layers.
+
+use crate::cache::{self, Index};
+use crate::{BuildRequest, EventSink, Inner, fault, image};
+use hythe_cnb::labels::{LIFECYCLE_METADATA, LifecycleMetadata};
+use hythe_cnb::protocol::{Restore, RestoreLayer};
+use hythe_cnb::{BuildpackId, LayerName};
+use hythe_model::{BuildEvent, Digest, Fault, Phase};
+use hythe_oci::{ImageConfig, LayerDescriptor, Manifest};
+use hythe_registry::{Reference, Repository};
+use hythe_sandbox::RelPath;
+use std::collections::BTreeMap;
+
+/// What earlier builds left.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// The cached layers; empty where they are of no use.
+    pub(crate) index: Index,
+    /// Folders of the tool's cache.
+    pub(crate) slices: Vec<RelPath>,
+    /// The previous image.
+    pub(crate) image: Option<(Manifest, ImageConfig)>,
+    /// What its label says.
+    pub(crate) metadata: Option<LifecycleMetadata>,
+}
+
+impl Before {
+    /// Lower folders of the layers' overlay.
+    pub(crate) fn cached_folders(&self) -> Vec<RelPath> {
+        self.slices.clone()
+    }
+
+    /// What each buildpack gets back (cnb: cached layers metadata and contents, launch-only ones metadata, and the store).
+    pub(crate) fn restore(&self) -> BTreeMap<BuildpackId, Restore> {
+        let mut restore: BTreeMap<BuildpackId, Restore> = BTreeMap::new();
+        for buildpack in self.metadata.iter().flat_map(|metadata| &metadata.buildpacks) {
+            let entry = restore.entry(buildpack.key.clone()).or_default();
+            entry.store.clone_from(&buildpack.store);
+            for (name, layer) in &buildpack.layers {
+                if layer.launch && !layer.build && !layer.cache {
+                    let back = RestoreLayer { metadata: layer.data.clone(), ..RestoreLayer::default() };
+                    entry.layers.insert(name.clone(), back);
+                }
+            }
+        }
+        for slice in &self.index.slices {
+            let entry = restore.entry(slice.buildpack.clone()).or_default();
+            let back = RestoreLayer { metadata: slice.metadata.clone(), sboms: slice.sboms.clone() };
+            entry.layers.insert(slice.layer.clone(), back);
+        }
+        restore
+    }
+
+    /// The layer that the previous image has of a buildpack.
+    pub(crate) fn layer(&self, buildpack: &BuildpackId, layer: &LayerName) -> Option<LayerDescriptor> {
+        let (manifest, config) = self.image.as_ref()?;
+        let of_buildpack = self.metadata.as_ref()?.buildpacks.iter().find(|found| &found.key == buildpack)?;
+        let diff_id: Digest = of_buildpack.layers.get(layer)?.sha.parse().ok()?;
+        image::layer_of(manifest, config, &diff_id)
+    }
+}
+
+impl Inner {
+    /// Looks at what is there; says why a cache is not used.
+    pub(crate) async fn analyze(
+        &self,
+        request: &BuildRequest,
+        events: &dyn EventSink,
+    ) -> Result<Before, Fault> {
+        let say = |text: &str| {
+            events.event(BuildEvent::Note {
+                phase: Phase::Detect,
+                text: format!("cache            {text}"),
+                millis: None,
+            });
+        };
+        if request.no_cache {
+            say("not used: the push asked for no-cache");
+            return Ok(Before::default());
+        }
+        let (image, metadata) = self.previous(request).await?.unzip();
+        let mut before = Before { image, metadata: metadata.flatten(), ..Before::default() };
+        match cache::read(&self.parts.helper, &request.tool).await? {
+            None if before.image.is_none() => say("empty: this is the first build"),
+            None => say("empty: the build before kept nothing"),
+            Some(index) if index.stack != self.base.build_image => say("not used: the stack has changed"),
+            Some(index) => {
+                let folder = |slice: &cache::Slice| cache::slice_folder(&request.tool, &slice.folder);
+                before.slices = index.slices.iter().map(folder).collect::<Result<_, _>>()?;
+                before.index = index;
+            }
+        }
+        Ok(before)
+    }
+
+    #[expect(clippy::type_complexity, reason = "the two documents and the label of one image")]
+    async fn previous(
+        &self,
+        request: &BuildRequest,
+    ) -> Result<Option<((Manifest, ImageConfig), Option<LifecycleMetadata>)>, Fault> {
+        let Some(digest) = request.previous.clone() else { return Ok(None) };
+        let (content, repository) = (self.parts.content.clone(), Repository::of_tool(&request.tool));
+        let read = move || image::documents(&content, &repository, &Reference::Digest(digest));
+        let documents =
+            tokio::task::spawn_blocking(read).await.map_err(fault::platform("read the previous image"))?;
+        // An image that cannot be read is no reason not to make a new one.
+        let documents = documents.unwrap_or_else(|error| {
+            tracing::warn!(tool = %request.tool, %error, "the previous image cannot be read");
+            None
+        });
+        Ok(documents.map(|(manifest, config)| {
+            let label = config.config.labels.get(LIFECYCLE_METADATA);
+            let metadata = label.and_then(|text| serde_json::from_str(text).ok());
+            ((manifest, config), metadata)
+        }))
+    }
+}

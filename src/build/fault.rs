@@ -1,0 +1,163 @@
+//! Faults of a build, in words.
+
+use crate::BuildLimits;
+use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
+use hythe_model::Fault;
+use hythe_model::render::{duration, size};
+use hythe_sandbox::{Exit, ExitCause};
+
+/// Lines of output that a fault shows at most.
+const TAIL: usize = 20;
+/// Characters of an untrusted text that a fault shows at most.
+const TEXT: usize = 400;
+
+/// The platform failed, not the build: the log has the details.
+pub(crate) fn platform<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Fault + Copy {
+    move |error| {
+        tracing::error!(%error, "a build could not {what}");
+        Fault::new("build/platform", "The build failed for a reason that is the platform's.")
+            .why(format!("It could not {what}; the platform's log has the details."))
+            .next("Try again, or tell the operator.")
+    }
+}
+
+pub(crate) fn cancelled() -> Fault {
+    Fault::new("build/cancelled", "The build was cancelled.")
+}
+
+/// The lifecycle said why there is nothing to export.
+pub(crate) fn of_failure(failure: Failure) -> Fault {
+    match failure {
+        Failure::NothingMatches { looked } => nothing_matches(&looked),
+        Failure::DetectBroken { broken } => detect_broken(broken),
+        Failure::Build { fault: Some(written), .. } => of_written(written),
+        Failure::Build { buildpack, code, signal, fault: None, tail } => {
+            let how = match (code, signal) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, Some(signal)) => format!("signal {signal}"),
+                (None, None) => "no exit code".to_owned(),
+            };
+            Fault::new(
+                "build/buildpack-failed",
+                format!("The build failed: the buildpack {buildpack} ended with {how}."),
+            )
+            .why_lines(last(tail))
+        }
+        Failure::Buildpack { buildpack, reason } => Fault::new(
+            "build/buildpack-invalid",
+            format!("The build failed: the buildpack {} broke the rules.", cut(&buildpack)),
+        )
+        .why(cut(&reason))
+        .next("This is for the buildpack's author; the operator can take it out of the builder."),
+        Failure::Setup { reason } => platform("set the build up")(cut(&reason)),
+    }
+}
+
+fn nothing_matches(looked: &[Named]) -> Fault {
+    let mut fault =
+        Fault::new("detect/nothing-matches", "The build failed: nothing in the repository says what it is.");
+    for buildpack in looked.iter().take(TAIL) {
+        let said = buildpack.said.first().map_or("does not apply", String::as_str);
+        fault = fault.why(format!("{:<16} {}", buildpack.id.to_string(), cut(said)));
+    }
+    fault.next("Add one of these files, or a Procfile that names a `web` process.")
+}
+
+fn detect_broken(broken: Vec<BrokenDetect>) -> Fault {
+    let mut fault =
+        Fault::new("detect/failed", "The build failed: a buildpack could not tell whether it applies.");
+    for detect in broken.into_iter().take(4) {
+        if let Some(written) = detect.fault {
+            return of_written(written);
+        }
+        fault = fault.why(format!("{}: {}", detect.id, cut(&detect.reason))).why_lines(last(detect.tail));
+    }
+    fault
+}
+
+/// A buildpack's own words, held to a fault's measures.
+fn of_written(written: WrittenFault) -> Fault {
+    let id_is_fine = written.id.len() <= 64
+        && written.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"/-.".contains(&b));
+    let id = if id_is_fine { written.id } else { "build/buildpack-failed".to_owned() };
+    let lines = |lines: Vec<String>| lines.into_iter().take(TAIL).map(|line| cut(&line)).collect::<Vec<_>>();
+    Fault { id, what: cut(&written.what), why: lines(written.why), next: lines(written.next) }
+}
+
+/// The sandbox ended before the lifecycle had said how.
+pub(crate) fn of_exit(exit: &Exit, limits: &BuildLimits) -> Fault {
+    let ran = |limit: std::time::Duration| duration(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    match exit.cause {
+        ExitCause::OutOfMemory => Fault::new(
+            "build/out-of-memory",
+            format!("The build failed: it used more than {} of memory.", size(limits.memory_bytes)),
+        )
+        .next("Let it do less at a time, or ask the operator for more ([builder] memory)."),
+        ExitCause::DiskFull => Fault::new(
+            "build/disk-full",
+            format!("The build failed: it wrote more than {}.", size(limits.disk_bytes)),
+        )
+        .next("Remove what it need not write, or ask the operator for more ([builder] disk)."),
+        ExitCause::TimedOut => Fault::new(
+            "build/too-long",
+            format!("The build failed: it took longer than {}.", ran(limits.wall)),
+        )
+        .next("See in its log where the time goes; the operator sets the limit ([builder] time)."),
+        ExitCause::OutputTooLong => Fault::new(
+            "build/too-much-output",
+            format!("The build failed: it printed more than {}.", size(limits.output_bytes)),
+        )
+        .next("Let it print less; the operator sets the limit ([builder] output)."),
+        ExitCause::Killed | ExitCause::Exited => {
+            Fault::new("build/ended-early", "The build failed: it ended before it was done.")
+                .why(format!("The build's processes ended with {:?} and no result.", exit.code))
+                .next("Push again; if it happens again, the build may be ending its own processes.")
+        }
+    }
+}
+
+fn last(lines: Vec<String>) -> Vec<String> {
+    let skip = lines.len().saturating_sub(TAIL);
+    lines.into_iter().skip(skip).map(|line| cut(&line)).collect()
+}
+
+/// Untrusted text, without control characters and of a bearable length.
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_fault_is_held_to_measures() {
+        let written = WrittenFault {
+            id: "Python/../x".into(),
+            what: "a\u{1b}[31mb".repeat(1000),
+            why: vec!["x".into(); 1000],
+            next: vec![],
+        };
+        let fault = of_written(written);
+        assert_eq!(fault.id, "build/buildpack-failed");
+        assert_eq!((fault.what.chars().count(), fault.why.len()), (TEXT, TAIL));
+        assert!(!fault.what.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn every_limit_has_its_fault() {
+        let limits = BuildLimits::default();
+        let of = |cause| {
+            let exit = Exit { code: None, signal: Some(9), cause, ran: std::time::Duration::ZERO };
+            of_exit(&exit, &limits).to_string().lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(
+            of(ExitCause::OutOfMemory),
+            "The build failed: it used more than 2.1 GB of memory. [build/out-of-memory]"
+        );
+        assert_eq!(
+            of(ExitCause::TimedOut),
+            "The build failed: it took longer than 20 min 0 s. [build/too-long]"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! The folder of one build: workspace, layers, root. Everything in it belongs to subordinate ids, so the helper touches it.
+
+use crate::analyze::Before;
+use crate::{BuildRequest, Inner, fault};
+use hythe_model::{BuildId, Fault};
+use hythe_oci::{ApplyOptions, ArchiveFormat, Ownership};
+use hythe_sandbox::{Helper, OverlayMount, RelPath};
+
+/// Folder of all builds.
+const BUILDS: &str = "builds";
+
+/// One build's folder.
+pub(crate) struct Folder {
+    helper: Helper,
+    path: RelPath,
+}
+
+impl Folder {
+    /// Makes it anew; one of an interrupted build of the same number is removed first.
+    pub(crate) async fn make(helper: &Helper, id: BuildId) -> Result<Self, Fault> {
+        let path =
+            RelPath::new(format!("{BUILDS}/{id}")).map_err(fault::platform("name a build's folder"))?;
+        let folder = Self { helper: helper.clone(), path };
+        folder.clear().await.map_err(fault::platform("clear a build's folder"))?;
+        helper
+            .make_dir(&folder.path, (0, 0), 0o755)
+            .await
+            .map_err(fault::platform("make a build's folder"))?;
+        Ok(folder)
+    }
+
+    /// A path below it. The name is ours, so it is always well-formed.
+    pub(crate) fn at(&self, name: &str) -> Result<RelPath, Fault> {
+        self.path.join(name).map_err(fault::platform("name a file of a build"))
+    }
+
+    pub(crate) fn workspace(&self) -> Result<RelPath, Fault> {
+        self.at("workspace")
+    }
+
+    /// What buildpacks see as `/layers`.
+    pub(crate) fn layers(&self) -> Result<RelPath, Fault> {
+        self.at("layers")
+    }
+
+    /// What they changed of it, where there is a cache below.
+    pub(crate) fn changed(&self) -> Result<RelPath, Fault> {
+        self.at("changed")
+    }
+
+    /// Takes the layers' overlay apart; what was changed stays.
+    pub(crate) async fn unmount(&self) -> Result<(), Fault> {
+        self.helper.unmount(&self.layers()?).await.map_err(fault::platform("unmount a build's layers"))
+    }
+
+    /// Removes it. A failure is noted: the next start sweeps.
+    pub(crate) async fn remove(self) {
+        if let Err(error) = self.clear().await {
+            tracing::warn!(folder = %self.path, %error, "a build's folder could not be removed");
+        }
+    }
+
+    async fn clear(&self) -> Result<(), hythe_sandbox::SandboxError> {
+        if !self.helper.exists(&self.path).await? {
+            return Ok(());
+        }
+        if let Ok(layers) = self.path.join("layers") {
+            self.helper.unmount(&layers).await?;
+        }
+        self.helper.remove(&self.path).await
+    }
+}
+
+/// Removes the folders of all builds; nothing may be building.
+pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
+    let sweeping = fault::platform("sweep interrupted builds");
+    let builds = RelPath::new(BUILDS).map_err(fault::platform("name the builds' folder"))?;
+    for status in helper.list().await.map_err(fault::platform("list sandboxes"))? {
+        if status.id.starts_with(crate::run::SANDBOX_PREFIX)
+            && let Some(sandbox) =
+                helper.attach(&status.id).await.map_err(fault::platform("find a sandbox"))?
+        {
+            let _ = sandbox.kill().await;
+            let _ = sandbox.wait().await;
+            let _ = sandbox.release().await;
+        }
+    }
+    if !helper.exists(&builds).await.map_err(&sweeping)? {
+        return Ok(());
+    }
+    for name in helper.list_dir(&builds).await.map_err(&sweeping)? {
+        if let Ok(id) = name.parse() {
+            Folder {
+                helper: helper.clone(),
+                path: builds.join(&name).map_err(fault::platform("name a build"))?,
+            }
+            .clear()
+            .await
+            .map_err(&sweeping)?;
+            tracing::info!(build = %BuildId(id), "swept an interrupted build");
+        }
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Fills the folder: the source as the build user's, and the cached layers under an overlay.
+    pub(crate) async fn lay_out(
+        &self,
+        folder: &Folder,
+        request: &BuildRequest,
+        before: &Before,
+    ) -> Result<(), Fault> {
+        let helper = &self.parts.helper;
+        let user = self.base.build_user;
+        let workspace = folder.workspace()?;
+        helper.make_dir(&workspace, user, 0o755).await.map_err(fault::platform("make the workspace"))?;
+        let archive = std::fs::File::open(&request.archive).map_err(fault::platform("open the source"))?;
+        let owner = Ownership::Fixed { uid: user.0, gid: user.1 };
+        let options = ApplyOptions {
+            expect: Some(request.source.digest.clone()),
+            ..ApplyOptions::files(ArchiveFormat::Tar, owner)
+        };
+        helper.unpack(archive, &workspace, options).await.map_err(fault::platform("unpack the source"))?;
+
+        let layers = folder.layers()?;
+        helper.make_dir(&layers, user, 0o755).await.map_err(fault::platform("make the layers' folder"))?;
+        let lowers = before.cached_folders();
+        if lowers.is_empty() {
+            return Ok(());
+        }
+        let upper = folder.changed()?;
+        helper.make_dir(&upper, user, 0o755).await.map_err(fault::platform("make the layers' folder"))?;
+        let mount = OverlayMount { lowers, upper, target: layers };
+        helper.mount(mount).await.map_err(fault::platform("mount the cached layers"))
+    }
+}
