@@ -30,6 +30,7 @@ impl Fds {
         files.get(name).map(OwnedFd::try_clone).transpose().doing(name)
     }
 
+    /// Closes one; a missing one is no error.
     pub(super) fn drop_one(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }

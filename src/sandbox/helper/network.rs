@@ -160,8 +160,8 @@ fn with_resolvers<T: Send>(
         return start();
     }
     let file = folder.join("resolvers");
-    let lines: String = resolvers.iter().map(|address| format!("nameserver {address}\n")).collect();
-    std::fs::write(&file, lines).doing("the resolvers")?;
+    let lines: Vec<String> = resolvers.iter().map(|address| format!("nameserver {address}\n")).collect();
+    std::fs::write(&file, lines.concat()).doing("the resolvers")?;
     std::thread::scope(|scope| {
         let own_mounts = scope.spawn(|| {
             unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).doing("making a mount namespace")?;

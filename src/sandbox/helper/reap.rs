@@ -21,7 +21,7 @@ pub(super) enum Ended {
 }
 
 /// How long the end of a process that nobody has asked for yet is remembered.
-const REMEMBERED: Duration = Duration::from_secs(120);
+const REMEMBERED: Duration = Duration::from_mins(2);
 /// How often a thread without children looks for new ones.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `runc` takes some hundredths of a second; a machine under load gets time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts a sandbox; returns when its process runs.
 pub(super) fn start(
@@ -312,8 +312,9 @@ pub(super) fn runc(state: &State) -> Command {
 /// The message of `runc`'s last complaint: `time="..." level=error msg="..."`.
 fn complaint(said: &Path) -> String {
     let text = std::fs::read_to_string(said).unwrap_or_default();
-    let messages = text.lines().filter(|line| line.contains("level=error") || line.contains("level=fatal"));
-    let last = messages.last().unwrap_or("runc failed without a word");
+    let mut messages =
+        text.lines().filter(|line| line.contains("level=error") || line.contains("level=fatal"));
+    let last = messages.next_back().unwrap_or("runc failed without a word");
     let message = last.split_once("msg=").map_or(last, |(_, message)| message);
     message.trim_matches('"').replace("\\\"", "\"")
 }

@@ -206,12 +206,15 @@ impl Connection<'_> {
             Request::List => done(state.all().iter().map(|running| running.status()).collect::<Vec<_>>()),
             Request::Wait { id } => self.wait(&id),
             Request::Signal { id, signal } => done(send_signal(state, &id, signal)?),
-            Request::Kill { id } => done(state.sandbox(&id)?.end(ExitCause::Killed)),
+            Request::Kill { id } => done(kill(state, &id)?),
             Request::Release { id } => done(run::release(state, &id)?),
             Request::Usage { id } => done(usage(state, &id)?),
             Request::PutFd { name } => done(state.fds.put(&name, one()?)?),
             Request::TakeFd { name } => with_fd(state.fds.take(&name)?),
-            Request::DropFd { name } => done(state.fds.drop_one(&name)),
+            Request::DropFd { name } => {
+                state.fds.drop_one(&name);
+                done(())
+            }
             Request::ListFds => done(state.fds.names()),
             Request::Dial { .. } => Err(Refusal::invalid("unreachable")),
         }
@@ -266,7 +269,9 @@ fn not_running(id: &str) -> Refusal {
 fn shut_down(state: &Arc<State>) {
     let _ = std::fs::remove_file(&state.options.socket);
     let all = state.all();
-    all.iter().for_each(|running| running.end(ExitCause::Killed));
+    for running in &all {
+        running.end(ExitCause::Killed);
+    }
     for running in &all {
         running.wait_cleaned(Duration::from_secs(5));
     }
@@ -290,6 +295,11 @@ fn unmount_overlay(state: &State, target: &RelPath) -> Result<(), Refusal> {
         overlay::unmount(&state.root.path().join(target))?;
         mounts.remove(target);
     }
+    Ok(())
+}
+
+fn kill(state: &State, id: &str) -> Result<(), Refusal> {
+    state.sandbox(id)?.end(ExitCause::Killed);
     Ok(())
 }
 

@@ -57,7 +57,7 @@ fn cpu() {
         let (before, begun) = (busy.usage().await.unwrap().cpu_micros, Instant::now());
         tokio::time::sleep(Duration::from_secs(2)).await;
         let used = busy.usage().await.unwrap().cpu_micros - before;
-        let share = used as f64 / begun.elapsed().as_micros() as f64;
+        let share = Duration::from_micros(used).as_secs_f64() / begun.elapsed().as_secs_f64();
         assert!(share < 0.32, "{share}");
         busy.release().await.unwrap();
         world.end().await;

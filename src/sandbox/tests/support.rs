@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longest time for one test, so that a sandbox that hangs fails instead of waiting for ever.
-const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+const TEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs a test as the user `hythe`: by itself, or as root by running this program again as that user.
 pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
@@ -29,7 +29,7 @@ pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long")
+        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long");
     });
 }
 
@@ -38,6 +38,7 @@ pub(crate) struct World {
     pub(crate) helper: Helper,
     pub(crate) options: HelperOptions,
     pub(crate) folder: PathBuf,
+    pub(crate) lowers: Vec<RelPath>,
 }
 
 impl World {
@@ -47,7 +48,8 @@ impl World {
         let program = Path::new(env!("CARGO_BIN_EXE_hythe-sandbox"));
         let options = HelperOptions::new(program, folder.join("ns"), folder.join("s.sock"));
         let helper = Helper::open(options.clone()).await.unwrap();
-        let world = Self { helper, options, folder };
+        let lowers = vec![path("layers/base"), path("layers/seed")];
+        let world = Self { helper, options, folder, lowers };
         world.make_base().await;
         world
     }
@@ -79,7 +81,7 @@ impl World {
             id: id.into(),
             labels: BTreeMap::from([("test".to_owned(), id.to_owned())]),
             root: Root {
-                lowers: vec![path("layers/base"), path("layers/seed")],
+                lowers: self.lowers.clone(),
                 upper: path(&format!("instances/{id}")),
                 read_only: false,
             },

@@ -116,9 +116,12 @@ impl Incoming {
     }
 
     fn lengths(&self) -> io::Result<(usize, usize)> {
-        let [a, b, c, d, e, f, g, h] = self.header;
-        let json = u32::from_le_bytes([a, b, c, d]) as usize;
-        let bytes = u32::from_le_bytes([e, f, g, h]) as usize;
+        let length = |at: usize| {
+            let mut bytes = [0; 4];
+            bytes.copy_from_slice(&self.header[at..at + 4]);
+            u32::from_le_bytes(bytes) as usize
+        };
+        let (json, bytes) = (length(0), length(4));
         if json > MAX_FRAME || bytes > MAX_FRAME {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message too large"));
         }

@@ -1,0 +1,139 @@
+//! Layers in and out, by owners that exist only in the namespace.
+
+use crate::support::{World, as_hythe, path};
+use hythe_oci::{Filter, Owner, Ownership, Part};
+use hythe_sandbox::{ApplyOptions, ArchiveFormat, Compression, ErrorCode, LayerSpec, Mount};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+
+fn tree(source: &str, target: &str) -> LayerSpec {
+    LayerSpec::new(vec![Part::Tree {
+        source: source.into(),
+        target: target.into(),
+        owner: Owner::Keep,
+        filter: Filter::default(),
+        whiteouts: false,
+    }])
+}
+
+fn memory() -> File {
+    rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into()
+}
+
+#[test]
+fn a_layer_that_a_guest_wrote_goes_out_and_comes_back() {
+    as_hythe("archives::a_layer_that_a_guest_wrote_goes_out_and_comes_back", || async {
+        let world = World::new("layers").await;
+        let helper = &world.helper;
+        helper.make_dir(&path("builds/1/data"), (1000, 1000), 0o755).await.unwrap();
+        let mut spec = world.script(
+            "write",
+            "cd /data; mkdir a; echo one > a/file; chmod 751 a; ln -s file a/link; ln a/file a/hard; chmod 4755 a/hard",
+        );
+        spec.mounts =
+            vec![Mount::Bind { source: "builds/1/data".into(), target: "/data".into(), read_only: false }];
+        let (exit, text) = world.run(spec).await;
+        assert!(exit.success(), "{text}");
+        let layer = tree("builds/1/data", "/app");
+        let before = helper.fingerprint(&layer).await.unwrap();
+        let mut out = memory();
+        let info = helper
+            .pack(layer.clone(), Compression::Gzip { level: 1 }, out.try_clone().unwrap())
+            .await
+            .unwrap();
+        assert_eq!((info.size, &info.fingerprint), (out.metadata().unwrap().len(), &before));
+        out.rewind().unwrap();
+        let mut options = ApplyOptions::layer(ArchiveFormat::TarGzip);
+        options.expect = Some(info.diff_id.clone());
+        let applied =
+            helper.unpack(out.try_clone().unwrap(), &path("layers/back"), options.clone()).await.unwrap();
+        assert_eq!(applied.diff_id, info.diff_id);
+        let mut spec = world.script(
+            "look",
+            "stat -c '%u %a %F' /app/a /app/a/link; stat -c '%u %a' /app/a/file; cat /app/a/link",
+        );
+        spec.root.lowers.insert(0, path("layers/back"));
+        let (_, text) = world.run(spec).await;
+        assert_eq!(text, "1000 751 directory\n1000 777 symbolic link\n1000 4755\none\n");
+        // The same bytes under another name are refused.
+        out.rewind().unwrap();
+        options.expect = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+        let error = helper.unpack(out, &path("layers/wrong"), options).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::Archive), "{error}");
+        // What changes, changes the fingerprint.
+        let mut spec = world.script("change", "echo two > /data/a/new");
+        spec.mounts =
+            vec![Mount::Bind { source: "builds/1/data".into(), target: "/data".into(), read_only: false }];
+        world.run(spec).await;
+        assert_ne!(helper.fingerprint(&layer).await.unwrap(), before);
+        world.end().await;
+    });
+}
+
+#[test]
+fn nothing_outside_of_the_folder_is_packed() {
+    as_hythe("archives::nothing_outside_of_the_folder_is_packed", || async {
+        let world = World::new("outside").await;
+        let helper = &world.helper;
+        std::fs::create_dir(world.folder().join("secrets")).unwrap();
+        std::fs::write(world.folder().join("secrets/key"), "secret").unwrap();
+        helper.make_dir(&path("builds/1/data"), (1000, 1000), 0o755).await.unwrap();
+        let link = format!("ln -s {} /data/link", world.folder().join("secrets").display());
+        let mut spec = world.script("link", &link);
+        spec.mounts =
+            vec![Mount::Bind { source: "builds/1/data".into(), target: "/data".into(), read_only: false }];
+        let (exit, _) = world.run(spec).await;
+        assert!(exit.success());
+        let absolute = world.folder().join("secrets").display().to_string();
+        for source in
+            ["../secrets", absolute.as_str(), "builds/1/data/link/key", "builds/../../secrets", ".sandbox"]
+        {
+            let out = memory();
+            let packed = helper.pack(tree(source, "/x"), Compression::None, out.try_clone().unwrap()).await;
+            assert!(packed.is_err(), "{source} was packed");
+        }
+        // The link itself is packed as a link.
+        let out = memory();
+        helper.pack(tree("builds/1/data", "/x"), Compression::None, out.try_clone().unwrap()).await.unwrap();
+        let mut bytes = Vec::new();
+        let mut out = out;
+        out.rewind().unwrap();
+        out.read_to_end(&mut bytes).unwrap();
+        // Its name ends in "secrets"; the content of the file behind it is nowhere.
+        let name = b"secrets/key";
+        assert!(!bytes.windows(name.len()).any(|window| window == name));
+        world.end().await;
+    });
+}
+
+#[test]
+fn hostile_archives_stay_inside() {
+    as_hythe("archives::hostile_archives_stay_inside", || async {
+        let world = World::new("hostile").await;
+        let mut archive = memory();
+        // A tar header by hand: a file `../../escaped`.
+        let mut header = [0_u8; 512];
+        header[..13].copy_from_slice(b"../../escaped");
+        header[100..107].copy_from_slice(b"0000644");
+        header[108..115].copy_from_slice(b"0000000");
+        header[116..123].copy_from_slice(b"0000000");
+        header[124..135].copy_from_slice(b"00000000002");
+        header[136..147].copy_from_slice(b"00000000000");
+        header[148..156].copy_from_slice(b"        ");
+        header[156] = b'0';
+        header[257..263].copy_from_slice(b"ustar\0");
+        header[263..265].copy_from_slice(b"00");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.write_all(&header).unwrap();
+        archive.write_all(&[b'x'; 512]).unwrap();
+        archive.write_all(&[0; 1024]).unwrap();
+        archive.rewind().unwrap();
+        let options = ApplyOptions::files(ArchiveFormat::Tar, Ownership::Fixed { uid: 1000, gid: 1000 });
+        let result = world.helper.unpack(archive, &path("builds/1/in"), options).await;
+        assert!(result.is_err(), "{result:?}");
+        assert!(!world.helper.exists(&path("builds/escaped")).await.unwrap());
+        assert!(!world.folder().join("escaped").exists());
+        world.end().await;
+    });
+}
