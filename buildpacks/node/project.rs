@@ -1,0 +1,181 @@
+//! What the source asks for: packages, scripts and a version of Node.js.
+
+use crate::faults;
+use hythe_buildpack::{BuildpackError, read_optional};
+use node_semver::Range;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A Node.js tool as its files describe it.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    /// The version of Node.js that is asked for, with its text.
+    pub(crate) node: Option<(Range, String)>,
+    pub(crate) scripts: BTreeMap<String, String>,
+    pub(crate) main: Option<String>,
+    /// The npm lockfile.
+    pub(crate) lockfile: Option<&'static str>,
+    /// A lockfile of another package manager.
+    pub(crate) other_lockfile: Option<&'static str>,
+    /// Packages to install, by name; those for development among them.
+    pub(crate) packages: BTreeMap<String, String>,
+    /// Whether packages must be installed beside the source.
+    pub(crate) in_place: bool,
+    /// Whether another language's files are there too.
+    pub(crate) is_helper: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PackageJson {
+    engines: BTreeMap<String, serde_json::Value>,
+    scripts: BTreeMap<String, serde_json::Value>,
+    main: Option<String>,
+    dependencies: BTreeMap<String, serde_json::Value>,
+    dev_dependencies: BTreeMap<String, serde_json::Value>,
+    optional_dependencies: BTreeMap<String, serde_json::Value>,
+    workspaces: Option<serde_json::Value>,
+}
+
+/// Reads the source's files.
+pub(crate) fn determine_project(app: &Path) -> Result<Project, BuildpackError> {
+    let text = read_optional(&app.join("package.json"))?.unwrap_or_default();
+    let file: PackageJson =
+        serde_json::from_str(&text).map_err(|error| faults::package_json_invalid(&error))?;
+    let scripts = strings(&file.scripts);
+    let packages: BTreeMap<String, String> =
+        [&file.dependencies, &file.dev_dependencies, &file.optional_dependencies]
+            .into_iter()
+            .flat_map(strings)
+            .collect();
+    let present = |names: &[&'static str]| names.iter().copied().find(|name| app.join(name).is_file());
+    // Scripts of the source's own installation expect to run in the source, as do packages that lie in it.
+    let own_scripts = ["preinstall", "install", "postinstall", "prepare", "build"];
+    let local =
+        |wish: &String| wish.starts_with("file:") || wish.starts_with("link:") || wish.starts_with('.');
+    let in_place = own_scripts.iter().any(|name| scripts.contains_key(*name))
+        || file.workspaces.is_some()
+        || packages.values().any(local);
+    Ok(Project {
+        node: determine_node(app, &file)?,
+        main: file.main,
+        lockfile: present(&["npm-shrinkwrap.json", "package-lock.json"]),
+        other_lockfile: present(&["yarn.lock", "pnpm-lock.yaml", "bun.lock"]),
+        is_helper: present(&["requirements.txt", "pyproject.toml", "Gemfile", "composer.json", "go.mod"])
+            .is_some(),
+        in_place,
+        packages,
+        scripts,
+    })
+}
+
+fn strings(table: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, String> {
+    table.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn determine_node(app: &Path, file: &PackageJson) -> Result<Option<(Range, String)>, BuildpackError> {
+    let engines = file
+        .engines
+        .get("node")
+        .and_then(|value| value.as_str())
+        .map(|text| (text.to_owned(), "package.json"));
+    let wanted = match engines {
+        Some(wanted) => Some(wanted),
+        None => version_file(app)?,
+    };
+    let Some((text, name)) = wanted else { return Ok(None) };
+    let plain = text.trim().trim_start_matches('v');
+    match plain.parse::<Range>() {
+        Ok(range) => Ok(Some((range, plain.to_owned()))),
+        Err(_) => Err(faults::version_invalid(&text, name).into()),
+    }
+}
+
+/// The version in `.nvmrc` or `.node-version`; a name such as `lts/*` leaves the choice to the stack.
+fn version_file(app: &Path) -> Result<Option<(String, &'static str)>, BuildpackError> {
+    for name in [".nvmrc", ".node-version"] {
+        let text = read_optional(&app.join(name))?.unwrap_or_default();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+        if let Some(line) =
+            line.filter(|line| !line.starts_with("lts") && !matches!(*line, "node" | "stable"))
+        {
+            return Ok(Some((line.to_owned(), name)));
+        }
+    }
+    Ok(None)
+}
+
+impl Project {
+    /// The line that starts the web process: the `start` script with what comes before it, else `server.js`, else `main`.
+    pub(crate) fn start_line(&self, app: &Path) -> Option<String> {
+        if let Some(start) = self.scripts.get("start") {
+            let before =
+                self.scripts.get("prestart").map(|before| format!("{before} && ")).unwrap_or_default();
+            return Some(format!("{before}{start}"));
+        }
+        let main = self.main.as_deref().filter(|main| is_plain(main));
+        ["server.js"]
+            .into_iter()
+            .chain(main)
+            .find(|file| app.join(file).is_file())
+            .map(|file| format!("exec node {file}"))
+    }
+}
+
+/// Whether a file's name means nothing else to a shell.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) && !name.starts_with(['-', '/'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(files: &[(&str, &str)]) -> (tempfile::TempDir, Project) {
+        let app = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(app.path().join(name), text).unwrap();
+        }
+        let project = determine_project(app.path()).unwrap();
+        (app, project)
+    }
+
+    fn start(package: &str, more: &[(&str, &str)]) -> Option<String> {
+        let files: Vec<_> = [("package.json", package)].into_iter().chain(more.iter().copied()).collect();
+        let (app, project) = project(&files);
+        project.start_line(app.path())
+    }
+
+    #[test]
+    fn the_start_script_comes_first() {
+        let scripts = r#"{"scripts": {"start": "node a.js", "prestart": "node b.js"}, "main": "m.js"}"#;
+        assert_eq!(start(scripts, &[("server.js", "")]).as_deref(), Some("node b.js && node a.js"));
+        assert_eq!(start("{}", &[("server.js", "")]).as_deref(), Some("exec node server.js"));
+        assert_eq!(start(r#"{"main": "m.js"}"#, &[("m.js", "")]).as_deref(), Some("exec node m.js"));
+        assert_eq!(start(r#"{"main": "m.js"}"#, &[]), None);
+        assert_eq!(start(r#"{"main": "a;id"}"#, &[("a;id", "")]), None);
+    }
+
+    #[test]
+    fn versions_are_ranges() {
+        let node = |package: &str, nvmrc: &str| {
+            let (_app, project) = project(&[("package.json", package), (".nvmrc", nvmrc)]);
+            project.node.map(|(range, _)| range.to_string())
+        };
+        assert_eq!(node("{}", ""), None);
+        assert_eq!(node("{}", "lts/*\n"), None);
+        assert!(node(r#"{"engines": {"node": ">=20 <25"}}"#, "18").unwrap().contains("20"));
+        let range: Range = node("{}", "v22\n").unwrap().parse().unwrap();
+        assert!(range.satisfies(&"22.4.1".parse().unwrap()) && !range.satisfies(&"23.0.0".parse().unwrap()));
+    }
+
+    #[test]
+    fn some_sources_are_installed_in_place() {
+        let in_place = |package: &str| project(&[("package.json", package)]).1.in_place;
+        assert!(!in_place(r#"{"dependencies": {"ms": "2"}, "scripts": {"start": "x", "test": "y"}}"#));
+        assert!(in_place(r#"{"scripts": {"build": "vite build"}}"#));
+        assert!(in_place(r#"{"dependencies": {"own": "file:./own"}}"#));
+        assert!(in_place(r#"{"workspaces": ["a"]}"#));
+    }
+}

