@@ -83,7 +83,7 @@ fn listen(hear: &Receiver<Heard>, line: &mut dyn FnMut(&str)) -> io::Result<Ran>
             Ok(Heard::Exit(status)) => exit = Some((status?, Instant::now())),
             Err(RecvTimeoutError::Timeout) if exit.is_none() => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) | Ok(Heard::Silence) => {
-                silent = true
+                silent = true;
             }
         }
     }

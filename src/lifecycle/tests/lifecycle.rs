@@ -1,5 +1,7 @@
 //! Runs the real lifecycle over shell buildpacks in a folder of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use hythe_cnb::protocol::{Failure, Message, Outcome, Request, Restore, RestoreLayer};
 use hythe_cnb::{BuildpackId, Group, GroupElement, LayerName};
 use std::collections::BTreeMap;
