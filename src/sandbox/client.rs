@@ -11,7 +11,7 @@ mod start;
 pub use sandbox::Sandbox;
 
 use crate::wire::{self, Frame, Reply, Request, StdioPlan};
-use crate::{HelperInfo, OverlayMount, RelPath, SandboxError, SandboxSpec, SandboxStatus, Stdio};
+use crate::{Exit, HelperInfo, OverlayMount, RelPath, SandboxError, SandboxSpec, SandboxStatus, Stdio};
 use pool::Pool;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
@@ -73,14 +73,16 @@ struct Inner {
     options: HelperOptions,
     calls: Pool,
     dials: Pool,
+    /// Waiting takes as long as a sandbox lives: it must not keep other requests from their turn.
+    waits: Pool,
 }
 
 impl Helper {
     /// Connects to the helper of this folder; starts it first where none runs.
     pub async fn open(options: HelperOptions) -> Result<Helper, SandboxError> {
         let calls = Pool::new(options.socket.clone());
-        let dials = Pool::new(options.socket.clone());
-        let helper = Helper { inner: Arc::new(Inner { options, calls, dials }) };
+        let (dials, waits) = (Pool::new(options.socket.clone()), Pool::new(options.socket.clone()));
+        let helper = Helper { inner: Arc::new(Inner { options, calls, dials, waits }) };
         if !helper.inner.calls.reachable().await {
             start::start(&helper.inner.options).await?;
         }
@@ -174,6 +176,11 @@ impl Helper {
         fds: Vec<OwnedFd>,
     ) -> Result<Answer, SandboxError> {
         exchange(&self.inner.calls, request, bytes, fds).await
+    }
+
+    async fn wait(&self, id: &str) -> Result<Exit, SandboxError> {
+        let request = Request::Wait { id: id.to_owned() };
+        exchange(&self.inner.waits, &request, Vec::new(), Vec::new()).await?.value(&request)
     }
 
     async fn call_dial(&self, request: &Request) -> Result<Answer, SandboxError> {

@@ -23,6 +23,7 @@ mod root;
 mod run;
 mod seccomp;
 mod serve;
+mod signal;
 mod state;
 mod supervise;
 mod trial;

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 /// Idle connections that are kept.
 const IDLE: usize = 16;
 /// Connections at one time; further requests wait for their turn.
-const MOST: usize = 400;
+const MOST: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct Pool {

@@ -29,7 +29,7 @@ impl Sandbox {
 
     /// Waits for its end. Its output is complete by then.
     pub async fn wait(&self) -> Result<Exit, SandboxError> {
-        self.helper.ask(Request::Wait { id: self.id.clone() }).await
+        self.helper.wait(&self.id).await
     }
 
     /// Sends a signal to its first process. One that has ended gets nothing, which is no error.

@@ -104,6 +104,17 @@ impl Cgroups {
         }
     }
 
+    /// The processes of the sandbox, as this process counts them.
+    pub(super) fn processes(&self, id: &str) -> Vec<i32> {
+        let file = match self {
+            Self::None => return Vec::new(),
+            Self::V1 { folder } => below("pids", folder),
+            Self::V2 { folder } => below("", folder),
+        };
+        let text = std::fs::read_to_string(file.join(id).join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// Removes the groups of one sandbox, where `runc` has left any.
     pub(super) fn remove(&self, id: &str) {
         for folder in self.folders() {

@@ -176,7 +176,13 @@ fn map_with(program: &str, process: Pid, own: u32, (first, count): (u32, u32)) -
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let hint = if status.contains("NoNewPrivs:\t1") {
+        " (this process may gain no privileges: start the server without NoNewPrivileges)"
+    } else {
+        ""
+    };
+    Err(format!("{program} failed: {}{hint}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 /// The longest range of at least 65,535 ids in a subordinate id file (subuid(5)).

@@ -1,41 +1,59 @@
 //! Network namespaces with a guarded way out.
 //!
-//! Enter at [`Wire::make`]. The order is the point: the namespace, its packet filter, then pasta, and only then, by
+//! Enter at [`Spare::take`]. The order is the point: the namespace, its packet filter, then pasta, and only then, by
 //! `runc`, the guest.
 
 use super::guard::{self, RESOLVER};
 use super::reap::{self, Ended, Reaper};
 use super::refusal::{Doing, Refusal};
-use super::state::State;
+use super::state::{State, lock};
 use crate::{Egress, ErrorCode, kernel};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Making the filter and attaching pasta take some hundredths of a second; a machine under load gets time.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a spare namespace is good for.
+const KEPT: Duration = Duration::from_mins(10);
 
 /// A namespace, kept by a mount of it, and the process that carries its packets.
 #[derive(Debug)]
 pub(super) struct Wire {
+    folder: PathBuf,
     path: PathBuf,
     pasta: Option<i32>,
 }
 
 impl Wire {
-    /// Makes a namespace that is kept at `folder/net`.
-    pub(super) fn make(state: &State, folder: &Path, egress: &Egress) -> Result<Self, Refusal> {
+    /// Makes a namespace in a folder of its own.
+    pub(super) fn make(state: &State, egress: &Egress) -> Result<Self, Refusal> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = state.private.join(format!(".net-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::create_dir(&folder).doing("the network namespace")?;
         let path = folder.join("net");
-        File::create(&path).doing("the network namespace")?;
-        let mut wire = Self { path, pasta: None };
-        wire.make_namespace(state, folder, egress)?;
-        if egress.enabled {
-            wire.attach(state, folder, egress)?;
+        let mut wire = Self { folder, path, pasta: None };
+        match wire.fill(state, egress) {
+            Ok(()) => Ok(wire),
+            Err(refusal) => {
+                wire.close(&state.reaper);
+                Err(refusal)
+            }
         }
-        Ok(wire)
+    }
+
+    fn fill(&mut self, state: &State, egress: &Egress) -> Result<(), Refusal> {
+        File::create(&self.path).doing("the network namespace")?;
+        self.make_namespace(state, egress)?;
+        if egress.enabled && machine_has_route() {
+            self.attach(state, egress)?;
+        }
+        Ok(())
     }
 
     /// Where `runc` finds it.
@@ -44,7 +62,7 @@ impl Wire {
     }
 
     /// A thread of its own goes into a new namespace; it could never come back to the machine's.
-    fn make_namespace(&self, state: &State, folder: &Path, egress: &Egress) -> Result<(), Refusal> {
+    fn make_namespace(&self, state: &State, egress: &Egress) -> Result<(), Refusal> {
         let own = own_addresses();
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -52,7 +70,7 @@ impl Wire {
                 let socket = std::net::UdpSocket::bind("0.0.0.0:0").doing("a socket")?;
                 kernel::loopback_up(&socket).doing("bringing loopback up")?;
                 if egress.enabled {
-                    load_guard(state, folder, egress, &own)?;
+                    load_guard(state, &self.folder, egress, &own)?;
                 }
                 rustix::mount::mount_bind("/proc/thread-self/ns/net", &self.path)
                     .doing("keeping the network namespace")
@@ -61,13 +79,13 @@ impl Wire {
         })
     }
 
-    fn attach(&mut self, state: &State, folder: &Path, egress: &Egress) -> Result<(), Refusal> {
+    fn attach(&mut self, state: &State, egress: &Egress) -> Result<(), Refusal> {
         if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
             let why = format!("/dev/net/tun cannot be opened ({error}): as root, run scripts/prepare");
             return Err(Refusal::new(ErrorCode::Unsupported, why));
         }
-        let pid_file = folder.join("pasta.pid");
-        let said = folder.join("pasta.log");
+        let pid_file = self.folder.join("pasta.pid");
+        let said = self.folder.join("pasta.log");
         let log = File::create(&said).doing("pasta's log")?;
         let mut command = Command::new(&state.options.pasta);
         // No port of the machine inside, none of the sandbox outside, no machine behind the gateway's address.
@@ -88,8 +106,9 @@ impl Wire {
         command.arg("--pid").arg(&pid_file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // It goes into the background once it carries packets.
-        let ended =
-            with_resolvers(&resolvers(egress), folder, || state.reaper.run_to_end(&mut command, PATIENCE))?;
+        let ended = with_resolvers(&resolvers(egress), &self.folder, || {
+            state.reaper.run_to_end(&mut command, PATIENCE)
+        })?;
         if ended != Ended::Code(0) {
             return Err(Refusal::new(ErrorCode::Network, format!("pasta failed: {}", complaint(&said))));
         }
@@ -105,7 +124,78 @@ impl Wire {
             reaper.wait(pid, Duration::from_secs(2));
         }
         let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A namespace made in advance: making one takes longer than all the rest of starting a sandbox.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Option<Prepared>>);
+
+#[derive(Debug)]
+struct Prepared {
+    wire: Wire,
+    egress: Egress,
+    addresses: Vec<IpAddr>,
+    made: Instant,
+}
+
+impl Prepared {
+    /// Whether it is what would be made now: the machine may have moved to another network since.
+    fn serves(&self, egress: &Egress) -> bool {
+        self.egress == *egress && self.made.elapsed() < KEPT && self.addresses == own_addresses()
+    }
+}
+
+impl Spare {
+    /// The spare one, where it fits, else a new one; makes the next in the background.
+    pub(super) fn take(state: &Arc<State>, egress: &Egress) -> Result<Wire, Refusal> {
+        let prepared = lock(&state.spare.0).take();
+        let fits = prepared.as_ref().is_some_and(|prepared| prepared.serves(egress));
+        let wire = match prepared {
+            Some(prepared) if fits => Ok(prepared.wire),
+            other => {
+                if let Some(prepared) = other {
+                    prepared.wire.close(&state.reaper);
+                }
+                Wire::make(state, egress)
+            }
+        };
+        if wire.is_ok() && egress.enabled {
+            let (state, egress) = (Arc::clone(state), egress.clone());
+            let _ =
+                std::thread::Builder::new().name("spare".into()).spawn(move || Self::refill(&state, egress));
+        }
+        wire
+    }
+
+    fn refill(state: &State, egress: Egress) {
+        // After the sandbox that has just taken one is on its way.
+        std::thread::sleep(Duration::from_millis(200));
+        if lock(&state.spare.0).is_some() {
+            return;
+        }
+        let (addresses, made) = (own_addresses(), Instant::now());
+        if let Ok(wire) = Wire::make(state, &egress) {
+            let before = lock(&state.spare.0).replace(Prepared { wire, egress, addresses, made });
+            if let Some(prepared) = before {
+                prepared.wire.close(&state.reaper);
+            }
+        }
+    }
+}
+
+/// Whether the machine itself has a way out; pasta refuses to carry where there is none, and nothing is lost by that.
+fn machine_has_route() -> bool {
+    let v4 = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let v6 = std::fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+    let default_v4 = v4.lines().any(|line| line.split_whitespace().nth(1) == Some("00000000"));
+    let default_v6 = v6.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        let everywhere = fields.next().is_some_and(|to| to.bytes().all(|byte| byte == b'0'));
+        everywhere && fields.next() == Some("00") && !line.ends_with(" lo")
+    });
+    default_v4 || default_v6
 }
 
 /// Runs in the new namespace's thread, whose children are in the namespace too.

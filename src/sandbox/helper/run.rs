@@ -5,7 +5,7 @@
 
 use super::bundle::{self, Surroundings};
 use super::logs::LogWriter;
-use super::network::Wire;
+use super::network::{Spare, Wire};
 use super::overlay::{self, Durability};
 use super::pump::{Pump, Sink};
 use super::reap::Ended;
@@ -116,11 +116,11 @@ impl Assembly<'_> {
         let rootfs = self.folder.join("rootfs");
         std::fs::create_dir_all(&rootfs).doing("the bundle")?;
         let root = &self.spec.root;
-        let (state, spec, folder) = (self.state, self.spec, self.folder.clone());
+        let (state, spec) = (self.state, self.spec);
         // The network takes longest: it is made beside the rest.
         let (wire, rest) = std::thread::scope(|scope| {
             let wire = scope.spawn(|| match &spec.network {
-                Network::Private { egress } => Wire::make(state, &folder, egress).map(Some),
+                Network::Private { egress } => Spare::take(state, egress).map(Some),
                 Network::None => Ok(None),
             });
             let rest = overlay::mount(&state.root, &root.lowers, &root.upper, &rootfs, Durability::Ephemeral)
@@ -229,7 +229,7 @@ impl Assembly<'_> {
         let process = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
         let network = File::open(format!("/proc/{pid}/ns/net"));
         if let (Some(Ok(process)), Ok(network)) = (process, network) {
-            self.running.begin(Handles { process, network: network.into() });
+            self.running.begin(Handles { pid, process, network: network.into() });
         }
     }
 

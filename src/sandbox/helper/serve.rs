@@ -9,7 +9,7 @@ use super::reap::Reaper;
 use super::refusal::{Doing, Refusal};
 use super::root::Root;
 use super::state::{Running, State, lock};
-use super::{archive, files, overlay, run};
+use super::{archive, files, overlay, run, signal};
 use crate::wire::{self, Frame, Reply, Request};
 use crate::{ErrorCode, ExitCause, OverlayMount, RelPath, ResourceUsage};
 use nix::sched::{CloneFlags, setns};
@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Connections at one time: a client that leaks them hurts itself.
-const CONNECTIONS: usize = 1000;
+/// Connections at one time: a client that leaks them hurts itself. Room for each of the client's pools.
+const CONNECTIONS: usize = 4000;
 
 /// Prepares the folder, the cgroups and the socket; says that all is ready; then serves without end.
 pub(super) fn serve(options: Options, ready: Ready) -> Result<(), (Ready, String)> {
@@ -205,7 +205,7 @@ impl Connection<'_> {
             Request::Run { spec, stdio } => done(run::start(state, &spec, stdio, fds)?),
             Request::List => done(state.all().iter().map(|running| running.status()).collect::<Vec<_>>()),
             Request::Wait { id } => self.wait(&id),
-            Request::Signal { id, signal } => done(send_signal(state, &id, signal)?),
+            Request::Signal { id, signal } => done(signal::send(state, &id, signal)?),
             Request::Kill { id } => done(kill(state, &id)?),
             Request::Release { id } => done(run::release(state, &id)?),
             Request::Usage { id } => done(usage(state, &id)?),
@@ -300,19 +300,6 @@ fn unmount_overlay(state: &State, target: &RelPath) -> Result<(), Refusal> {
 
 fn kill(state: &State, id: &str) -> Result<(), Refusal> {
     state.sandbox(id)?.end(ExitCause::Killed);
-    Ok(())
-}
-
-fn send_signal(state: &State, id: &str, signal: i32) -> Result<(), Refusal> {
-    let running = state.sandbox(id)?;
-    let signal = rustix::process::Signal::from_named_raw(signal)
-        .ok_or_else(|| Refusal::invalid(format!("{signal} is not a signal")))?;
-    if let Some(handles) = running.handles.get() {
-        match rustix::process::pidfd_send_signal(&handles.process, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(Refusal::io("the signal", &error.into())),
-        }
-    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::cgroup::Cgroups;
 use super::fds::Fds;
+use super::network::Spare;
 use super::options::Options;
 use super::reap::Reaper;
 use super::refusal::Refusal;
@@ -26,6 +27,7 @@ pub(super) struct State {
     pub(super) reaper: Arc<Reaper>,
     pub(super) fds: Fds,
     pub(super) info: HelperInfo,
+    pub(super) spare: Spare,
     /// Overlays that stay, by target, with their upper folders.
     pub(super) mounts: Mutex<BTreeMap<RelPath, RelPath>>,
     sandboxes: Mutex<BTreeMap<String, Arc<Running>>>,
@@ -45,8 +47,8 @@ impl State {
             cgroups: cgroups.version().into(),
             started_at: now(),
         };
-        let (fds, mounts, sandboxes) = Default::default();
-        Self { options, root, private, cgroups, reaper, fds, info, mounts, sandboxes }
+        let (fds, spare, mounts, sandboxes) = Default::default();
+        Self { options, root, private, cgroups, reaper, fds, info, spare, mounts, sandboxes }
     }
 
     /// Enters a sandbox under its name, which must be new.
@@ -99,6 +101,7 @@ pub(super) struct Running {
 /// Open files that name a running sandbox without doubt, even when its numbers are used again.
 #[derive(Debug)]
 pub(super) struct Handles {
+    pub(super) pid: i32,
     pub(super) process: OwnedFd,
     pub(super) network: OwnedFd,
 }
@@ -109,6 +112,8 @@ struct Life {
     exit: Option<Exit>,
     cleaned: bool,
     ended_by: Option<ExitCause>,
+    /// A signal whose default is to end a process, and which has ended this one in our way.
+    ended_with: Option<i32>,
 }
 
 impl Running {
@@ -146,9 +151,19 @@ impl Running {
         life.started = true;
     }
 
-    /// Why it was ended, where somebody did.
-    pub(super) fn ended_by(&self) -> Option<ExitCause> {
-        lock(&self.life).ended_by
+    /// Why it was ended, where somebody did, and the signal that [`Running::end_with`] stands for.
+    pub(super) fn ended_by(&self) -> (Option<ExitCause>, Option<i32>) {
+        let life = lock(&self.life);
+        (life.ended_by, life.ended_with)
+    }
+
+    /// Ends it as `signal` would end any other process.
+    pub(super) fn end_with(&self, signal: i32) {
+        let mut life = lock(&self.life);
+        if let (None, Some(handles)) = (&life.exit, self.handles.get()) {
+            life.ended_with.get_or_insert(signal);
+            let _ = pidfd_send_signal(&handles.process, Signal::KILL);
+        }
     }
 
     pub(super) fn ended(&self, exit: Exit) {

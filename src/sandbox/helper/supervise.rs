@@ -70,9 +70,12 @@ fn wait(job: &Job, mut watch: Watch) -> Ended {
 
 /// Tells why it ended. Whoever ended it on purpose is the cause; else a process killed for memory is, unless all went
 /// well nevertheless.
-fn exit(ended: Ended, ended_by: Option<ExitCause>, oom_kills: u64, ran: Duration) -> Exit {
+fn exit(ended: Ended, ended_by: (Option<ExitCause>, Option<i32>), oom_kills: u64, ran: Duration) -> Exit {
+    let (ended_by, ended_with) = ended_by;
     let (code, signal) = match ended {
         Ended::Code(code) => (Some(code), None),
+        // Killed in our way of carrying out a signal that process 1 does not receive.
+        Ended::Signal(9) if ended_by.is_none() && oom_kills == 0 => (None, ended_with.or(Some(9))),
         Ended::Signal(signal) => (None, Some(signal)),
     };
     let cause = match ended_by {
@@ -108,13 +111,14 @@ mod tests {
     #[test]
     fn causes_are_told_apart() {
         let ran = Duration::from_secs(1);
-        let cause = |ended, by, kills| exit(ended, by, kills, ran).cause;
+        let cause = |ended, by, kills| exit(ended, (by, None), kills, ran).cause;
         assert_eq!(cause(Ended::Code(0), None, 0), ExitCause::Exited);
         assert_eq!(cause(Ended::Signal(9), None, 0), ExitCause::Exited);
         assert_eq!(cause(Ended::Signal(9), None, 1), ExitCause::OutOfMemory);
         assert_eq!(cause(Ended::Code(137), None, 1), ExitCause::OutOfMemory);
         assert_eq!(cause(Ended::Code(0), None, 3), ExitCause::Exited);
         assert_eq!(cause(Ended::Signal(9), Some(ExitCause::TimedOut), 1), ExitCause::TimedOut);
+        assert_eq!(exit(Ended::Signal(9), (None, Some(15)), 0, ran).signal, Some(15));
         // It ended by itself before the signal arrived.
         assert_eq!(cause(Ended::Code(0), Some(ExitCause::TimedOut), 0), ExitCause::Exited);
     }

@@ -63,7 +63,7 @@ fn try_runc(state: &State) -> Result<(), Refusal> {
 /// A guarded network as a sandbox gets it: namespace, packet filter, pasta.
 fn try_network(state: &State) -> Result<(), Refusal> {
     let egress = Egress { enabled: true, ..Egress::default() };
-    let wire = Wire::make(state, &state.private, &egress)?;
+    let wire = Wire::make(state, &egress)?;
     wire.close(&state.reaper);
     Ok(())
 }
