@@ -5,7 +5,8 @@
 use crate::local::Failure;
 use crate::runtime::{Readiness, RunnableRelease};
 use crate::status::ExitReason;
-use hythe_model::render::{duration, size};
+use crate::status::limit as size;
+use hythe_model::render::duration;
 use hythe_model::{Fault, InstanceId, ProcessType, Release};
 
 /// The line that a failed start leaves in the log, as in "instance 1 started, exited with code 1 after 0.8 s".
@@ -115,7 +116,7 @@ fn try_it(fault: Fault, release: &Release) -> Fault {
 pub(crate) fn cancelled(release: &Release) -> Fault {
     Fault::new(
         "rollout/cancelled",
-        format!("The release of {} was cancelled before it took traffic.", release.number),
+        format!("The release {} was cancelled before it took traffic.", release.number),
     )
 }
 

@@ -72,13 +72,12 @@ impl ExitReason {
 
     /// The exit in words, as in "exit 137, out of memory (128 MB)".
     pub fn text(&self) -> String {
-        use hythe_model::render::size;
         let code = self.shell_code();
-        if let Some(limit) = self.memory_limit {
-            return format!("exit {code}, out of memory ({})", size(limit));
+        if let Some(bytes) = self.memory_limit {
+            return format!("exit {code}, out of memory ({})", limit(bytes));
         }
-        if let Some(limit) = self.disk_limit {
-            return format!("exit {code}, disk full ({})", size(limit));
+        if let Some(bytes) = self.disk_limit {
+            return format!("exit {code}, disk full ({})", limit(bytes));
         }
         if let Some(why) = &self.ended_because {
             return why.clone();
@@ -91,6 +90,15 @@ impl ExitReason {
             },
             (None, None) => "ended for an unknown reason".to_owned(),
         }
+    }
+}
+
+/// A limit in the unit that it was set in: powers of two where it is one of them.
+pub(crate) fn limit(bytes: u64) -> String {
+    match bytes {
+        _ if bytes > 0 && bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
+        _ if bytes > 0 && bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        _ => hythe_model::render::size(bytes),
     }
 }
 
@@ -129,6 +137,7 @@ mod tests {
         assert_eq!(exit(None, Some(40)).text(), "ended by signal 40");
         let memory = ExitReason { memory_limit: Some(128_000_000), ..exit(None, Some(9)) };
         assert_eq!(memory.text(), "exit 137, out of memory (128.0 MB)");
+        assert_eq!([limit(128 << 20), limit(2 << 30)], ["128 MiB", "2 GiB"]);
         assert_eq!(memory.shell_code(), 137);
     }
 }

@@ -236,7 +236,7 @@ async fn crashes_are_restarted_with_patience_and_the_route_says_so() {
     let crash = || Program::ends(secs(5), 137);
     world.machine.plan("weather.v1.web.1", [crash(), crash(), crash()]);
     world.deploy(1, "web=1").await;
-    sleep(secs(5)).await;
+    sleep(Duration::from_millis(5100)).await;
     assert_eq!(world.route(), Some(Route::Crashed { reason: "exit code 137".into() }));
     let status = &world.tools.instances(&weather())[0];
     assert!(matches!(status.state, InstanceState::Crashed { .. }));

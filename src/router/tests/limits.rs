@@ -1,0 +1,177 @@
+//! What a client may ask for, and how long it may take.
+
+use crate::support::{listening, named, settings, text, tool, world};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hythe_router::RouterSettings;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn heads_have_limits() {
+    let world = world(RouterSettings { header_bytes: 8 << 10, ..settings() }).await;
+    world.live("weather", 1, &[named("weather").await]);
+    let big = format!("GET / HTTP/1.1\r\nhost: weather.localhost\r\nx: {}\r\n\r\n", "x".repeat(20 << 10));
+    assert!(world.raw(big.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    let many = format!("GET / HTTP/1.1\r\nhost: weather.localhost\r\n{}\r\n", "x: y\r\n".repeat(150));
+    assert!(world.raw(many.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn bodies_have_limits_whether_they_say_their_length_or_not() {
+    let world = world(RouterSettings { body_bytes: Some(1000), ..settings() }).await;
+    let address = tool(|request| async move {
+        let length = request.into_body().collect().await.map(|body| body.to_bytes().len());
+        text(format!("{length:?}"))
+    });
+    world.live("weather", 1, &[address.await]);
+    let post = |length: usize| {
+        let body = Full::new(Bytes::from(vec![0; length]));
+        Request::post("/").header("host", "weather.localhost").body(body).unwrap()
+    };
+    assert_eq!(world.ask(post(1000)).await.body, "Ok(1000)");
+    assert_eq!(world.ask(post(1001)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let chunks = format!("258\r\n{}\r\n", "x".repeat(600)).repeat(2);
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nhost: weather.localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+    );
+    let answer = world.raw(chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut() {
+    let world = world(RouterSettings { header_timeout: Duration::from_millis(300), ..settings() }).await;
+    for sent in ["", "P", "PRI * HT", "GET / HTTP/1.1\r\nhost: weath"] {
+        let begun = Instant::now();
+        let answer = world.raw(sent.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{sent:?}: {answer}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn slow_bodies_are_cut() {
+    let world = world(RouterSettings { stall_timeout: Duration::from_millis(300), ..settings() }).await;
+    let address = tool(|request| async move {
+        let _ = request.into_body().collect().await;
+        text("read")
+    });
+    world.live("weather", 1, &[address.await]);
+    let half = b"POST / HTTP/1.1\r\nhost: weather.localhost\r\ncontent-length: 10\r\n\r\nhalf";
+    let answer = world.raw(half).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(world.log.lines(1).await[0].ends_with("router/body-stalled"));
+}
+
+#[tokio::test]
+async fn slow_tools_are_given_up() {
+    let world = world(RouterSettings { answer_timeout: Duration::from_millis(200), ..settings() }).await;
+    let address = tool(|_| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        text("late")
+    });
+    world.live("weather", 1, &[address.await]);
+    let answer = world.get("weather.localhost", "/").await;
+    assert_eq!(
+        (answer.status, answer.header("hythe-fault")),
+        (StatusCode::GATEWAY_TIMEOUT, "router/gateway-timeout")
+    );
+}
+
+#[tokio::test]
+async fn a_long_upload_is_no_slow_tool() {
+    let limits = RouterSettings { answer_timeout: Duration::from_millis(300), ..settings() };
+    let world = world(limits).await;
+    let address = tool(|request| async move {
+        let length = request.into_body().collect().await.map(|body| body.to_bytes().len());
+        text(format!("{length:?}"))
+    });
+    world.live("weather", 1, &[address.await]);
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head =
+        b"POST / HTTP/1.1\r\nhost: weather.localhost\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"x").await.unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("Ok(10)"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_instance_with_too_many_requests_is_overloaded() {
+    let world = world(RouterSettings { requests_per_instance: 2, ..settings() }).await;
+    let address = tool(|_| async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        text("done")
+    });
+    world.live("weather", 1, &[address.await]);
+    let slow = || world.get("weather.localhost", "/");
+    let third = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.get("weather.localhost", "/").await
+    };
+    let (one, two, three) = tokio::join!(slow(), slow(), third);
+    assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((three.status, three.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    assert_eq!(three.headers["hythe-fault"], "router/overloaded");
+}
+
+#[tokio::test]
+async fn connections_have_a_limit_a_client() {
+    let world = world(RouterSettings { connections_per_client: 2, ..settings() }).await;
+    world.live("weather", 1, &[named("weather").await]);
+    let open = || TcpStream::connect(world.address);
+    let (_one, _two) = (open().await.unwrap(), open().await.unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut third = open().await.unwrap();
+    let mut answer = String::new();
+    third.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    drop(_one);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.get("weather.localhost", "/").await.body, "weather");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_send_is_told_to_go_on() {
+    let world = world(settings()).await;
+    let (address, heard) =
+        listening(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+    world.live("weather", 1, &[address]);
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head =
+        b"PUT / HTTP/1.1\r\nhost: weather.localhost\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let mut answer = vec![0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"body").await.unwrap();
+    let mut rest = [0; 12];
+    stream.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"HTTP/1.1 200");
+    assert!(!String::from_utf8_lossy(&heard.lock().unwrap()).contains("expect"));
+}
+
+#[tokio::test]
+async fn a_stopping_router_answers_what_it_has_begun() {
+    let world = world(settings()).await;
+    let address = tool(|_| async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        text("done")
+    });
+    world.live("weather", 1, &[address.await]);
+    let _idle = TcpStream::connect(world.address).await.unwrap();
+    let request = Request::get("/").header("host", "weather.localhost").body(Empty::<Bytes>::new()).unwrap();
+    let (answer, ()) = tokio::join!(world.ask(request), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.stop.cancel();
+    });
+    assert_eq!(answer.body, "done");
+    tokio::time::timeout(Duration::from_secs(4), world.served).await.expect("it stops").unwrap();
+}

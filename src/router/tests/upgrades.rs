@@ -1,0 +1,110 @@
+//! WebSocket and whatever else leaves HTTP.
+
+use crate::support::{named, settings, world};
+use futures::{SinkExt, StreamExt};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+async fn websocket_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (sink, stream) = tokio_tungstenite::accept_async(stream).await.unwrap().split();
+                let _ = stream
+                    .filter(|message| {
+                        let keep =
+                            message.as_ref().is_ok_and(|message| message.is_text() || message.is_binary());
+                        futures::future::ready(keep)
+                    })
+                    .forward(sink)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_websocket_goes_through() {
+    let world = world(settings()).await;
+    world.live("chat", 1, &[websocket_echo().await]);
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut socket, answer) =
+        tokio_tungstenite::client_async("ws://chat.localhost/room", stream).await.unwrap();
+    assert!(answer.headers().contains_key("x-request-id"));
+    let instance = crate::support::instance("chat", 1, 1);
+    assert_eq!(world.in_flight.count(&instance), 1);
+    for size in [1, 1000, 1_000_000] {
+        let message = Message::text("x".repeat(size));
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    }
+    socket.close(None).await.unwrap();
+    drop(socket);
+    let lines = world.log.lines(1).await;
+    assert!(lines[0].starts_with("chat GET /room 101 "), "{lines:?}");
+    assert_eq!(world.in_flight.count(&instance), 0);
+}
+
+#[tokio::test]
+async fn bytes_that_follow_the_handshake_at_once_are_not_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"hello") {
+            assert!(stream.read_buf(&mut heard).await.unwrap() > 0);
+            if heard.ends_with(b"\r\n\r\n") {
+                let head =
+                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: own\r\n\r\nfirst";
+                stream.write_all(head).await.unwrap();
+            }
+        }
+        stream.write_all(b" last").await.unwrap();
+    });
+    let world = world(settings()).await;
+    world.live("chat", 1, &[address]);
+    let request =
+        b"GET / HTTP/1.1\r\nhost: chat.localhost\r\nconnection: upgrade\r\nupgrade: own\r\n\r\nhello";
+    let answer = world.raw(request).await;
+    assert!(answer.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{answer}");
+    assert!(answer.contains("\r\nupgrade: own\r\n") && answer.ends_with("\r\n\r\nfirst last"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_tool_that_does_not_upgrade_answers_as_usual() {
+    let world = world(settings()).await;
+    world.live("chat", 1, &[named("plain").await]);
+    let request =
+        b"GET / HTTP/1.1\r\nhost: chat.localhost\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n";
+    let answer = world.raw(request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("plain"), "{answer}");
+}
+
+#[tokio::test]
+async fn plain_http2_is_no_way_around_the_router() {
+    let world = world(settings()).await;
+    let (address, heard) = crate::support::listening(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    world.live("chat", 1, &[address]);
+    let request = b"GET / HTTP/1.1\r\nhost: chat.localhost\r\nconnection: upgrade, http2-settings, close\r\n\
+        upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
+    world.raw(request).await;
+    let heard = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
+    assert!(!heard.contains("upgrade") && !heard.contains("http2-settings"), "{heard}");
+}
+
+#[tokio::test]
+async fn an_open_socket_does_not_hold_the_server_for_ever() {
+    let world = world(settings()).await;
+    world.live("chat", 1, &[websocket_echo().await]);
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (_socket, _) = tokio_tungstenite::client_async("ws://chat.localhost/", stream).await.unwrap();
+    world.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), world.served).await.expect("it stops").unwrap();
+}
