@@ -55,11 +55,7 @@ impl Auth {
     }
 
     /// Whom this SSH key stands for; notes the use. The caller has checked, or checks, the signature.
-    pub async fn authenticate_key(
-        &self,
-        key: &russh::keys::PublicKey,
-    ) -> Result<Option<Identity>, AuthError> {
-        let Ok(key) = PublicKey::check(key) else { return Ok(None) };
+    pub async fn authenticate_key(&self, key: &PublicKey) -> Result<Option<Identity>, AuthError> {
         let found = self.store.key(key.fingerprint()).await?;
         let Some(row) = found.filter(|row| row.openssh == key.openssh()) else { return Ok(None) };
         if is_old(row.last_used_at) {

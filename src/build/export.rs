@@ -10,6 +10,7 @@ use crate::folder::Folder;
 use crate::image::{COMPRESSION, write_here};
 use crate::run::{APP, LAYERS};
 use crate::{BuildRequest, EventSink, Inner, fault};
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hythe_cnb::labels::{self, BuildpackLayers, LayerMetadata, LayerSha};
 use hythe_cnb::launch::Process;
@@ -91,18 +92,16 @@ impl Inner {
         outcome: &Outcome,
         shas: &mut Shas,
     ) -> Result<Vec<Written>, Fault> {
-        let launch = |built: &Built| -> Vec<(LayerName, BuiltLayer)> {
-            built.layers.iter().filter(|(_, l)| l.types.launch).map(|(n, l)| (n.clone(), l.clone())).collect()
-        };
-        let all: Vec<_> = outcome
-            .buildpacks
-            .iter()
-            .flat_map(|built| launch(built).into_iter().map(move |layer| (built, layer)))
-            .collect();
-        let each = all.into_iter().map(|(built, (name, layer))| async move {
-            let written = self.buildpack_layer(folder, repository, before, built, &name, &layer).await?;
-            Ok::<_, Fault>((built, name, layer, written))
-        });
+        let mut each: Vec<BoxFuture<'_, Result<_, Fault>>> = Vec::new();
+        for built in &outcome.buildpacks {
+            for (name, layer) in built.layers.iter().filter(|(_, layer)| layer.types.launch) {
+                each.push(Box::pin(async move {
+                    let written =
+                        self.buildpack_layer(folder, repository, before, built, name, layer).await?;
+                    Ok((built, name, layer, written))
+                }));
+            }
+        }
         let done: Vec<_> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
 
         let mut written = Vec::new();
@@ -110,12 +109,12 @@ impl Inner {
         for (built, name, layer, one) in done {
             let metadata = LayerMetadata {
                 sha: one.layer.diff_id.to_string(),
-                data: layer.metadata,
+                data: layer.metadata.clone(),
                 build: layer.types.build,
                 launch: layer.types.launch,
                 cache: layer.types.cache,
             };
-            layers.entry(built.id.to_string()).or_default().insert(name, metadata);
+            layers.entry(built.id.to_string()).or_default().insert(name.clone(), metadata);
             written.push(one);
         }
         shas.buildpacks = outcome

@@ -33,7 +33,8 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
     for part in PARTS {
         let from = data.root().join(part);
         if from.exists() {
-            copy_tree(&from, &to.join(part), &mut copied).with_context(|| format!("cannot copy {}", from.display()))?;
+            copy_tree(&from, &to.join(part), &mut copied)
+                .with_context(|| format!("cannot copy {}", from.display()))?;
         }
     }
     let mark = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "files": copied.files, "bytes": copied.bytes });
@@ -104,8 +105,11 @@ fn copy_tree(from: &Path, to: &Path, copied: &mut Copied) -> io::Result<()> {
 }
 
 fn objects_last(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    entries.sort_by_key(|path| (path.file_name().is_some_and(|name| name == "objects" || name == "blobs"), path.clone()));
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort_by_key(|path| {
+        (path.file_name().is_some_and(|name| name == "objects" || name == "blobs"), path.clone())
+    });
     Ok(entries)
 }
 

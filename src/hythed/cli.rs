@@ -41,7 +41,7 @@ enum Verb {
     CheckConfig(Place),
     /// Print the configuration file with every setting, its default and its meaning
     PrintConfig,
-    /// Print the SSH host key as a line of known_hosts has it
+    /// Print the SSH host key as it stands in `known_hosts`
     HostKey(Place),
     /// Copy the whole platform into a new folder while it runs
     Backup {

@@ -53,7 +53,9 @@ pub(crate) fn stop(settings: &Settings, all: bool) -> Result<()> {
         }
     }
     if all && data.helper_socket().exists() {
-        runtime()?.block_on(async { helper(settings, &data).await?.shutdown().await.map_err(anyhow::Error::from) })?;
+        runtime()?.block_on(async {
+            helper(settings, &data).await?.shutdown().await.map_err(anyhow::Error::from)
+        })?;
     }
     Ok(())
 }

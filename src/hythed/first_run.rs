@@ -7,7 +7,7 @@ use hythe_ssh::HostKey;
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 
-/// The server's public SSH key as known_hosts has it, after the host's name.
+/// The server's public SSH key as `known_hosts` has it, after the host's name.
 pub(crate) fn host_key(settings: &Settings) -> Result<String> {
     let key = HostKey::open_or_create(&settings.data()?.host_key())?;
     Ok(key.public_line())

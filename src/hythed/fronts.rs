@@ -36,7 +36,7 @@ impl Fronts {
 
     /// Starts them all. The future ends when `shutdown` was asked for and all have drained; a front that fails stops
     /// the others.
-    pub(crate) async fn serve(
+    pub(crate) fn serve(
         self,
         settings: &Settings,
         data: &Data,
@@ -48,36 +48,57 @@ impl Fronts {
         let config = &settings.config;
         let router_tls = tls::for_front(settings, data, config.router.listen)?;
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
-        let api = self.api_router(settings, rooms, platform.clone())?;
+        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone())?;
         let ssh = ssh_parts(settings, data, rooms, platform, host_key);
 
         let mut tasks: JoinSet<Result<()>> = JoinSet::new();
         let stop = shutdown.clone();
-        tasks.spawn(async move { hythe_ssh::serve(self.ssh, ssh, stop).await.context("the ssh front failed") });
+        tasks.spawn(
+            async move { hythe_ssh::serve(self.ssh, ssh, stop).await.context("the ssh front failed") },
+        );
         let (router, stop) = (tool_router(settings, rooms), shutdown.clone());
         tasks.spawn(async move {
             hythe_router::serve(self.router, router_tls, router, stop).await.context("the router failed")
         });
         let stop = shutdown.clone();
-        tasks.spawn(async move { hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed") });
+        tasks.spawn(async move {
+            hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")
+        });
         Ok(until_all_end(tasks, shutdown))
     }
 
-    fn api_router(&self, settings: &Settings, rooms: &Rooms, platform: Platform) -> Result<axum::Router> {
+    fn api_router(
+        &self,
+        settings: &Settings,
+        rooms: &Rooms,
+        platform: Platform,
+        shutdown: CancellationToken,
+    ) -> Result<axum::Router> {
         let ssh = self.ssh.local_addr()?.to_string();
         let public = settings.config.ssh.public.as_ref().unwrap_or(&ssh);
         let api = hythe_api::routes(ApiParts {
             platform,
+            auth: rooms.auth.clone(),
+            shutdown,
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
         });
-        let options = RegistryOptions { token_life: settings.config.registry.token_time.duration(), ..RegistryOptions::default() };
+        let options = RegistryOptions {
+            token_life: settings.config.registry.token_time.duration(),
+            ..RegistryOptions::default()
+        };
         let auth = Arc::new(ImageAuth(rooms.auth.clone()));
         Ok(api.merge(hythe_registry::routes(rooms.content.clone(), auth, options)))
     }
 }
 
-fn ssh_parts(settings: &Settings, data: &Data, rooms: &Rooms, platform: Platform, host_key: HostKey) -> SshParts {
+fn ssh_parts(
+    settings: &Settings,
+    data: &Data,
+    rooms: &Rooms,
+    platform: Platform,
+    host_key: HostKey,
+) -> SshParts {
     let limits = &settings.config.limits;
     SshParts {
         host_key,

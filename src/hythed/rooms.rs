@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::folders::{Data, Installation};
-use crate::glue::Draining;
+use crate::glue::{Draining, Logging};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::{Auth, KeyRing};
@@ -40,12 +40,13 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
     let in_flight = InFlight::new();
-    let runtime = LocalRuntime::new(LocalParts {
+    let parts = LocalParts {
         helper: helper.clone(),
         content: content.clone(),
         logs: data.instance_logs(),
         traffic: Arc::new(Draining(in_flight.clone())),
-    });
+    };
+    let runtime = LocalRuntime::with_witness(parts, Arc::new(Logging(logs.clone())));
     Ok(Rooms {
         helper,
         auth: Auth::new(store.clone()),
@@ -97,7 +98,8 @@ async fn stack(settings: &Settings, data: &Data, content: &ContentStore) -> Resu
 fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Result<BuilderParts> {
     let installation = Installation::find()?;
     let (limits, egress) = (&settings.config.builder, &settings.config.egress);
-    let plain = |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
+    let plain =
+        |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
     Ok(BuilderParts {
         helper: rooms.helper.clone(),
         content: rooms.content.clone(),
@@ -143,7 +145,7 @@ fn repository_options(settings: &Settings) -> Result<RepositoryOptions> {
     let limits = &settings.config.limits;
     Ok(RepositoryOptions {
         git: PathBuf::from("git"),
-        hook: HookCommand::new(Installation::find()?.program(), ["hook"]),
+        hook: HookCommand { program: Installation::find()?.program(), args: vec!["hook".to_owned()] },
         limits: SourceLimits {
             pack_bytes: limits.pack.bytes(),
             objects: limits.objects,

@@ -44,11 +44,12 @@ async fn serve(settings: &Settings) -> Result<()> {
     let platform = rooms::platform(settings, &data, &rooms, port).await?;
 
     let queue = tokio::spawn({
-        let (platform, shutdown, patience) = (platform.clone(), shutdown.clone(), config.server.drain.duration());
+        let (platform, shutdown, patience) =
+            (platform.clone(), shutdown.clone(), config.server.drain.duration());
         async move { platform.run_queue(shutdown, patience).await }
     });
     let addresses = fronts.addresses()?;
-    let running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown).await?;
+    let running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown)?;
     write_addresses(&data.addresses(), &addresses)?;
     tracing::info!(%addresses, "ready");
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::Settings as PlatformSettings;
 use hythe_rollout::{EgressSettings, RunLimits, RunSettings};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the operator chose.
 #[derive(Debug, Clone)]
@@ -31,11 +31,6 @@ impl Settings {
     pub(crate) fn data(&self) -> Result<Data> {
         refuse_root()?;
         Data::open(&self.data)
-    }
-
-    /// The data folder's path.
-    pub(crate) fn data_path(&self) -> &Path {
-        &self.data
     }
 
     /// Whether this front speaks TLS.

@@ -6,7 +6,10 @@ use crate::folders::Data;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_config::TlsMode;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,7 +21,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The TLS of a front, or `None` where it speaks plainly.
-pub(crate) fn for_front(settings: &Settings, data: &Data, listen: SocketAddr) -> Result<Option<Arc<ServerConfig>>> {
+pub(crate) fn for_front(
+    settings: &Settings,
+    data: &Data,
+    listen: SocketAddr,
+) -> Result<Option<Arc<ServerConfig>>> {
     if !settings.speaks_tls(listen) {
         return Ok(None);
     }
@@ -35,7 +42,8 @@ pub(crate) fn for_front(settings: &Settings, data: &Data, listen: SocketAddr) ->
 type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn given(certificate: &Path, key: &Path) -> Result<Chain> {
-    let unreadable = |path: &Path| format!("{} is not a PEM file of the kind that [tls] needs", path.display());
+    let unreadable =
+        |path: &Path| format!("{} is not a PEM file of the kind that [tls] needs", path.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| unreadable(certificate))?;

@@ -22,21 +22,20 @@ async fn a_key_stands_for_its_owner() {
     let (_dir, store, auth) = fresh().await;
     store.create_maintainer(&person("ann"), false).await.unwrap();
     store.create_tool(&tool("weather"), None).await.unwrap();
-    let wire = russh::keys::PublicKey::from_openssh(ED25519).unwrap();
-    assert_eq!(auth.authenticate_key(&wire).await.unwrap(), None);
-
     let key = PublicKey::parse(ED25519).unwrap();
+    assert_eq!(auth.authenticate_key(&key).await.unwrap(), None);
+
     let row = auth.add_key(KeyOwner::Maintainer(person("ann")), &key, " ").await.unwrap();
     assert_eq!(row.title, "ann@laptop", "the comment, where no title is given");
-    assert_eq!(auth.authenticate_key(&wire).await.unwrap().unwrap().actor, actor("ann"));
+    assert_eq!(auth.authenticate_key(&key).await.unwrap().unwrap().actor, actor("ann"));
     assert!(store.key(key.fingerprint()).await.unwrap().unwrap().last_used_at.is_some());
     let twice = auth.add_key(KeyOwner::Deploy(tool("weather")), &key, "ci").await;
     assert!(twice.unwrap_err().to_string().contains("exists already"), "a key has one owner");
 
     store.remove_key(&KeyOwner::Maintainer(person("ann")), key.fingerprint()).await.unwrap();
-    assert_eq!(auth.authenticate_key(&wire).await.unwrap(), None);
+    assert_eq!(auth.authenticate_key(&key).await.unwrap(), None);
     auth.add_key(KeyOwner::Deploy(tool("weather")), &key, "ci").await.unwrap();
-    let identity = auth.authenticate_key(&wire).await.unwrap().unwrap();
+    let identity = auth.authenticate_key(&key).await.unwrap().unwrap();
     assert_eq!(identity.actor, Actor::DeployKey(tool("weather")));
 }
 

@@ -8,7 +8,7 @@ pub(crate) struct RuntimeAccessLog(pub(crate) LogStore);
 
 impl AccessLog for RuntimeAccessLog {
     fn log(&self, entry: &AccessEntry<'_>) {
-        if let Err(error) = self.0.append_line(entry.tool, "router", LineSource::Router, &entry.to_string()) {
+        if let Err(error) = self.0.append_line(entry.tool, "router", LineSource::Access, &entry.to_string()) {
             tracing::warn!(%error, "an access log line was lost");
         }
     }

@@ -1,7 +1,7 @@
 //! SSH's keys and pushes, answered by auth and pipeline.
 
 use async_trait::async_trait;
-use hythe_auth::{Action, Auth};
+use hythe_auth::{Action, Auth, PublicKey};
 use hythe_model::{Fault, PushRequest, ToolName};
 use hythe_pipeline::Platform;
 use hythe_ssh::{Access, Identity, KeyDirectory, OfferedKey, PushHandler, PushOutcome, PushRules, Screen};
@@ -13,7 +13,9 @@ pub(crate) struct Keys(pub(crate) Auth);
 #[async_trait]
 impl KeyDirectory for Keys {
     async fn authenticate(&self, key: &OfferedKey) -> Result<Option<Identity>, Fault> {
-        let found = self.0.authenticate_fingerprint(&key.fingerprint).await?;
+        // A key of a kind that is not accepted is nobody's.
+        let Ok(offered) = PublicKey::parse(&key.openssh) else { return Ok(None) };
+        let found = self.0.authenticate_key(&offered).await?;
         Ok(found.map(|identity| Identity { actor: identity.actor, fingerprint: key.fingerprint.clone() }))
     }
 

@@ -1,10 +1,12 @@
-//! The router's way into instances, and the runtime's view of requests under way.
+//! The router's way into instances, the runtime's view of requests under way, and where instances' output goes.
 
 use async_trait::async_trait;
+use hythe_events::{InstanceLog, LogStore};
 use hythe_model::InstanceId;
-use hythe_rollout::{Runtime, Traffic};
+use hythe_rollout::{ExitReason, Runtime, Traffic, Witness};
 use hythe_router::{Dial, InFlight};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -25,5 +27,33 @@ pub(crate) struct Draining(pub(crate) InFlight);
 impl Traffic for Draining {
     async fn drained(&self, instance: &InstanceId) {
         self.0.drained(instance).await;
+    }
+}
+
+/// Reads what instances print into their tools' logs.
+pub(crate) struct Logging(pub(crate) LogStore);
+
+/// The name of an instance within its tool's log, as in `v14.web.1`.
+fn name(instance: &InstanceId) -> String {
+    let whole = instance.to_string();
+    whole.strip_prefix(&format!("{}.", instance.tool)).unwrap_or(&whole).to_owned()
+}
+
+#[async_trait]
+impl Witness for Logging {
+    fn started(&self, instance: &InstanceId, log: &Path) {
+        let log = InstanceLog { tool: instance.tool.clone(), instance: name(instance), dir: log.to_owned() };
+        if let Err(error) = self.0.follow_instance(log) {
+            tracing::error!(%instance, %error, "an instance's output cannot be read");
+        }
+    }
+
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
+        let ended = self.0.end_instance(&instance.tool, &name(instance), &exit.text()).await;
+        ended
+            .inspect_err(
+                |error| tracing::error!(%instance, %error, "an instance's last output is not in the log"),
+            )
+            .is_ok()
     }
 }
