@@ -154,8 +154,8 @@ impl SubordinateIds {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             find_range(&text, &name, uid.as_raw()).ok_or_else(|| {
                 format!(
-                    "the user {name} ({uid}) has no subordinate ids in {file}; as root, run: \
-                     usermod --add-subuids 231072-296607 --add-subgids 231072-296607 {name}"
+                    "the user {name} ({uid}) has no 65,536 subordinate ids in {file}; as root, run scripts/prepare, \
+                     or give it a range that is free: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST {name}"
                 )
             })
         };

@@ -1,26 +1,18 @@
 //! What happens when something dies or a guest is hostile.
 
-use crate::support::{World, as_hythe, path, to_null};
+use crate::support::{World, as_hythe, path, processes, to_null};
 use hythe_sandbox::capability::{CapabilityState, probe};
+use hythe_sandbox::wire::{self, Frame};
 use hythe_sandbox::{Helper, Mount, SandboxError};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-
-/// Processes of this machine whose command line contains `needle`.
-fn processes(needle: &str) -> Vec<i32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let matches = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        *pid != i32::try_from(std::process::id()).unwrap() && String::from_utf8_lossy(&line).contains(needle)
-    };
-    pids.filter(matches).collect()
-}
 
 #[test]
 fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
     as_hythe("faults::the_helpers_death_ends_everything_and_a_new_one_starts_clean", || async {
-        let world = World::new("death").await;
+        let mut world = World::new("death").await;
         let mark = format!("{}", 100_000 + std::process::id());
         let mut spec = world.spec("victim", &["/bin/sleep", &mark]);
         spec.network = crate::support::egress();
@@ -36,9 +28,8 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
         }
         let error = sandbox.wait().await.unwrap_err();
         assert!(matches!(error, SandboxError::Connect { .. } | SandboxError::Lost { .. }), "{error:?}");
-        let helper = Helper::open(world.options.clone()).await.unwrap();
-        assert!(helper.list().await.unwrap().is_empty());
-        let world = World { helper, ..world };
+        world.reopen().await;
+        assert!(world.helper.list().await.unwrap().is_empty());
         // The same name, the same upper folder, the same cgroup.
         let (exit, _) = world.run(world.script("victim", "exit 0")).await;
         assert!(exit.success());
@@ -49,7 +40,7 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
 #[test]
 fn a_folder_has_one_helper_and_it_ends_when_told() {
     as_hythe("faults::a_folder_has_one_helper_and_it_ends_when_told", || async {
-        let world = World::new("single").await;
+        let mut world = World::new("single").await;
         let mut second = world.options.clone();
         second.socket = world.folder().join("other.sock");
         let error = Helper::open(second).await.unwrap_err();
@@ -63,8 +54,8 @@ fn a_folder_has_one_helper_and_it_ends_when_told() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the helper does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let helper = Helper::open(world.options.clone()).await.unwrap();
-        World { helper, ..world }.end().await;
+        world.reopen().await;
+        world.end().await;
     });
 }
 
@@ -152,6 +143,67 @@ fn the_machine_is_probed_without_disturbing_a_helper() {
         assert!(left.iter().all(|name| !name.to_string_lossy().contains("probe")), "{left:?}");
         let (exit, _) = world.run(world.script("after", "true")).await;
         assert!(exit.success());
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_not_understood_is_refused_and_the_helper_goes_on() {
+    as_hythe("faults::what_is_not_understood_is_refused_and_the_helper_goes_on", || async {
+        let world = World::new("nonsense").await;
+        let ask = |text: &str| {
+            let stream = UnixStream::connect(&world.options.socket).unwrap();
+            wire::send(&stream, Frame { json: text.as_bytes().to_vec(), ..Frame::default() }).unwrap();
+            let answer = wire::receive(&stream).unwrap().unwrap();
+            String::from_utf8(answer.json).unwrap()
+        };
+        let nonsense = [
+            "",
+            "garbage",
+            r#"{"do":"nothing"}"#,
+            r#"{"do":"read","path":"../../etc/passwd","max":10}"#,
+            r#"{"do":"read","path":"/etc/passwd","max":10}"#,
+            r#"{"do":"remove","path":".sandbox"}"#,
+            r#"{"do":"put-fd","name":"without a file"}"#,
+            r#"{"do":"wait","id":"nobody"}"#,
+            r#"{"do":"dial","id":"nobody"}"#,
+            r#"{"do":"signal","id":"nobody","signal":9}"#,
+        ];
+        for text in nonsense {
+            assert!(ask(text).contains("refused"), "{text}");
+        }
+        // A frame that promises more than is allowed ends the connection, and nothing else.
+        let mut stream = UnixStream::connect(&world.options.socket).unwrap();
+        stream.write_all(&[0xff; 8]).unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap_or(0), 0);
+        let mut bad = [
+            world.spec("name", &["/bin/true"]),
+            world.spec("empty", &["/bin/true"]),
+            world.spec("no-program", &[]),
+            world.spec("zero", &["/bin/true", "a\0b"]),
+            world.spec("cwd", &["/bin/true"]),
+            world.spec("lowers", &["/bin/true"]),
+            world.spec("missing", &["/bin/true"]),
+        ];
+        bad[0].id = "../x".into();
+        bad[1].id = String::new();
+        bad[4].process.cwd = "relative".into();
+        bad[5].root.lowers.clear();
+        bad[6].root.lowers = vec![path("layers/nothing")];
+        for spec in bad {
+            let id = spec.id.clone();
+            assert!(world.helper.run(spec, to_null()).await.is_err(), "{id}");
+        }
+        // A name and a root's changes belong to one sandbox at a time.
+        world.start(world.script("taken", "sleep 100")).await;
+        assert!(world.helper.run(world.script("taken", "true"), to_null()).await.is_err());
+        let mut same = world.script("other", "true");
+        same.root.upper = path("instances/taken");
+        let error = world.helper.run(same, to_null()).await.unwrap_err();
+        assert_eq!(error.code(), Some(hythe_sandbox::ErrorCode::Exists), "{error}");
+        let known: Vec<String> =
+            world.helper.list().await.unwrap().into_iter().map(|status| status.id).collect();
+        assert_eq!(known, ["setup", "taken"]);
         world.end().await;
     });
 }

@@ -3,6 +3,7 @@
 use hythe_sandbox::{
     Egress, Exit, Helper, HelperOptions, Limits, Network, Process, RelPath, Root, Sandbox, SandboxSpec, Stdio,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -124,6 +125,11 @@ impl World {
         self.helper.run(spec, to_null()).await.unwrap()
     }
 
+    /// A new helper after the death of the old one.
+    pub(crate) async fn reopen(&mut self) {
+        self.helper = Helper::open(self.options.clone()).await.unwrap();
+    }
+
     /// Ends everything and removes the folder.
     pub(crate) async fn end(self) {
         for sandbox in self.helper.list().await.unwrap() {
@@ -135,6 +141,26 @@ impl World {
         self.helper.shutdown().await.unwrap();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
+}
+
+impl Drop for World {
+    /// A test that fails leaves its folder to be looked at, but nothing that runs.
+    fn drop(&mut self) {
+        for pid in processes(self.options.socket.to_str().unwrap_or_default()) {
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
+}
+
+/// Processes of this machine whose command line contains `needle`, this one excepted.
+pub(crate) fn processes(needle: &str) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let matches = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        pid.cast_unsigned() != std::process::id() && String::from_utf8_lossy(&line).contains(needle)
+    };
+    pids.filter(matches).collect()
 }
 
 pub(crate) fn path(text: &str) -> RelPath {
