@@ -23,6 +23,7 @@ Exit codes:
 
 Environment:
   HYTHE_URL, HYTHE_TOKEN  the server and the token, instead of those of `hythe login`
+  HYTHE_TOOL              the tool, instead of that of the git remote `hythe`
   HYTHE_CONFIG_DIR        where `hythe login` keeps them, by default ~/.config/hythe
   NO_COLOR                no colours on terminals either";
 
@@ -39,10 +40,18 @@ pub(crate) struct Cli {
 #[derive(Args)]
 struct Globals {
     /// The tool; by default the one that the git remote `hythe` of this folder names
-    #[arg(long, short, global = true, value_name = "NAME", env = "HYTHE_TOOL", hide_env = true)]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "NAME",
+        env = "HYTHE_TOOL",
+        hide_env = true,
+        help_heading = "On every command"
+    )]
     tool: Option<ToolName>,
     /// Print the API's own objects as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "On every command")]
     json: bool,
 }
 
@@ -71,13 +80,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn parse() -> Result<Cli, Failure> {
-    Cli::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::InvalidSubcommand => unknown_verb(&error),
-        _ => {
-            let told = error.print();
-            let code = if error.use_stderr() { Code::Usage as u8 } else { 0 };
-            told.map_or_else(Failure::from, |()| Failure::Exit(code))
+    Cli::try_parse().map_err(|error| {
+        if error.kind() == ErrorKind::InvalidSubcommand {
+            return unknown_verb(&error);
         }
+        let told = error.print();
+        let code = if error.use_stderr() { Code::Usage as u8 } else { 0 };
+        told.map_or_else(Failure::from, |()| Failure::Exit(code))
     })
 }
 
@@ -92,13 +101,13 @@ fn unknown_verb(error: &clap::Error) -> Failure {
     let mut path = String::new();
     for word in std::env::args().skip(1).take_while(|word| word != typed) {
         if let Some(inner) = group.find_subcommand(&word) {
-            path += &format!("{} ", inner.get_name());
+            path.extend([inner.get_name(), " "]);
             group = inner;
         }
     }
     let mut fault = Fault::new("usage/verb", format!("there is no command `{path}{typed}`"));
     match nearest(typed, group.get_subcommands().map(clap::Command::get_name)) {
-        Some(verb) => fault.what += &format!("; did you mean `{path}{verb}`?"),
+        Some(verb) => fault.what.extend(["; did you mean `", &path, verb, "`?"]),
         None => fault = fault.next(format!("hythe {path}--help lists them.")),
     }
     Failure::Fault(Code::Usage, fault)

@@ -16,9 +16,9 @@ use std::time::Duration;
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer that comes at once may take.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// How long a stream may be silent; the server writes an empty line every 15 s.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// A server and a token. Opens connections as they are needed.
 pub(crate) struct Client {

@@ -9,7 +9,9 @@ pub(crate) fn by_name(yes: bool, warning: &str, name: &str) -> Result<(), Failur
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage("not-confirmed", warning).next("To do it without a question, add --yes"));
+        return Err(Failure::usage("not-confirmed", "Nothing was changed: there is no terminal to ask on.")
+            .why(warning)
+            .next("To do it without a question, add --yes"));
     }
     let mut screen = io::stderr();
     writeln!(screen, "{warning}")?;

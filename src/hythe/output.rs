@@ -64,7 +64,7 @@ fn in_words(fault: &Fault) -> String {
     }
     text.push('\n');
     for line in fault.why.iter().chain(&fault.next) {
-        text += &format!("  {}\n", clean(line));
+        text.extend(["  ", &clean(line), "\n"]);
     }
     text
 }

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use hythe_auth::Action;
 
 /// Whose token this is, and the server.
-#[utoipa::path(get, path = "/whoami", tag = "accounts", operation_id = "whoami", responses((status = 200, body = WhoAmI), Refused))]
+#[utoipa::path(get, path = "/whoami", tag = "accounts", operation_id = "whoami", responses((status = 200, description = "Done", body = WhoAmI), Refused))]
 pub(crate) async fn whoami(State(api): State<Api>, caller: Caller) -> Result<Json<WhoAmI>, ApiError> {
     let admin = caller.decide(Action::AdminMaintainers, None).await?.is_allowed();
     let server = ServerInfo {
@@ -24,7 +24,7 @@ pub(crate) async fn whoami(State(api): State<Api>, caller: Caller) -> Result<Jso
 }
 
 /// All accounts, by name; for admins.
-#[utoipa::path(get, path = "/accounts", tag = "accounts", operation_id = "list_accounts", responses((status = 200, body = [Account]), Refused))]
+#[utoipa::path(get, path = "/accounts", tag = "accounts", operation_id = "list_accounts", responses((status = 200, description = "Done", body = [Account]), Refused))]
 pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<Account>>, ApiError> {
     caller.may(Action::AdminMaintainers, None).await?;
     let rows = api.platform().store().maintainers().await?;
@@ -32,7 +32,7 @@ pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<
 }
 
 /// Makes an account with a first token; for admins.
-#[utoipa::path(post, path = "/accounts", tag = "accounts", operation_id = "create_account", request_body = NewAccount, responses((status = 201, body = IssuedAccount), Refused))]
+#[utoipa::path(post, path = "/accounts", tag = "accounts", operation_id = "create_account", request_body = NewAccount, responses((status = 201, description = "Made", body = IssuedAccount), Refused))]
 pub(crate) async fn create(
     State(api): State<Api>,
     caller: Caller,

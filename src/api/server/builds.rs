@@ -54,7 +54,7 @@ pub(crate) struct LogPart {
 }
 
 /// A tool's builds, newest first.
-#[utoipa::path(get, path = "/tools/{tool}/builds", tag = "builds", operation_id = "list_builds", params(("tool" = String, Path), Page), responses((status = 200, body = [Build]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/builds", tag = "builds", operation_id = "list_builds", params(("tool" = String, Path), Page), responses((status = 200, description = "Done", body = [Build]), Refused))]
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -67,13 +67,13 @@ pub(crate) async fn list(
 }
 
 /// One build.
-#[utoipa::path(get, path = "/builds/{build}", tag = "builds", operation_id = "get_build", params(("build" = i64, Path)), responses((status = 200, body = Build), Refused))]
+#[utoipa::path(get, path = "/builds/{build}", tag = "builds", operation_id = "get_build", params(("build" = i64, Path)), responses((status = 200, description = "Done", body = Build), Refused))]
 pub(crate) async fn get(caller: Caller, OfBuild(id): OfBuild) -> Result<Json<Build>, ApiError> {
     Ok(Json(caller.build(id, Action::ToolRead).await?.into()))
 }
 
 /// Ends a build whose release is not live yet.
-#[utoipa::path(post, path = "/builds/{build}/cancel", tag = "builds", operation_id = "cancel_build", params(("build" = i64, Path)), responses((status = 200, body = Build), Refused))]
+#[utoipa::path(post, path = "/builds/{build}/cancel", tag = "builds", operation_id = "cancel_build", params(("build" = i64, Path)), responses((status = 200, description = "Done", body = Build), Refused))]
 pub(crate) async fn cancel(
     State(api): State<Api>,
     caller: Caller,
@@ -85,7 +85,7 @@ pub(crate) async fn cancel(
 }
 
 /// A build's log as JSON lines; with `follow` until the build has ended.
-#[utoipa::path(get, path = "/builds/{build}/log", tag = "builds", operation_id = "read_build_log", params(("build" = i64, Path), LogPart), responses((status = 200, body = BuildRecord, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(get, path = "/builds/{build}/log", tag = "builds", operation_id = "read_build_log", params(("build" = i64, Path), LogPart), responses((status = 200, description = "Done", body = BuildRecord, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn log(
     State(api): State<Api>,
     caller: Caller,
@@ -107,7 +107,7 @@ pub(crate) async fn log(
 type ApiNever = std::convert::Infallible;
 
 /// Builds the live commit again; the build's log tells the rest.
-#[utoipa::path(post, path = "/tools/{tool}/redeploy", tag = "builds", operation_id = "redeploy", params(("tool" = String, Path)), request_body = Redeploy, responses((status = 202, body = Build), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/redeploy", tag = "builds", operation_id = "redeploy", params(("tool" = String, Path)), request_body = Redeploy, responses((status = 202, description = "Queued", body = Build), Refused))]
 pub(crate) async fn redeploy(
     State(api): State<Api>,
     caller: Caller,

@@ -27,7 +27,7 @@ pub(crate) struct Wanted {
 }
 
 /// The newest config: keys, where they are seen and, if asked for, values.
-#[utoipa::path(get, path = "/tools/{tool}/config", tag = "config", operation_id = "list_config", params(("tool" = String, Path), Wanted), responses((status = 200, body = [ConfigEntry]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/config", tag = "config", operation_id = "list_config", params(("tool" = String, Path), Wanted), responses((status = 200, description = "Done", body = [ConfigEntry]), Refused))]
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -52,7 +52,7 @@ pub(crate) async fn list(
 }
 
 /// Sets and unsets keys, together or not at all, and releases the change where something is deployed.
-#[utoipa::path(patch, path = "/tools/{tool}/config", tag = "config", operation_id = "change_config", params(("tool" = String, Path)), request_body = ConfigPatch, responses((status = 200, body = Progress, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(patch, path = "/tools/{tool}/config", tag = "config", operation_id = "change_config", params(("tool" = String, Path)), request_body = ConfigPatch, responses((status = 200, description = "Done", body = Progress, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn change(
     State(api): State<Api>,
     caller: Caller,

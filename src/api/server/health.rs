@@ -20,13 +20,13 @@ pub(crate) struct Health {
 const HEALTH: Health = Health { version: env!("CARGO_PKG_VERSION") };
 
 /// The process answers.
-#[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", security(()), responses((status = 200, description = "Done", body = Health)))]
 pub(crate) async fn healthz() -> Json<Health> {
     Json(HEALTH)
 }
 
 /// The server takes requests: its database answers, and it does not drain.
-#[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", security(()), responses((status = 200, body = Health), Refused))]
+#[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", security(()), responses((status = 200, description = "Done", body = Health), Refused))]
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
     if api.0.shutdown.is_cancelled() {
         return Err(ApiError::new("draining", "The server is stopping."));

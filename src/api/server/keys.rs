@@ -13,14 +13,14 @@ use hythe_auth::{Action, AuthError, PublicKey};
 use hythe_store::KeyOwner;
 
 /// Your public keys, oldest first.
-#[utoipa::path(get, path = "/keys", tag = "keys", operation_id = "list_keys", responses((status = 200, body = [Key]), Refused))]
+#[utoipa::path(get, path = "/keys", tag = "keys", operation_id = "list_keys", responses((status = 200, description = "Done", body = [Key]), Refused))]
 pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<Key>>, ApiError> {
     let owner = own(&caller).await?;
     keys_of(&api, &owner).await
 }
 
 /// Adds a public key of yours.
-#[utoipa::path(post, path = "/keys", tag = "keys", operation_id = "add_key", request_body = NewKey, responses((status = 201, body = Key), Refused))]
+#[utoipa::path(post, path = "/keys", tag = "keys", operation_id = "add_key", request_body = NewKey, responses((status = 201, description = "Made", body = Key), Refused))]
 pub(crate) async fn add(
     State(api): State<Api>,
     caller: Caller,
@@ -31,7 +31,7 @@ pub(crate) async fn add(
 }
 
 /// Removes a public key of yours.
-#[utoipa::path(delete, path = "/keys/{fingerprint}", tag = "keys", operation_id = "remove_key", params(("fingerprint" = String, Path)), responses((status = 204), Refused))]
+#[utoipa::path(delete, path = "/keys/{fingerprint}", tag = "keys", operation_id = "remove_key", params(("fingerprint" = String, Path)), responses((status = 204, description = "Done"), Refused))]
 pub(crate) async fn remove(
     State(api): State<Api>,
     caller: Caller,
@@ -42,7 +42,7 @@ pub(crate) async fn remove(
 }
 
 /// Deploy keys of a tool, oldest first.
-#[utoipa::path(get, path = "/tools/{tool}/keys", tag = "keys", operation_id = "list_deploy_keys", params(("tool" = String, Path)), responses((status = 200, body = [Key]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/keys", tag = "keys", operation_id = "list_deploy_keys", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = [Key]), Refused))]
 pub(crate) async fn list_deploy(
     State(api): State<Api>,
     caller: Caller,
@@ -53,7 +53,7 @@ pub(crate) async fn list_deploy(
 }
 
 /// Adds a deploy key: it may push to this tool and nothing else.
-#[utoipa::path(post, path = "/tools/{tool}/keys", tag = "keys", operation_id = "add_deploy_key", params(("tool" = String, Path)), request_body = NewKey, responses((status = 201, body = Key), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/keys", tag = "keys", operation_id = "add_deploy_key", params(("tool" = String, Path)), request_body = NewKey, responses((status = 201, description = "Made", body = Key), Refused))]
 pub(crate) async fn add_deploy(
     State(api): State<Api>,
     caller: Caller,
@@ -65,7 +65,7 @@ pub(crate) async fn add_deploy(
 }
 
 /// Removes a deploy key.
-#[utoipa::path(delete, path = "/tools/{tool}/keys/{fingerprint}", tag = "keys", operation_id = "remove_deploy_key", params(("tool" = String, Path), ("fingerprint" = String, Path)), responses((status = 204), Refused))]
+#[utoipa::path(delete, path = "/tools/{tool}/keys/{fingerprint}", tag = "keys", operation_id = "remove_deploy_key", params(("tool" = String, Path), ("fingerprint" = String, Path)), responses((status = 204, description = "Done"), Refused))]
 pub(crate) async fn remove_deploy(
     State(api): State<Api>,
     caller: Caller,

@@ -35,7 +35,7 @@ pub(crate) struct LogPart {
 }
 
 /// A tool's log as JSON lines; with `follow` it does not end.
-#[utoipa::path(get, path = "/tools/{tool}/logs", tag = "logs", operation_id = "read_logs", params(("tool" = String, Path), LogPart), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/logs", tag = "logs", operation_id = "read_logs", params(("tool" = String, Path), LogPart), responses((status = 200, description = "Done", body = LogLine, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn read(
     State(api): State<Api>,
     caller: Caller,

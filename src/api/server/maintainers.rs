@@ -12,7 +12,7 @@ use hythe_auth::Action;
 use hythe_model::{Fault, MaintainerName, ToolName};
 
 /// Who has rights on a tool, by name.
-#[utoipa::path(get, path = "/tools/{tool}/maintainers", tag = "maintainers", operation_id = "list_maintainers", params(("tool" = String, Path)), responses((status = 200, body = [Maintainer]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/maintainers", tag = "maintainers", operation_id = "list_maintainers", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = [Maintainer]), Refused))]
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -24,7 +24,7 @@ pub(crate) async fn list(
 }
 
 /// Gives somebody rights on a tool, or changes them.
-#[utoipa::path(put, path = "/tools/{tool}/maintainers/{name}", tag = "maintainers", operation_id = "put_maintainer", params(("tool" = String, Path), ("name" = String, Path)), request_body = NewMaintainer, responses((status = 200, body = Maintainer), Refused))]
+#[utoipa::path(put, path = "/tools/{tool}/maintainers/{name}", tag = "maintainers", operation_id = "put_maintainer", params(("tool" = String, Path), ("name" = String, Path)), request_body = NewMaintainer, responses((status = 200, description = "Done", body = Maintainer), Refused))]
 pub(crate) async fn put(
     State(api): State<Api>,
     caller: Caller,
@@ -43,7 +43,7 @@ pub(crate) async fn put(
 }
 
 /// Takes somebody's rights on a tool.
-#[utoipa::path(delete, path = "/tools/{tool}/maintainers/{name}", tag = "maintainers", operation_id = "remove_maintainer", params(("tool" = String, Path), ("name" = String, Path)), responses((status = 204), Refused))]
+#[utoipa::path(delete, path = "/tools/{tool}/maintainers/{name}", tag = "maintainers", operation_id = "remove_maintainer", params(("tool" = String, Path), ("name" = String, Path)), responses((status = 204, description = "Done"), Refused))]
 pub(crate) async fn remove(
     State(api): State<Api>,
     caller: Caller,

@@ -16,7 +16,7 @@ use hythe_auth::Action;
 const COUNT_MAX: u32 = 100;
 
 /// A tool's releases, newest first.
-#[utoipa::path(get, path = "/tools/{tool}/releases", tag = "releases", operation_id = "list_releases", params(("tool" = String, Path), Page), responses((status = 200, body = [Release]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/releases", tag = "releases", operation_id = "list_releases", params(("tool" = String, Path), Page), responses((status = 200, description = "Done", body = [Release]), Refused))]
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -29,7 +29,7 @@ pub(crate) async fn list(
 }
 
 /// What runs of a tool.
-#[utoipa::path(get, path = "/tools/{tool}/instances", tag = "releases", operation_id = "list_instances", params(("tool" = String, Path)), responses((status = 200, body = [Instance]), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}/instances", tag = "releases", operation_id = "list_instances", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = [Instance]), Refused))]
 pub(crate) async fn instances(
     State(api): State<Api>,
     caller: Caller,
@@ -41,7 +41,7 @@ pub(crate) async fn instances(
 }
 
 /// Releases the image, config and counts of an earlier release; nothing is built.
-#[utoipa::path(post, path = "/tools/{tool}/rollback", tag = "releases", operation_id = "rollback", params(("tool" = String, Path)), request_body = Rollback, responses((status = 200, body = Progress, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/rollback", tag = "releases", operation_id = "rollback", params(("tool" = String, Path)), request_body = Rollback, responses((status = 200, description = "Done", body = Progress, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn rollback(
     State(api): State<Api>,
     caller: Caller,
@@ -54,7 +54,7 @@ pub(crate) async fn rollback(
 }
 
 /// Replaces every instance.
-#[utoipa::path(post, path = "/tools/{tool}/restart", tag = "releases", operation_id = "restart", params(("tool" = String, Path)), responses((status = 200, body = Progress, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/restart", tag = "releases", operation_id = "restart", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = Progress, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn restart(
     State(api): State<Api>,
     caller: Caller,
@@ -66,7 +66,7 @@ pub(crate) async fn restart(
 }
 
 /// Changes how many instances run.
-#[utoipa::path(post, path = "/tools/{tool}/scale", tag = "releases", operation_id = "scale", params(("tool" = String, Path)), request_body = Scale, responses((status = 200, body = Progress, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/scale", tag = "releases", operation_id = "scale", params(("tool" = String, Path)), request_body = Scale, responses((status = 200, description = "Done", body = Progress, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn scale(
     State(api): State<Api>,
     caller: Caller,

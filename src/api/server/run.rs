@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const ARGS_MAX: (usize, usize) = (256, 64 * 1024);
 
 /// Runs a command once in a tool's image; its output as JSON lines. The process ends when the caller goes away.
-#[utoipa::path(post, path = "/tools/{tool}/run", tag = "run", operation_id = "run_once", params(("tool" = String, Path)), request_body = Run, responses((status = 200, body = RunLine, content_type = "application/x-ndjson"), Refused))]
+#[utoipa::path(post, path = "/tools/{tool}/run", tag = "run", operation_id = "run_once", params(("tool" = String, Path)), request_body = Run, responses((status = 200, description = "Done", body = RunLine, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn run(
     State(api): State<Api>,
     caller: Caller,

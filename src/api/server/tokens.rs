@@ -21,7 +21,7 @@ pub(crate) fn issued(issued: hythe_auth::IssuedToken) -> IssuedToken {
 }
 
 /// Your tokens, oldest first.
-#[utoipa::path(get, path = "/tokens", tag = "tokens", operation_id = "list_tokens", responses((status = 200, body = [Token]), Refused))]
+#[utoipa::path(get, path = "/tokens", tag = "tokens", operation_id = "list_tokens", responses((status = 200, description = "Done", body = [Token]), Refused))]
 pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<Token>>, ApiError> {
     caller.may(Action::TokensManage, None).await?;
     let rows = api.platform().store().tokens(caller.maintainer()?).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<
 }
 
 /// Issues a token of yours.
-#[utoipa::path(post, path = "/tokens", tag = "tokens", operation_id = "create_token", request_body = NewToken, responses((status = 201, body = IssuedToken), Refused))]
+#[utoipa::path(post, path = "/tokens", tag = "tokens", operation_id = "create_token", request_body = NewToken, responses((status = 201, description = "Made", body = IssuedToken), Refused))]
 pub(crate) async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -46,7 +46,7 @@ pub(crate) async fn create(
 }
 
 /// Revokes a token of yours.
-#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", operation_id = "revoke_token", params(("id" = i64, Path)), responses((status = 204), Refused))]
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", operation_id = "revoke_token", params(("id" = i64, Path)), responses((status = 204, description = "Done"), Refused))]
 pub(crate) async fn revoke(
     State(api): State<Api>,
     caller: Caller,

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 const BRANCHES_MAX: usize = 20;
 
 /// Your tools, by name; all of them for admins.
-#[utoipa::path(get, path = "/tools", tag = "tools", operation_id = "list_tools", responses((status = 200, body = [Tool]), Refused))]
+#[utoipa::path(get, path = "/tools", tag = "tools", operation_id = "list_tools", responses((status = 200, description = "Done", body = [Tool]), Refused))]
 pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<Tool>>, ApiError> {
     let store = api.platform().store();
     let all = caller.decide(Action::AdminMaintainers, None).await?.is_allowed();
@@ -32,7 +32,7 @@ pub(crate) async fn list(State(api): State<Api>, caller: Caller) -> Result<Json<
 }
 
 /// Makes a tool; you become its owner.
-#[utoipa::path(post, path = "/tools", tag = "tools", operation_id = "create_tool", request_body = NewTool, responses((status = 201, body = Tool), Refused))]
+#[utoipa::path(post, path = "/tools", tag = "tools", operation_id = "create_tool", request_body = NewTool, responses((status = 201, description = "Made", body = Tool), Refused))]
 pub(crate) async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -44,7 +44,7 @@ pub(crate) async fn create(
 }
 
 /// One tool.
-#[utoipa::path(get, path = "/tools/{tool}", tag = "tools", operation_id = "get_tool", params(("tool" = String, Path)), responses((status = 200, body = Tool), Refused))]
+#[utoipa::path(get, path = "/tools/{tool}", tag = "tools", operation_id = "get_tool", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = Tool), Refused))]
 pub(crate) async fn get(
     State(api): State<Api>,
     caller: Caller,
@@ -58,7 +58,7 @@ pub(crate) async fn get(
 }
 
 /// Replaces a tool's settings; they count from its next release.
-#[utoipa::path(put, path = "/tools/{tool}/settings", tag = "tools", operation_id = "set_tool", params(("tool" = String, Path)), request_body = ToolSettings, responses((status = 200, body = Tool), Refused))]
+#[utoipa::path(put, path = "/tools/{tool}/settings", tag = "tools", operation_id = "set_tool", params(("tool" = String, Path)), request_body = ToolSettings, responses((status = 200, description = "Done", body = Tool), Refused))]
 pub(crate) async fn set(
     State(api): State<Api>,
     caller: Caller,
@@ -72,7 +72,7 @@ pub(crate) async fn set(
 }
 
 /// Deletes a tool: instances, route, releases, repository, config, logs.
-#[utoipa::path(delete, path = "/tools/{tool}", tag = "tools", operation_id = "delete_tool", params(("tool" = String, Path)), responses((status = 204), Refused))]
+#[utoipa::path(delete, path = "/tools/{tool}", tag = "tools", operation_id = "delete_tool", params(("tool" = String, Path)), responses((status = 204, description = "Done"), Refused))]
 pub(crate) async fn delete(
     State(api): State<Api>,
     caller: Caller,

@@ -33,7 +33,10 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Option<String> {
     match chars.next()? {
         '[' => {
             let body = &rest[1..];
-            let end = body.find(|c: char| ('\u{40}'..='\u{7e}').contains(&c))?;
+            let Some(end) = body.find(|c: char| ('\u{40}'..='\u{7e}').contains(&c)) else {
+                *chars = "".chars();
+                return None;
+            };
             *chars = body[end + 1..].chars();
             let parameters = &body[..end];
             let plain = parameters.chars().all(|c| c.is_ascii_digit() || matches!(c, ';' | ':'));

@@ -1,5 +1,7 @@
 //! The program as a user runs it, against a real HTTP server on a port of its own.
 
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions panic where a test cannot go on")]
+
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/endings.rs"]

@@ -1,6 +1,6 @@
 //! `hythe builds`.
 
-use crate::client::{get, post, read};
+use crate::client::{Client, get, post, read};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Cell, Table, ago};
@@ -70,8 +70,8 @@ impl List {
         }
         let mut table = Table::new(&["BUILD", "STATE", "RELEASE", "ASKED", "TOOK", "BY", "CAUSE", "COMMIT"]);
         for build in builds {
-            let took = build.started_at.zip(build.ended_at).map(|(from, to)| to.duration_since(from));
-            let took = took.map(|took| duration(u64::try_from(took.as_millis()).unwrap_or_default()));
+            let span = build.started_at.zip(build.ended_at).map(|(from, to)| to.duration_since(from));
+            let span = span.map(|span| duration(u64::try_from(span.as_millis()).unwrap_or_default()));
             let commit = format!("{} {}", build.commit.short(), build.subject);
             let fault = build.fault.map(|fault| format!("[{}]", fault.id)).unwrap_or_default();
             table.row([
@@ -79,7 +79,7 @@ impl List {
                 Cell::state(build.state.word()),
                 build.release.map_or_else(|| "-".to_owned(), |number| number.to_string()).into(),
                 ago(build.created_at).into(),
-                took.unwrap_or_else(|| "-".to_owned()).into(),
+                span.unwrap_or_else(|| "-".to_owned()).into(),
                 build.actor.to_string().into(),
                 build.cause.into(),
                 format!("{commit}  {fault}").trim_end().into(),
@@ -92,18 +92,18 @@ impl List {
 impl Attach {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let build = match self.build {
-            Some(build) => build,
-            None => {
-                let tool = context.tool()?;
-                let path = ["tools", tool.as_str(), "builds"];
-                let newest: Vec<Build> = read(client.call(get(&path).query("limit", Some(1))).await?)?;
-                let none = || Failure::local("no-build", format!("{tool} was never built."));
-                newest.first().ok_or_else(none)?.id
-            }
-        };
+        let build = if let Some(build) = self.build { build } else { newest(context, &client).await? };
         watch::build(context, &client, build, true).await
     }
+}
+
+/// The tool's newest build.
+async fn newest(context: &Context, client: &Client) -> Result<BuildId, Failure> {
+    let tool = context.tool()?;
+    let path = ["tools", tool.as_str(), "builds"];
+    let builds: Vec<Build> = read(client.call(get(&path).query("limit", Some(1))).await?)?;
+    let never = || Failure::local("no-build", format!("{tool} was never built."));
+    builds.first().map(|build| build.id).ok_or_else(never)
 }
 
 impl Cancel {

@@ -26,8 +26,8 @@ enum Verb {
 
 /// Add a public key
 ///
-/// Without a path the key that ssh would offer first is taken: ~/.ssh/id_ed25519.pub, id_ecdsa.pub or id_rsa.pub, or
-/// the only *.pub there is.
+/// Without a path the key that ssh would offer first is taken: `~/.ssh/id_ed25519.pub`, `id_ecdsa.pub` or
+/// `id_rsa.pub`, or the only `*.pub` there is.
 #[derive(Args)]
 struct Add {
     /// A file that ends in .pub; `-` reads standard input

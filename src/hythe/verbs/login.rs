@@ -17,9 +17,9 @@ use std::{fs, io};
 /// (`--token -`) rather than as an argument, which other users of this machine can see while the command runs.
 #[derive(Args)]
 pub(crate) struct Login {
-    /// The server, as in https://hythe.example.org
+    /// The server, as in `https://hythe.example.org`
     url: String,
-    /// The token; `-` reads it from standard input. Without this flag HYTHE_TOKEN counts, else it is asked for
+    /// The token; `-` reads it from standard input. Without this flag `HYTHE_TOKEN` counts, else it is asked for
     #[arg(long, value_name = "TOKEN|-", allow_hyphen_values = true)]
     token: Option<String>,
     /// Trust the certificates of this PEM file, and no others, for this server

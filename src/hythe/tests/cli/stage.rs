@@ -1,6 +1,6 @@
 //! A server that says what a test wants, and a home from which the program is run.
 //!
-//! Every request is held against the API's own OpenAPI document, so that the program cannot ask what the API does not
+//! Every request is held against the API's own `OpenAPI` document, so that the program cannot ask what the API does not
 //! have.
 
 use serde_json::Value;
@@ -86,10 +86,10 @@ impl Ran {
     pub(crate) fn shown(&self) -> String {
         let mut text = self.out.clone();
         if !self.err.is_empty() {
-            text += &format!("--- standard error\n{}", self.err);
+            text.extend(["--- standard error\n", &self.err]);
         }
         if self.code != 0 {
-            text += &format!("--- exit code {}\n", self.code);
+            text.extend(["--- exit code ", &self.code.to_string(), "\n"]);
         }
         text
     }
