@@ -1,10 +1,17 @@
 //! One build's log: a file of numbered events.
 
-use crate::{EventsError, LogStore, Masker};
-use futures::stream::BoxStream;
-use hythe_model::{BuildEvent, BuildId};
+use crate::clean::{clean, pieces};
+use crate::journal::{Journal, Syncer};
+use crate::{EventsError, LogStore, Masker, blocking};
+use hythe_model::{BuildEvent, BuildId, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// What notes and ends may add to a log that is full of output.
+const RESERVE: u64 = 1 << 20;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,36 +25,183 @@ pub struct LoggedEvent {
     pub event: BuildEvent,
 }
 
+/// What of a file readers may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Published {
+    pub(crate) bytes: u64,
+    pub(crate) ended: bool,
+}
+
+/// An open build log.
+pub(crate) struct BuildLog {
+    pub(crate) path: PathBuf,
+    state: Mutex<State>,
+    pub(crate) published: watch::Sender<Published>,
+}
+
+struct State {
+    journal: Journal,
+    last: u64,
+    ended: bool,
+    full: bool,
+    masker: Masker,
+}
+
+impl BuildLog {
+    fn open(path: &Path, syncer: &Arc<Syncer>, cap: u64) -> Result<Self, EventsError> {
+        let journal = Journal::open(path, syncer)?;
+        let bytes = journal.read()?;
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = text.rsplit(|byte| *byte == b'\n').next().filter(|line| !line.is_empty());
+        let last: Option<LoggedEvent> = match line {
+            Some(line) => {
+                Some(serde_json::from_slice(line).map_err(|error| EventsError::read(path, &error))?)
+            }
+            None => None,
+        };
+        let ended = last.as_ref().is_some_and(|last| last.event.is_end());
+        let published = Published { bytes: journal.len(), ended };
+        let state = State {
+            full: journal.len() >= cap,
+            journal,
+            last: last.map_or(0, |last| last.position),
+            ended,
+            masker: Masker::default(),
+        };
+        let published = watch::Sender::new(published);
+        Ok(Self { path: path.to_owned(), state: Mutex::new(state), published })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, event: &BuildEvent, cap: u64, line_bytes: usize) -> Result<Published, EventsError> {
+        let mut state = self.state();
+        for event in bounded(state.masker.change(event.clone(), |text| clean(text).into_owned()), line_bytes)
+        {
+            let event = state.masker.mask_event(event);
+            state.write(&self.path, event, cap)?;
+        }
+        let published = Published { bytes: state.journal.len(), ended: state.ended };
+        self.published.send_replace(published);
+        Ok(published)
+    }
+}
+
+impl State {
+    /// Writes an event unless the log has ended or is full.
+    fn write(&mut self, path: &Path, event: BuildEvent, cap: u64) -> Result<(), EventsError> {
+        let room = if matches!(event, BuildEvent::Output { .. }) { cap } else { cap + RESERVE };
+        if self.ended || (!event.is_end() && self.full && room == cap) {
+            return Ok(());
+        }
+        let line = self.line(path, &event)?;
+        if event.is_end() || self.journal.len() + line.len() as u64 <= room {
+            self.journal.append(&line)?;
+            self.last += 1;
+            self.ended = event.is_end();
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.full, true) {
+            let size = hythe_model::render::size(cap);
+            let text = format!("the log is full at {size}: what is printed from here on is left out");
+            let note = BuildEvent::Note { phase: phase(&event), text, millis: None };
+            let line = self.line(path, &note)?;
+            self.journal.append(&line)?;
+            self.last += 1;
+        }
+        Ok(())
+    }
+
+    fn line(&self, path: &Path, event: &BuildEvent) -> Result<Vec<u8>, EventsError> {
+        let logged = LoggedEvent { position: self.last + 1, at: Timestamp::now(), event: event.clone() };
+        let mut line = serde_json::to_vec(&logged).map_err(|error| EventsError::write(path, &error))?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+fn phase(event: &BuildEvent) -> Phase {
+    match event {
+        BuildEvent::Note { phase, .. } | BuildEvent::Output { phase, .. } => *phase,
+        BuildEvent::Live { .. } | BuildEvent::Failed { .. } => Phase::Build,
+    }
+}
+
+/// An event whose line is too long as several.
+fn bounded(event: BuildEvent, line_bytes: usize) -> Vec<BuildEvent> {
+    match event {
+        BuildEvent::Output { phase, line } if line.len() > line_bytes => {
+            let piece = |piece: &str| BuildEvent::Output { phase, line: piece.to_owned() };
+            pieces(&line, line_bytes).into_iter().map(piece).collect()
+        }
+        other => vec![other],
+    }
+}
+
 impl LogStore {
     /// Masks these values in everything that is appended to this build's log from now on.
     pub fn mask_build(&self, build: BuildId, masker: Masker) {
-        let _ = masker;
-        todo!("{build}")
+        match self.build_log(build) {
+            Ok(log) => log.state().masker = masker,
+            Err(error) => tracing::error!(%build, %error, "a build's log could not be opened"),
+        }
     }
 
     /// Appends an event, and answers its position. Quick (a write to the page cache) and so fit for async code; the
     /// file reaches the disk within a second, and with its last event at once. What follows an end is ignored.
     pub fn append(&self, build: BuildId, event: &BuildEvent) -> Result<u64, EventsError> {
-        todo!("{build} {event:?}")
+        let log = self.build_log(build)?;
+        let limits = &self.inner.limits;
+        let published = log.append(event, limits.build_bytes, limits.line_bytes)?;
+        if published.ended {
+            self.inner.syncer.hurry();
+            self.builds().remove(&build);
+        }
+        Ok(log.state().last)
     }
 
     /// Waits until everything appended to this build's log is on the disk.
     pub async fn sync_build(&self, build: BuildId) -> Result<(), EventsError> {
-        todo!("{build}")
+        let log = self.build_log(build)?;
+        let path = log.path.clone();
+        let synced = log.state().journal.synced();
+        blocking(&path.clone(), move || synced.sync().map_err(|error| EventsError::write(&path, &error)))
+            .await
     }
 
-    /// The events from this position on (0 and 1 are the start): the stored ones, then live ones until the end event.
-    pub fn tail(&self, build: BuildId, from: u64) -> BoxStream<'static, Result<LoggedEvent, EventsError>> {
-        todo!("{build} {from}")
-    }
-
-    /// The stored events from this position on, without waiting for more.
-    pub async fn build_events(&self, build: BuildId, from: u64) -> Result<Vec<LoggedEvent>, EventsError> {
-        todo!("{build} {from}")
-    }
-
-    /// Removes a build's log.
+    /// Removes a build's log; its readers come to an end.
     pub async fn remove_build(&self, build: BuildId) -> Result<(), EventsError> {
-        todo!("{build}")
+        let log = self.build_log(build)?;
+        self.builds().remove(&build);
+        log.state().ended = true;
+        log.published.send_modify(|published| published.ended = true);
+        let path = log.path.clone();
+        blocking(&log.path, move || match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(EventsError::write(&path, &error))
+            }
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// The open log of a build. One that has ended is opened for its reader alone and not remembered.
+    pub(crate) fn build_log(&self, build: BuildId) -> Result<Arc<BuildLog>, EventsError> {
+        let mut builds = self.builds();
+        if let Some(log) = builds.get(&build) {
+            return Ok(Arc::clone(log));
+        }
+        let path = self.inner.dir.join("builds").join(format!("{build}.log"));
+        let log = Arc::new(BuildLog::open(&path, &self.inner.syncer, self.inner.limits.build_bytes)?);
+        if !log.state().ended {
+            builds.insert(build, Arc::clone(&log));
+        }
+        Ok(log)
+    }
+
+    fn builds(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<BuildId, Arc<BuildLog>>> {
+        self.inner.builds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with a log.
 
 use hythe_model::Fault;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A log could not be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +30,22 @@ pub enum EventsError {
         /// Why.
         reason: String,
     },
+    /// An instance's name cannot be a file's.
+    #[error("`{name}` is not an instance's name")]
+    Name {
+        /// What was given.
+        name: String,
+    },
+}
+
+impl EventsError {
+    pub(crate) fn write(path: &Path, error: &impl std::fmt::Display) -> Self {
+        Self::Write { path: path.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn read(path: &Path, error: &impl std::fmt::Display) -> Self {
+        Self::Read { path: path.to_owned(), reason: error.to_string() }
+    }
 }
 
 impl From<EventsError> for Fault {

@@ -1,17 +1,40 @@
 //! From the log files of instances, written by the sandbox helper, into the runtime logs of their tools.
+//!
+//! One task an instance looks for new lines (often while there are some, seldom while there are none) and appends them
+//! together with how far it has read.
 
-use crate::{EventsError, LogLine, LogStore};
+mod files;
+
+use crate::runtime_log::{SourceAt, ToolLog};
+use crate::{EventsError, LineSource, LogLine, LogQuery, LogStore, NewLine, blocking};
+use files::{Batch, InstanceFiles};
+use futures::TryStreamExt;
 use hythe_model::ToolName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-/// The log of one instance, as the helper writes it: rotated files of lines `<unix-nanos> <o|e> text`.
+/// How often a follower looks, at most and at least.
+const OFTEN: Duration = Duration::from_millis(20);
+const SELDOM: Duration = Duration::from_millis(320);
+/// How long the continuation of a cut line is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Last lines kept of an ended instance, and ended instances kept of a tool.
+const LAST_LINES: usize = 50;
+const ENDED: usize = 20;
+
+/// The log of one instance, as the helper writes it: numbered files of lines `<unix-nanos> <o|e> text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceLog {
     /// The instance's tool.
     pub tool: ToolName,
-    /// What it is called in lines, as in `v14.web.1`; unique among the tool's instances, restarts included.
+    /// What it is called in lines, as in `v14.web.1`; unique among the tool's instances, restarts included. Letters,
+    /// digits, `.`, `_` and `-`.
     pub instance: String,
     /// The folder of its files.
     pub dir: PathBuf,
@@ -30,27 +53,82 @@ pub struct EndedInstance {
     pub lines: Vec<LogLine>,
 }
 
+/// A task that follows an instance.
+pub(crate) struct Follower {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+type Followers = HashMap<(ToolName, String), Follower>;
+
 impl LogStore {
     /// Follows an instance's log into its tool's, from where an earlier follower (of an earlier server, too) stopped:
     /// no line is lost and none comes twice. Following what is followed already changes nothing.
+    ///
+    /// Needs a Tokio runtime.
     pub fn follow_instance(&self, log: InstanceLog) -> Result<(), EventsError> {
-        todo!("{log:?}")
+        check_name(&log.instance)?;
+        let to = self.tool_log(&log.tool)?;
+        let at = to.source(&log.instance);
+        let mut followers = self.followers();
+        let key = (log.tool.clone(), log.instance.clone());
+        if matches!(at, SourceAt::Ended(_)) || followers.contains_key(&key) {
+            return Ok(());
+        }
+        let (stop, stopped) = watch::channel(false);
+        let reader = Reading {
+            files: InstanceFiles::new(log.dir, at),
+            instance: log.instance,
+            to,
+            line_bytes: self.inner.limits.line_bytes,
+            held: None,
+        };
+        let task = tokio::spawn(follow(reader, stopped));
+        followers.insert(key, Follower { stop, task });
+        Ok(())
     }
 
     /// Reads what is left of an instance's log, writes its end into the tool's, keeps its last lines, and stops following.
-    /// Afterwards its folder may be removed.
+    /// Afterwards its folder may be removed. Ending what has ended changes nothing.
     pub async fn end_instance(
         &self,
         tool: &ToolName,
         instance: &str,
         reason: &str,
     ) -> Result<EndedInstance, EventsError> {
-        todo!("{tool} {instance} {reason}")
+        check_name(instance)?;
+        let follower = self.followers().remove(&(tool.clone(), instance.to_owned()));
+        if let Some(follower) = follower {
+            let _ = follower.stop.send(true);
+            let _ = follower.task.await;
+        }
+        let log = self.tool_log(tool)?;
+        if matches!(log.source(instance), SourceAt::Ended(_)) {
+            let before =
+                self.ended_instances(tool).await?.into_iter().find(|ended| ended.instance == instance);
+            if let Some(before) = before {
+                return Ok(before);
+            }
+        }
+        let lines = self.last_lines(tool, instance, LAST_LINES).await?;
+        let at = Timestamp::now();
+        let ended = EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines };
+        let end = NewLine {
+            at,
+            instance: instance.to_owned(),
+            source: LineSource::Platform,
+            text: format!("ended: {reason}"),
+        };
+        log.append(&[end], Some((instance, SourceAt::Ended(0))), self.inner.limits.line_bytes)?;
+        let (dir, kept) = (self.ended_dir(tool), ended.clone());
+        blocking(&self.ended_dir(tool), move || keep(&dir, &kept)).await?;
+        Ok(ended)
     }
 
     /// The instances of a tool that ended last, newest first, at most twenty.
     pub async fn ended_instances(&self, tool: &ToolName) -> Result<Vec<EndedInstance>, EventsError> {
-        todo!("{tool}")
+        let dir = self.ended_dir(tool);
+        blocking(&self.ended_dir(tool), move || read_ended(&dir)).await
     }
 
     /// An instance's last lines so far.
@@ -60,6 +138,134 @@ impl LogStore {
         instance: &str,
         count: usize,
     ) -> Result<Vec<LogLine>, EventsError> {
-        todo!("{tool} {instance} {count}")
+        let query = LogQuery {
+            instance: Some(instance.to_owned()),
+            sources: vec![LineSource::Out, LineSource::Err],
+            ..LogQuery::default()
+        };
+        let mut last = VecDeque::with_capacity(count);
+        let mut lines = self.lines(tool, query);
+        while let Some(line) = lines.try_next().await? {
+            if line.instance == instance {
+                last.push_back(line);
+            }
+            if last.len() > count {
+                last.pop_front();
+            }
+        }
+        Ok(last.into())
     }
+
+    /// Stops every follower of a tool, wherever it stands.
+    pub(crate) fn unfollow_tool(&self, tool: &ToolName) {
+        self.followers().retain(|(of, _), follower| {
+            if of == tool {
+                follower.task.abort();
+            }
+            of != tool
+        });
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended_dir(&self, tool: &ToolName) -> PathBuf {
+        self.tool_dir(tool).join("ended")
+    }
+}
+
+/// One instance's files on their way into a tool's log.
+struct Reading {
+    files: InstanceFiles,
+    instance: String,
+    to: Arc<ToolLog>,
+    line_bytes: usize,
+    /// Since when a cut line has waited for its continuation.
+    held: Option<Instant>,
+}
+
+impl Reading {
+    /// Takes what there is, a batch; `false` where there was nothing.
+    fn step(&mut self, last: bool) -> Result<bool, EventsError> {
+        let patient = !last && self.held.is_none_or(|since| since.elapsed() < PATIENCE);
+        let Batch { lines, at, held } = self.files.read(&self.instance, patient)?;
+        self.held = if held { self.held.or_else(|| Some(Instant::now())) } else { None };
+        if lines.is_empty() {
+            return Ok(false);
+        }
+        self.to.append(&lines, Some((&self.instance, at)), self.line_bytes)?;
+        self.files.advance(at);
+        Ok(true)
+    }
+
+    fn drain(&mut self) -> Result<(), EventsError> {
+        while self.step(true)? {}
+        Ok(())
+    }
+}
+
+async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) {
+    let mut pause = OFTEN;
+    let path = reading.to.dir.clone();
+    loop {
+        // Asked before the last look, so that what was written before the stop is seen.
+        let last = *stopped.borrow();
+        let looked = tokio::task::spawn_blocking(move || {
+            let answer = if last { reading.drain().map(|()| false) } else { reading.step(false) };
+            (reading, answer)
+        });
+        let Ok((back, answer)) = looked.await else { return };
+        reading = back;
+        pause = match answer {
+            Ok(true) => OFTEN,
+            Ok(false) => (pause * 2).min(SELDOM),
+            Err(error) => {
+                tracing::error!(log = %path.display(), instance = %reading.instance, %error, "an instance's lines wait");
+                SELDOM * 4
+            }
+        };
+        if last {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = stopped.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), EventsError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(EventsError::Name { name: name.chars().take(200).collect() });
+    }
+    Ok(())
+}
+
+/// Writes what is kept of an ended instance, and lets the oldest go.
+fn keep(dir: &Path, ended: &EndedInstance) -> Result<(), EventsError> {
+    let fault = |error: std::io::Error| EventsError::write(dir, &error);
+    std::fs::create_dir_all(dir).map_err(fault)?;
+    let text = serde_json::to_vec(ended).map_err(|error| EventsError::write(dir, &error))?;
+    let fresh = dir.join(format!("{}.new", ended.instance));
+    std::fs::write(&fresh, text).map_err(fault)?;
+    std::fs::rename(&fresh, dir.join(format!("{}.json", ended.instance))).map_err(fault)?;
+    for old in read_ended(dir)?.iter().skip(ENDED) {
+        std::fs::remove_file(dir.join(format!("{}.json", old.instance))).map_err(fault)?;
+    }
+    Ok(())
+}
+
+fn read_ended(dir: &Path) -> Result<Vec<EndedInstance>, EventsError> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| EventsError::read(dir, &error))?,
+    };
+    let read = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+    let named = entries.flatten().map(|entry| entry.path());
+    let mut ended: Vec<EndedInstance> =
+        named.filter(|path| path.extension().is_some_and(|end| end == "json")).filter_map(read).collect();
+    ended.sort_by_key(|ended| std::cmp::Reverse(ended.at));
+    Ok(ended)
 }

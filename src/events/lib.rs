@@ -6,21 +6,30 @@
 //! never knows who reads.
 
 mod build_log;
+mod clean;
 mod error;
 mod ingest;
+mod journal;
 mod line;
 mod mask;
 mod query;
 mod runtime_log;
+mod tail;
+
+#[cfg(test)]
+mod tests;
 
 pub use build_log::LoggedEvent;
 pub use error::EventsError;
 pub use ingest::{EndedInstance, InstanceLog};
-pub use line::{LineSource, LogLine};
+pub use line::{LineSource, LogLine, NewLine};
 pub use mask::{MaskedLines, Masker};
 pub use query::LogQuery;
 
+use hythe_model::{BuildId, ToolName};
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 /// How much is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +50,46 @@ impl Default for LogLimits {
 
 /// The logs of the platform. Cheap to clone.
 #[derive(Clone)]
-pub struct LogStore {}
+pub struct LogStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    limits: LogLimits,
+    syncer: Arc<journal::Syncer>,
+    builds: Mutex<HashMap<BuildId, Arc<build_log::BuildLog>>>,
+    tools: Mutex<HashMap<ToolName, Arc<runtime_log::ToolLog>>>,
+    followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.syncer.close();
+    }
+}
 
 impl LogStore {
-    /// Opens or makes the folder of logs, `logs/` of the data folder.
+    /// Opens or makes the folder of logs, `logs/` of the data folder; `builds/` and `tools/` in it are this room's.
     pub fn open(dir: impl Into<PathBuf>, limits: LogLimits) -> Result<Self, EventsError> {
-        let _: PathBuf = dir.into();
-        todo!("{limits:?}")
+        let dir: PathBuf = dir.into();
+        let fault =
+            |error: std::io::Error| EventsError::Open { path: dir.clone(), reason: error.to_string() };
+        std::fs::create_dir_all(dir.join("builds")).map_err(fault)?;
+        std::fs::create_dir_all(dir.join("tools")).map_err(fault)?;
+        let syncer = journal::Syncer::start().map_err(fault)?;
+        let (builds, tools, followers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { dir, limits, syncer, builds, tools, followers }) })
+    }
+}
+
+/// Runs work that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    path: &std::path::Path,
+    work: impl FnOnce() -> Result<T, EventsError> + Send + 'static,
+) -> Result<T, EventsError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => Err(EventsError::read(path, &error)),
     }
 }

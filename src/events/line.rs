@@ -31,3 +31,16 @@ pub struct LogLine {
     /// The text, masked, without its end.
     pub text: String,
 }
+
+/// A line to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Which instance, or `router`, or `platform`.
+    pub instance: String,
+    /// Where it comes from.
+    pub source: LineSource,
+    /// The text, without its end; masked, cleaned and cut on the way in.
+    pub text: String,
+}

@@ -1,0 +1,230 @@
+//! A file of lines that only grows, and the thread that brings such files to the disk.
+//!
+//! A line is whole or absent: what a full disk or a kill left behind half written is cut off.
+
+use crate::EventsError;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a line may wait for the disk.
+const BATCH: Duration = Duration::from_secs(1);
+
+/// An open file of lines.
+pub(crate) struct Journal {
+    path: PathBuf,
+    synced: Arc<Synced>,
+    len: u64,
+    syncer: Arc<Syncer>,
+}
+
+/// A file that may have unwritten pages.
+pub(crate) struct Synced {
+    file: File,
+    dirty: AtomicBool,
+}
+
+impl Journal {
+    /// Opens or makes a file, and cuts off a last line without end.
+    pub(crate) fn open(path: &Path, syncer: &Arc<Syncer>) -> Result<Self, EventsError> {
+        let fault = |error: std::io::Error| EventsError::write(path, &error);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(fault)?;
+        let whole = last_end(&file).map_err(fault)?;
+        file.set_len(whole).map_err(fault)?;
+        file.seek(SeekFrom::Start(whole)).map_err(fault)?;
+        let synced = Arc::new(Synced { file, dirty: AtomicBool::new(false) });
+        Ok(Self { path: path.to_owned(), synced, len: whole, syncer: Arc::clone(syncer) })
+    }
+
+    /// Bytes of whole lines.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends whole lines, all or none.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), EventsError> {
+        let mut file = &self.synced.file;
+        if let Err(error) = file.write_all(lines) {
+            let _ = file.set_len(self.len);
+            let _ = file.seek(SeekFrom::Start(self.len));
+            return Err(EventsError::write(&self.path, &error));
+        }
+        self.len += lines.len() as u64;
+        self.syncer.note(&self.synced);
+        Ok(())
+    }
+
+    /// Cuts everything after this length off.
+    pub(crate) fn truncate(&mut self, len: u64) -> Result<(), EventsError> {
+        let mut file = &self.synced.file;
+        let cut = file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len)));
+        cut.map_err(|error| EventsError::write(&self.path, &error))?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Gives the file another name.
+    pub(crate) fn rename(&mut self, to: &Path) -> Result<(), EventsError> {
+        std::fs::rename(&self.path, to).map_err(|error| EventsError::write(to, &error))?;
+        self.path = to.to_owned();
+        Ok(())
+    }
+
+    /// Everything in it.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, EventsError> {
+        let fault = |error: std::io::Error| EventsError::read(&self.path, &error);
+        let mut bytes = Vec::new();
+        File::open(&self.path).map_err(fault)?.take(self.len).read_to_end(&mut bytes).map_err(fault)?;
+        Ok(bytes)
+    }
+
+    /// The file, to wait for the disk.
+    pub(crate) fn synced(&self) -> Arc<Synced> {
+        Arc::clone(&self.synced)
+    }
+}
+
+impl Synced {
+    /// Waits until what was written is on the disk.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.dirty.store(false, Ordering::Release);
+        self.file.sync_data()
+    }
+}
+
+/// Where the last whole line ends.
+fn last_end(file: &File) -> std::io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut buffer = vec![0u8; 64 << 10];
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let length = usize::try_from(end - start).unwrap_or(buffer.len());
+        file.read_exact_at(&mut buffer[..length], start)?;
+        if let Some(at) = buffer[..length].iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// Brings files to the disk, in batches, on a thread of its own.
+pub(crate) struct Syncer {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Arc<Synced>>,
+    hurry: bool,
+    closing: bool,
+}
+
+impl Syncer {
+    /// Starts the thread; it ends after [`Syncer::close`].
+    pub(crate) fn start() -> std::io::Result<Arc<Self>> {
+        let syncer = Arc::new(Self { queue: Mutex::default(), wake: Condvar::new() });
+        let of_thread = Arc::clone(&syncer);
+        std::thread::Builder::new().name("hythe-log-sync".to_owned()).spawn(move || of_thread.run())?;
+        Ok(syncer)
+    }
+
+    fn note(&self, file: &Arc<Synced>) {
+        if file.dirty.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.waiting.push(Arc::clone(file));
+        if queue.waiting.len() == 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes what waits at once.
+    pub(crate) fn hurry(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).hurry = true;
+        self.wake.notify_one();
+    }
+
+    /// Ends the thread after a last round.
+    pub(crate) fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closing = true;
+        self.wake.notify_one();
+    }
+
+    fn run(&self) {
+        loop {
+            let (batch, closing) = self.next();
+            for file in batch {
+                if let Err(error) = file.sync() {
+                    tracing::error!(%error, "a log could not be brought to the disk");
+                }
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a file, then for the end of its batch.
+    fn next(&self) -> (Vec<Arc<Synced>>, bool) {
+        let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closing;
+        let patient = |queue: &mut Queue| !queue.hurry && !queue.closing;
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+        let waited =
+            self.wake.wait_timeout_while(queue, BATCH, patient).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = waited.0;
+        queue.hurry = false;
+        (std::mem::take(&mut queue.waiting), queue.closing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_line_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syncer = Syncer::start().unwrap();
+        for (stored, whole) in [("", 0), ("half", 0), ("one\n", 4), ("one\ntwo\nha", 8)] {
+            std::fs::write(&path, stored).unwrap();
+            let mut journal = Journal::open(&path, &syncer).unwrap();
+            assert_eq!(journal.len(), whole);
+            journal.append(b"next\n").unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{}next\n", &stored[..usize::try_from(whole).unwrap()]));
+        }
+        std::fs::write(&path, [b"x\n".to_vec(), vec![b'y'; 200_000]].concat()).unwrap();
+        assert_eq!(Journal::open(&path, &syncer).unwrap().len(), 2, "however long the half is");
+        syncer.close();
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_half_line() {
+        let syncer = Syncer::start().unwrap();
+        let mut journal = Journal::open(Path::new("/dev/full"), &syncer).unwrap_or_else(|_| {
+            let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let synced = Arc::new(Synced { file, dirty: AtomicBool::new(false) });
+            Journal { path: "/dev/full".into(), synced, len: 0, syncer: Arc::clone(&syncer) }
+        });
+        assert!(journal.append(b"line\n").is_err());
+        assert_eq!(journal.len(), 0);
+        syncer.close();
+    }
+}

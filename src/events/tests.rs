@@ -1,0 +1,48 @@
+//! Logs as their readers see them, over restarts, rotations and full files.
+
+mod builds;
+mod instances;
+mod runtime;
+
+use crate::*;
+use futures::{StreamExt, TryStreamExt};
+use hythe_model::{BuildEvent, BuildId, Fault, Phase, ToolName};
+use std::path::Path;
+use std::time::Duration;
+
+fn small() -> LogLimits {
+    LogLimits { build_bytes: 4_000, tool_bytes: 256 << 10, line_bytes: 1_000 }
+}
+
+fn open(dir: &Path) -> LogStore {
+    LogStore::open(dir, LogLimits::default()).expect("a folder of logs")
+}
+
+fn weather() -> ToolName {
+    "weather".parse().expect("a tool name")
+}
+
+fn output(line: &str) -> BuildEvent {
+    BuildEvent::Output { phase: Phase::Build, line: line.to_owned() }
+}
+
+fn live() -> BuildEvent {
+    BuildEvent::Live { release: "v1".to_owned(), url: "http://weather.localhost".to_owned(), millis: 8100 }
+}
+
+async fn texts(store: &LogStore, query: LogQuery) -> Vec<String> {
+    let lines: Vec<LogLine> = store.lines(&weather(), query).try_collect().await.expect("readable");
+    lines.into_iter().map(|line| line.text).collect()
+}
+
+/// Waits until the tool's log has this many lines, or gives up.
+async fn wait_for(store: &LogStore, count: usize) -> Vec<String> {
+    for _ in 0..500 {
+        let seen = texts(store, LogQuery::default()).await;
+        if seen.len() >= count {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    texts(store, LogQuery::default()).await
+}
