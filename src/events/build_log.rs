@@ -2,6 +2,7 @@
 
 use crate::clean::{clean, pieces};
 use crate::journal::{Journal, Syncer};
+use crate::mask::change;
 use crate::{EventsError, LogStore, Masker, blocking};
 use hythe_model::{BuildEvent, BuildId, Phase};
 use jiff::Timestamp;
@@ -78,10 +79,9 @@ impl BuildLog {
 
     fn append(&self, event: &BuildEvent, cap: u64, line_bytes: usize) -> Result<Published, EventsError> {
         let mut state = self.state();
-        for event in bounded(state.masker.change(event.clone(), |text| clean(text).into_owned()), line_bytes)
-        {
+        for event in bounded(change(event.clone(), |text| clean(text).into_owned()), line_bytes) {
             let event = state.masker.mask_event(event);
-            state.write(&self.path, event, cap)?;
+            state.write(&self.path, &event, cap)?;
         }
         let published = Published { bytes: state.journal.len(), ended: state.ended };
         self.published.send_replace(published);
@@ -91,12 +91,12 @@ impl BuildLog {
 
 impl State {
     /// Writes an event unless the log has ended or is full.
-    fn write(&mut self, path: &Path, event: BuildEvent, cap: u64) -> Result<(), EventsError> {
+    fn write(&mut self, path: &Path, event: &BuildEvent, cap: u64) -> Result<(), EventsError> {
         let room = if matches!(event, BuildEvent::Output { .. }) { cap } else { cap + RESERVE };
         if self.ended || (!event.is_end() && self.full && room == cap) {
             return Ok(());
         }
-        let line = self.line(path, &event)?;
+        let line = self.line(path, event)?;
         if event.is_end() || self.journal.len() + line.len() as u64 <= room {
             self.journal.append(&line)?;
             self.last += 1;
@@ -106,7 +106,7 @@ impl State {
         if !std::mem::replace(&mut self.full, true) {
             let size = hythe_model::render::size(cap);
             let text = format!("the log is full at {size}: what is printed from here on is left out");
-            let note = BuildEvent::Note { phase: phase(&event), text, millis: None };
+            let note = BuildEvent::Note { phase: phase(event), text, millis: None };
             let line = self.line(path, &note)?;
             self.journal.append(&line)?;
             self.last += 1;
@@ -166,8 +166,8 @@ impl LogStore {
     pub async fn sync_build(&self, build: BuildId) -> Result<(), EventsError> {
         let log = self.build_log(build)?;
         let path = log.path.clone();
-        let synced = log.state().journal.synced();
-        blocking(&path.clone(), move || synced.sync().map_err(|error| EventsError::write(&path, &error)))
+        let on_disk = log.state().journal.on_disk();
+        blocking(&path.clone(), move || on_disk.sync().map_err(|error| EventsError::write(&path, &error)))
             .await
     }
 

@@ -17,13 +17,13 @@ const BATCH: Duration = Duration::from_secs(1);
 /// An open file of lines.
 pub(crate) struct Journal {
     path: PathBuf,
-    synced: Arc<Synced>,
+    on_disk: Arc<OnDisk>,
     len: u64,
     syncer: Arc<Syncer>,
 }
 
 /// A file that may have unwritten pages.
-pub(crate) struct Synced {
+pub(crate) struct OnDisk {
     file: File,
     dirty: AtomicBool,
 }
@@ -44,8 +44,8 @@ impl Journal {
         let whole = last_end(&file).map_err(fault)?;
         file.set_len(whole).map_err(fault)?;
         file.seek(SeekFrom::Start(whole)).map_err(fault)?;
-        let synced = Arc::new(Synced { file, dirty: AtomicBool::new(false) });
-        Ok(Self { path: path.to_owned(), synced, len: whole, syncer: Arc::clone(syncer) })
+        let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
+        Ok(Self { path: path.to_owned(), on_disk, len: whole, syncer: Arc::clone(syncer) })
     }
 
     /// Bytes of whole lines.
@@ -55,20 +55,20 @@ impl Journal {
 
     /// Appends whole lines, all or none.
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), EventsError> {
-        let mut file = &self.synced.file;
+        let mut file = &self.on_disk.file;
         if let Err(error) = file.write_all(lines) {
             let _ = file.set_len(self.len);
             let _ = file.seek(SeekFrom::Start(self.len));
             return Err(EventsError::write(&self.path, &error));
         }
         self.len += lines.len() as u64;
-        self.syncer.note(&self.synced);
+        self.syncer.note(&self.on_disk);
         Ok(())
     }
 
     /// Cuts everything after this length off.
     pub(crate) fn truncate(&mut self, len: u64) -> Result<(), EventsError> {
-        let mut file = &self.synced.file;
+        let mut file = &self.on_disk.file;
         let cut = file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len)));
         cut.map_err(|error| EventsError::write(&self.path, &error))?;
         self.len = len;
@@ -78,7 +78,7 @@ impl Journal {
     /// Gives the file another name.
     pub(crate) fn rename(&mut self, to: &Path) -> Result<(), EventsError> {
         std::fs::rename(&self.path, to).map_err(|error| EventsError::write(to, &error))?;
-        self.path = to.to_owned();
+        to.clone_into(&mut self.path);
         Ok(())
     }
 
@@ -91,12 +91,12 @@ impl Journal {
     }
 
     /// The file, to wait for the disk.
-    pub(crate) fn synced(&self) -> Arc<Synced> {
-        Arc::clone(&self.synced)
+    pub(crate) fn on_disk(&self) -> Arc<OnDisk> {
+        Arc::clone(&self.on_disk)
     }
 }
 
-impl Synced {
+impl OnDisk {
     /// Waits until what was written is on the disk.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.dirty.store(false, Ordering::Release);
@@ -128,7 +128,7 @@ pub(crate) struct Syncer {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Arc<Synced>>,
+    waiting: Vec<Arc<OnDisk>>,
     hurry: bool,
     closing: bool,
 }
@@ -142,7 +142,7 @@ impl Syncer {
         Ok(syncer)
     }
 
-    fn note(&self, file: &Arc<Synced>) {
+    fn note(&self, file: &Arc<OnDisk>) {
         if file.dirty.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -180,7 +180,7 @@ impl Syncer {
     }
 
     /// Waits for a file, then for the end of its batch.
-    fn next(&self) -> (Vec<Arc<Synced>>, bool) {
+    fn next(&self) -> (Vec<Arc<OnDisk>>, bool) {
         let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closing;
         let patient = |queue: &mut Queue| !queue.hurry && !queue.closing;
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,8 +220,8 @@ mod tests {
         let syncer = Syncer::start().unwrap();
         let mut journal = Journal::open(Path::new("/dev/full"), &syncer).unwrap_or_else(|_| {
             let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-            let synced = Arc::new(Synced { file, dirty: AtomicBool::new(false) });
-            Journal { path: "/dev/full".into(), synced, len: 0, syncer: Arc::clone(&syncer) }
+            let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
+            Journal { path: "/dev/full".into(), on_disk, len: 0, syncer: Arc::clone(&syncer) }
         });
         assert!(journal.append(b"line\n").is_err());
         assert_eq!(journal.len(), 0);

@@ -66,24 +66,7 @@ impl Masker {
     /// The event with every text in it masked.
     #[must_use]
     pub fn mask_event(&self, event: BuildEvent) -> BuildEvent {
-        self.change(event, |text| self.mask(text).into_owned())
-    }
-
-    /// The event with every text changed.
-    pub(crate) fn change(&self, event: BuildEvent, change: impl Fn(&str) -> String) -> BuildEvent {
-        match event {
-            BuildEvent::Note { phase, text, millis } => {
-                BuildEvent::Note { phase, text: change(&text), millis }
-            }
-            BuildEvent::Output { phase, line } => BuildEvent::Output { phase, line: change(&line) },
-            BuildEvent::Live { .. } => event,
-            BuildEvent::Failed { fault } => {
-                let all = |lines: Vec<String>| lines.iter().map(|line| change(line)).collect();
-                let Fault { id, what, why, next } = fault;
-                let fault = Fault { id, what: change(&what), why: all(why), next: all(next) };
-                BuildEvent::Failed { fault }
-            }
-        }
+        change(event, |text| self.mask(text).into_owned())
     }
 
     /// Bytes of the longest pattern.
@@ -94,6 +77,21 @@ impl Masker {
     /// Where values stand in bytes.
     pub(crate) fn places<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
         self.automaton.iter().flat_map(move |automaton| automaton.find_iter(bytes).map(|found| found.range()))
+    }
+}
+
+/// The event with every text changed.
+pub(crate) fn change(event: BuildEvent, change: impl Fn(&str) -> String) -> BuildEvent {
+    match event {
+        BuildEvent::Note { phase, text, millis } => BuildEvent::Note { phase, text: change(&text), millis },
+        BuildEvent::Output { phase, line } => BuildEvent::Output { phase, line: change(&line) },
+        BuildEvent::Live { .. } => event,
+        BuildEvent::Failed { fault } => {
+            let all = |lines: Vec<String>| lines.iter().map(|line| change(line)).collect();
+            let Fault { id, what, why, next } = fault;
+            let fault = Fault { id, what: change(&what), why: all(why), next: all(next) };
+            BuildEvent::Failed { fault }
+        }
     }
 }
 

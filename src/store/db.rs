@@ -153,7 +153,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Makes the file readable by its owner alone, before SQLite makes it for everybody.
+/// Makes the file readable by its owner alone, before `SQLite` makes it for everybody.
 fn private_file(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();

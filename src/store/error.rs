@@ -11,7 +11,7 @@ pub enum StoreError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// What the system or `SQLite` said.
         reason: String,
     },
     /// The schema was changed by a newer program in a way that this one cannot read.
@@ -59,7 +59,7 @@ pub enum StoreError {
     Backup {
         /// The file that was to be written.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// What the system or `SQLite` said.
         reason: String,
     },
     /// The database refused an operation.

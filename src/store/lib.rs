@@ -1,7 +1,7 @@
 //! The platform's rows: tools, maintainers, keys, tokens, builds, releases, config versions, instances.
 //!
 //! Enter at [`Store::open`]; every method group lies in the file of its noun. One writer and several readers share
-//! one SQLite file in WAL mode; what a method has acknowledged is on the disk. SQL lives in this room and nowhere
+//! one `SQLite` file in WAL mode; what a method has acknowledged is on the disk. SQL lives in this room and nowhere
 //! else, and nothing here knows a protocol, a secret's plain text or what a build does.
 
 mod backup;

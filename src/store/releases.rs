@@ -125,20 +125,25 @@ fn live(connection: &mut SqliteConnection, tool: i64) -> Outcome<Option<ReleaseN
     Ok(found.map(number).transpose()?)
 }
 
-/// Moves a release from one state to another. `None` where it was not in the first; else its build.
+/// A release whose state has changed.
+struct Shifted {
+    build: Option<BuildId>,
+}
+
+/// Moves a release from one state to another. `None` where it was not in the first.
 fn shift(
     writer: &mut SqliteConnection,
     (tool, number): (i64, ReleaseNumber),
     from: ReleaseState,
     to: ReleaseState,
     fault: Option<&Fault>,
-) -> Outcome<Option<Option<BuildId>>> {
+) -> Outcome<Option<Shifted>> {
     let fault = fault.map(|fault| json("releases.fault", fault)).transpose()?;
     let row = releases::table.find((tool, i64::from(number.0))).filter(releases::state.eq(word(from)));
     let change = (releases::state.eq(word(to)), releases::fault.eq(fault));
     let build =
         diesel::update(row).set(change).returning(releases::build_id).get_result::<Option<i64>>(writer);
-    Ok(build.optional()?.map(|build| build.map(BuildId)))
+    Ok(build.optional()?.map(|build| Shifted { build: build.map(BuildId) }))
 }
 
 fn name(number: Option<ReleaseNumber>) -> String {
@@ -196,11 +201,11 @@ fn activate(
     if let Some(old) = found {
         shift(writer, (id, old), Live, Superseded, None)?;
     }
-    let Some(build) = shift(writer, (id, new), RollingOut, Live, None)? else {
+    let Some(shifted) = shift(writer, (id, new), RollingOut, Live, None)? else {
         let what = format!("{new} of {tool} is not rolling out");
         return Err(StoreError::Conflict { what }.into());
     };
-    if let Some(build) = build
+    if let Some(build) = shifted.build
         && !finish(writer, build, &BuildOutcome::Succeeded)?
     {
         return Err(not_running(writer, build)?.into());
@@ -258,7 +263,7 @@ impl Store {
         let work = move |writer: &mut SqliteConnection| {
             let release = (tool_id(writer, &tool)?, number);
             let done = shift(writer, release, ReleaseState::RollingOut, ReleaseState::Failed, Some(&fault))?;
-            if let Some(Some(build)) = done {
+            if let Some(Shifted { build: Some(build) }) = done {
                 finish(writer, build, &BuildOutcome::Failed(fault))?;
             }
             Ok(done.is_some())

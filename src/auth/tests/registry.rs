@@ -1,6 +1,7 @@
 //! The registry's two questions.
 
 use super::*;
+use RegistryAccess::{Pull, Push};
 use secrecy::ExposeSecret;
 
 #[tokio::test]
@@ -22,7 +23,6 @@ async fn repositories_follow_the_rights_on_tools() {
         store.create_maintainer(&person(name), name == "root").await.unwrap();
     }
     store.create_tool(&tool("weather"), Some(&person("ann"))).await.unwrap();
-    use RegistryAccess::{Pull, Push};
     let cases = [
         ("ann", "tools/weather", Pull, true),
         ("ann", "tools/weather", Push, true),

@@ -1,6 +1,7 @@
 //! The story: an account, a tool, keys, tokens, a build, a release, config, and the end of it all.
 
 use super::*;
+use ReleaseState::{Failed, Live, Superseded};
 use jiff::{SignedDuration, Timestamp};
 
 #[tokio::test]
@@ -167,7 +168,6 @@ async fn releases(store: &Store, build: BuildId) {
     assert_eq!(done.superseded, Some(first.number));
     let states: Vec<_> =
         store.releases(&weather, 10).await.unwrap().into_iter().map(|r| (r.number.0, r.state)).collect();
-    use ReleaseState::{Failed, Live, Superseded};
     assert_eq!(states, [(3, Live), (2, Failed), (1, Superseded)]);
     assert_eq!(store.releases(&weather, 1).await.unwrap().len(), 1);
     assert_eq!(store.live_releases().await.unwrap(), [done.release]);
