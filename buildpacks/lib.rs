@@ -9,6 +9,7 @@ mod error;
 mod fault;
 mod files;
 mod hash;
+pub mod testing;
 
 pub use command::{Ran, run};
 pub use error::{BuildpackError, report};
@@ -37,4 +38,9 @@ pub fn web(line: &str) -> Process {
 /// A process that a shell line starts. A line that is one command replaces the shell, and so gets its signals.
 pub fn shell_process(kind: ProcessType, line: &str, default: bool) -> Process {
     ProcessBuilder::new(kind, ["bash", "-c", line]).default(default).build()
+}
+
+/// A number of things, as people say it: `1 package`, `3 packages`.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }

@@ -3,7 +3,7 @@
 use crate::project::Project;
 use crate::runtime::{InstalledNode, npm, reason};
 use crate::{NodeBuildpack, faults};
-use hythe_buildpack::{BuildpackError, copy_file, fingerprint, note, read_optional, run};
+use hythe_buildpack::{BuildpackError, copy_file, count, fingerprint, note, read_optional, run};
 use libcnb::build::BuildContext;
 use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, LayerState, RestoredLayerAction};
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
@@ -85,7 +85,8 @@ fn install_in_layer(
         LayerState::Empty { cause } => {
             note(
                 "npm",
-                &reason(cause).unwrap_or_else(|| format!("new: {} packages", project.packages.len())),
+                &reason(cause)
+                    .unwrap_or_else(|| format!("new: {}", count(project.packages.len(), "package"))),
             );
             for name in ["package.json", ".npmrc"].into_iter().chain(project.lockfile) {
                 let file = context.app_dir.join(name);
@@ -164,7 +165,7 @@ fn install_in_place(
     node: &InstalledNode,
     project: &Project,
 ) -> libcnb::Result<(), BuildpackError> {
-    note("npm", &format!("{} packages beside the source", project.packages.len()));
+    note("npm", &format!("{} beside the source", count(project.packages.len(), "package")));
     let cache = install_cache(context, node)?;
     install(node, &context.app_dir, &cache, project, false)?;
     if project.scripts.contains_key("build") {

@@ -97,7 +97,8 @@ pub(crate) fn npm(folder: &Path) -> Command {
         .env("NPM_CONFIG_UPDATE_NOTIFIER", "false")
         .env("NPM_CONFIG_FUND", "false")
         .env("NPM_CONFIG_AUDIT", "false")
-        .env("NPM_CONFIG_PROGRESS", "false");
+        .env("NPM_CONFIG_PROGRESS", "false")
+        .env("NPM_CONFIG_LOGS_MAX", "0");
     if std::env::var_os("NODE_EXTRA_CA_CERTS").is_none() && Path::new(hythe_buildpack::CERTIFICATES).exists()
     {
         npm.env("NODE_EXTRA_CA_CERTS", hythe_buildpack::CERTIFICATES);

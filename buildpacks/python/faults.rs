@@ -124,11 +124,7 @@ fn conflict(context: &Context<'_>) -> Option<Fault> {
 
 fn wrong_hash(context: &Context<'_>) -> Option<Fault> {
     context.has("THESE PACKAGES DO NOT MATCH THE HASHES").then(|| {
-        let package = context
-            .lines
-            .iter()
-            .find(|line| line.contains("from https://") || line.contains("=="))
-            .map(String::as_str);
+        let package = context.after("    ").map(|rest| rest.split(" from ").next().unwrap_or(rest));
         Fault::new(
             "python/hash-mismatch",
             "The build failed: a package is not the one whose hash requirements.txt names.",

@@ -4,7 +4,7 @@ use crate::project::{Packages, Project};
 use crate::requirements::describe_change;
 use crate::runtime::InstalledPython;
 use crate::{PythonBuildpack, faults};
-use hythe_buildpack::{BuildpackError, CERTIFICATES, EPOCH, fingerprint, note, run};
+use hythe_buildpack::{BuildpackError, CERTIFICATES, EPOCH, count, fingerprint, note, run};
 use libcnb::build::BuildContext;
 use libcnb::layer::{
     CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
@@ -116,7 +116,8 @@ fn change(old: &Metadata, new: &Metadata, file: &str) -> Option<String> {
 fn file_name(packages: &Packages) -> &'static str {
     match packages {
         Packages::Requirements(_) => "requirements.txt",
-        _ => "pyproject.toml",
+        Packages::Pyproject(_) | Packages::Built => "pyproject.toml",
+        Packages::None => "the source",
     }
 }
 
@@ -134,7 +135,7 @@ fn describe_new(packages: &Packages) -> String {
         Packages::None => "new: no packages, the standard library alone".to_owned(),
         Packages::Built => "new: the packages that the project's own build names".to_owned(),
         Packages::Requirements(list) | Packages::Pyproject(list) => {
-            format!("new: {} packages of {}", list.packages().len(), file_name(packages))
+            format!("new: {} of {}", count(list.packages().len(), "package"), file_name(packages))
         }
     }
 }

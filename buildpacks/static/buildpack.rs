@@ -86,8 +86,7 @@ impl Buildpack for StaticBuildpack {
             layer_name!("static-server"),
             UncachedLayerDefinition { build: false, launch: true },
         )?;
-        let program = std::env::current_exe().map_err(BuildpackError::files("find", SERVER))?;
-        copy_file(&program, &layer.path().join("bin").join(SERVER))?;
+        copy_file(&context.buildpack_dir.join("bin/build"), &layer.path().join("bin").join(SERVER))?;
         note("static", &format!("serves {}", if folder == "." { "the whole source" } else { folder }));
         let launch = LaunchBuilder::new().process(web(&format!("exec {SERVER} {folder}"))).build();
         BuildResultBuilder::new().launch(launch).build()

@@ -1,0 +1,99 @@
+//! Runs a buildpack's own program as a lifecycle does; for the tests of each buildpack.
+//!
+//! The machine stands in for the build image, so that a test is about what does not need the stack's runtimes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A buildpack laid out in a folder, with one source to work on.
+#[derive(Debug)]
+pub struct Bench {
+    root: PathBuf,
+}
+
+/// What a phase did.
+#[derive(Debug)]
+pub struct Phase {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub output: String,
+}
+
+impl Phase {
+    /// The id of the fault that ends the output.
+    pub fn fault(&self) -> Option<String> {
+        let json = self.output.lines().last()?.strip_prefix("::hythe-fault::")?;
+        let fault: serde_json::Value = serde_json::from_str(json).ok()?;
+        fault["id"].as_str().map(str::to_owned)
+    }
+}
+
+impl Bench {
+    /// Lays out a program with its `buildpack.toml` and a copy of a source in `root`, an empty folder.
+    pub fn new(root: &Path, program: &Path, descriptor: &Path, app: &Path) -> io::Result<Self> {
+        let bench = Self { root: root.to_owned() };
+        let bin = bench.buildpack().join("bin");
+        for folder in [&bin, &bench.layers(), &root.join("platform/env")] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(program, bin.join("build"))?;
+        std::os::unix::fs::symlink("build", bin.join("detect"))?;
+        fs::copy(descriptor, bench.buildpack().join("buildpack.toml"))?;
+        fs::write(root.join("plan-in.toml"), "")?;
+        crate::copy_tree(app, &bench.app(), &|_| false).map_err(io::Error::other)?;
+        Ok(bench)
+    }
+
+    /// The source that is built.
+    pub fn app(&self) -> PathBuf {
+        self.root.join("workspace")
+    }
+
+    /// The buildpack's layers.
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    fn buildpack(&self) -> PathBuf {
+        self.root.join("buildpack")
+    }
+
+    /// Runs `bin/detect`.
+    pub fn detect(&self) -> io::Result<Phase> {
+        let plan = self.root.join("plan-out.toml");
+        self.run("detect", &[&self.root.join("platform"), &plan])
+    }
+
+    /// Runs `bin/build`.
+    pub fn build(&self) -> io::Result<Phase> {
+        self.run("build", &[&self.layers(), &self.root.join("platform"), &self.root.join("plan-in.toml")])
+    }
+
+    /// The build plan that detect wrote, empty where it wrote none.
+    pub fn plan(&self) -> String {
+        fs::read_to_string(self.root.join("plan-out.toml")).unwrap_or_default()
+    }
+
+    /// The processes that build wrote, as `launch.toml`.
+    pub fn launch(&self) -> String {
+        fs::read_to_string(self.layers().join("launch.toml")).unwrap_or_default()
+    }
+
+    fn run(&self, phase: &str, arguments: &[&Path]) -> io::Result<Phase> {
+        let output = Command::new(self.buildpack().join("bin").join(phase))
+            .args(arguments)
+            .current_dir(self.app())
+            .env("CNB_BUILDPACK_DIR", self.buildpack())
+            .env("CNB_TARGET_OS", "linux")
+            .env("CNB_TARGET_ARCH", "amd64")
+            .env("CNB_TARGET_DISTRO_NAME", "debian")
+            .env("CNB_TARGET_DISTRO_VERSION", "12")
+            .output()?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok(Phase { code: output.status.code(), output: text })
+    }
+}
