@@ -22,7 +22,7 @@ use libcnb_data::process_type;
 
 /// Where builds find the certificates that they trust.
 pub const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// The time that reproducible things bear, for tools that read SOURCE_DATE_EPOCH: 1980-01-01T00:00:01Z.
+/// The time that reproducible things bear, for tools that read `SOURCE_DATE_EPOCH`: 1980-01-01T00:00:01Z.
 pub const EPOCH: &str = "315532801";
 
 /// Prints one line about a layer: its name in a column, then what is done with it and why.

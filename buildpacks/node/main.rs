@@ -36,7 +36,7 @@ impl Buildpack for NodeBuildpack {
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, BuildpackError> {
         let project = project::determine_project(&context.app_dir)?;
         let runtime = runtime::resolve_runtime(&project)?;
-        let runtime = runtime::install_runtime(&context, runtime)?;
+        let runtime = runtime::install_runtime(&context, &runtime)?;
         packages::install_packages(&context, &runtime, &project)?;
         let mut launch = LaunchBuilder::new();
         match project.start_line(&context.app_dir) {

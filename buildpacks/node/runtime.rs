@@ -109,7 +109,7 @@ pub(crate) fn npm(folder: &Path) -> Command {
 /// Puts Node.js into its layer, or finds it there.
 pub(crate) fn install_runtime(
     context: &BuildContext<NodeBuildpack>,
-    node: ResolvedNode,
+    node: &ResolvedNode,
 ) -> libcnb::Result<InstalledNode, BuildpackError> {
     let version = node.version.to_string();
     let layer = context.cached_layer(

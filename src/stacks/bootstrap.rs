@@ -6,7 +6,7 @@
 //! downloaded once.
 
 use crate::layer::EPOCH;
-use crate::{Definition, Mirrors, StackError};
+use crate::{Definition, Mirrors, StackError, User};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -96,22 +96,26 @@ fn sources(definition: &Definition, mirrors: &Mirrors) -> [String; 3] {
 fn users_hook(definition: &Definition) -> String {
     let users = &definition.users;
     let gid = users.gid;
-    let mut script = format!("set -e; echo '{}:x:{gid}:' >>\"$1/etc/group\"", users.group);
-    for user in [&users.build, &users.run] {
+    let user = |user: &User| {
         let (name, uid) = (&user.name, user.uid);
-        script += &format!("; echo '{name}:x:{uid}:{gid}::/home/{name}:/bin/bash' >>\"$1/etc/passwd\"");
-        script += &format!("; echo '{name}:*:3652:0:99999:7:::' >>\"$1/etc/shadow\"");
-    }
-    script
+        [
+            format!("echo '{name}:x:{uid}:{gid}::/home/{name}:/bin/bash' >>\"$1/etc/passwd\""),
+            format!("echo '{name}:*:3652:0:99999:7:::' >>\"$1/etc/shadow\""),
+        ]
+    };
+    let group = format!("echo '{}:x:{gid}:' >>\"$1/etc/group\"", users.group);
+    let lines = ["set -e".to_owned(), group].into_iter().chain(user(&users.build)).chain(user(&users.run));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Packs the root as it is into an archive inside it.
 fn pack_hook() -> String {
-    let mut script = String::from("tar --one-file-system --sort=name --numeric-owner --format=pax -C \"$1\"");
-    for path in ["dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/*", "var/lib/apt/*", RUN_ARCHIVE] {
-        script += &format!(" --exclude='./{path}'");
-    }
-    script + &format!(" -cf \"$1/{RUN_ARCHIVE}\" .")
+    let left_out =
+        ["dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/*", "var/lib/apt/*", RUN_ARCHIVE];
+    let left_out = left_out.map(|path| format!("--exclude='./{path}'")).join(" ");
+    format!(
+        "tar --one-file-system --sort=name --numeric-owner --format=pax -C \"$1\" {left_out} -cf \"$1/{RUN_ARCHIVE}\" ."
+    )
 }
 
 /// Installs the build image's packages the way mmdebstrap itself installs: apt outside, dpkg inside.

@@ -64,15 +64,16 @@ fn append<W: Write>(
             tar.append_data(&mut header(tar::EntryType::Directory, entry), format!("{path}/"), io::empty())
         }
         Kind::Symlink(to) => tar.append_link(&mut header(tar::EntryType::Symlink, entry), path, to),
-        Kind::File(content) => match first.get(&content.identity()).filter(|_| content.bytes > 0) {
-            Some(target) => tar.append_link(&mut header(tar::EntryType::Link, entry), path, target),
-            None => {
-                first.insert(content.identity(), path.to_owned());
-                let mut header = header(tar::EntryType::Regular, entry);
-                header.set_size(content.bytes);
-                tar.append_data(&mut header, path, content.reader()?)
+        Kind::File(content) => {
+            let earlier = first.get(&content.identity()).filter(|_| content.bytes > 0);
+            if let Some(target) = earlier {
+                return tar.append_link(&mut header(tar::EntryType::Link, entry), path, target);
             }
-        },
+            first.insert(content.identity(), path.to_owned());
+            let mut header = header(tar::EntryType::Regular, entry);
+            header.set_size(content.bytes);
+            tar.append_data(&mut header, path, content.reader()?)
+        }
     }
 }
 

@@ -124,8 +124,8 @@ fn finish(definition: &Definition, mut tree: Tree) -> Tree {
 /// A file of the build image that names the shared libraries of the run image: a buildpack that puts a runtime into a
 /// layer of its own need not bring those along.
 fn libraries(run: &Tree) -> io::Result<(String, Entry)> {
-    let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
-    let names = run.0.keys().filter_map(|path| path.rsplit('/').next()).filter(|name| is_library(name));
+    let is_library = |name: &&str| name.split('.').skip(1).any(|part| part == "so");
+    let names = run.0.keys().filter_map(|path| path.rsplit('/').next()).filter(is_library);
     let text: BTreeSet<String> = names.map(|name| format!("{name}\n")).collect();
     let content = Content::new(String::from_iter(text).as_bytes())?;
     Ok((RUN_LIBRARIES.to_owned(), Entry { kind: Kind::File(content), mode: 0o644, uid: 0, gid: 0 }))

@@ -200,3 +200,6 @@ fn put_layer(
     upload.commit_checked(name, &layer.digest)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The program itself, run as a lifecycle runs it.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where its bench cannot be laid out")]
+
 use hythe_buildpack::testing::Bench;
 use std::path::Path;
 
