@@ -4,7 +4,10 @@ use crate::BuildpackError;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
 
+/// Begins the line by which a platform learns where the time went.
+const TIME_MARK: &str = "::hythe-time::";
 /// Lines that are kept.
 const KEPT: usize = 400;
 
@@ -22,6 +25,15 @@ impl Ran {
     pub fn text(&self) -> String {
         self.lines.join("\n")
     }
+}
+
+/// As [`run`], and tells the platform how long this package manager took.
+pub fn run_timed(tool: &str, command: &mut Command) -> Result<Ran, BuildpackError> {
+    let started = Instant::now();
+    let ran = run(command);
+    let told = serde_json::json!({ "tool": tool, "millis": started.elapsed().as_millis() });
+    println!("{TIME_MARK}{told}");
+    ran
 }
 
 /// Runs a program to its end and shows its output, indented, while it comes.

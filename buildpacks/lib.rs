@@ -11,7 +11,7 @@ mod files;
 mod hash;
 pub mod testing;
 
-pub use command::{Ran, run};
+pub use command::{Ran, run, run_timed};
 pub use error::{BuildpackError, report};
 pub use fault::{Fault, suggest};
 pub use files::{copy_file, copy_tree, read_optional};

@@ -3,7 +3,7 @@
 use crate::project::Project;
 use crate::runtime::{InstalledNode, npm, reason};
 use crate::{NodeBuildpack, faults};
-use hythe_buildpack::{BuildpackError, copy_file, count, fingerprint, note, read_optional, run};
+use hythe_buildpack::{BuildpackError, copy_file, count, fingerprint, note, read_optional, run_timed};
 use libcnb::build::BuildContext;
 use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, LayerState, RestoredLayerAction};
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
@@ -170,16 +170,15 @@ fn install_in_place(
     install(node, &context.app_dir, &cache, project, false)?;
     if project.scripts.contains_key("build") {
         note("npm", "run build");
-        let ran = run(with_node(npm(&context.app_dir).args(["run", "build"]), node, &cache))?;
+        let ran = run_timed("npm", with_node(npm(&context.app_dir).args(["run", "build"]), node, &cache))?;
         if !ran.status.success() {
             return Err(BuildpackError::Fault(faults::build_script_failed(&ran.lines)).into());
         }
     }
-    let ran = run(with_node(
-        npm(&context.app_dir).args(["prune", "--omit=dev", "--ignore-scripts"]),
-        node,
-        &cache,
-    ))?;
+    let ran = run_timed(
+        "npm",
+        with_node(npm(&context.app_dir).args(["prune", "--omit=dev", "--ignore-scripts"]), node, &cache),
+    )?;
     if !ran.status.success() {
         return Err(BuildpackError::Fault(faults::of_npm(&ran.lines)).into());
     }
@@ -218,7 +217,7 @@ fn install(
     let mut npm = npm(folder);
     npm.arg(if project.lockfile.is_some() { "ci" } else { "install" });
     npm.arg(if production { "--omit=dev" } else { "--include=dev" });
-    let ran = run(with_node(&mut npm, node, cache))?;
+    let ran = run_timed("npm", with_node(&mut npm, node, cache))?;
     if ran.status.success() { Ok(()) } else { Err(faults::of_npm(&ran.lines).into()) }
 }
 

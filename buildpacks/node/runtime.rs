@@ -5,7 +5,7 @@
 
 use crate::project::Project;
 use crate::{NodeBuildpack, faults};
-use hythe_buildpack::{BuildpackError, copy_file, note, run};
+use hythe_buildpack::{BuildpackError, copy_file, note, run, run_timed};
 use libcnb::build::BuildContext;
 use libcnb::layer::{
     CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
@@ -167,7 +167,7 @@ pub(crate) fn reason(cause: &EmptyLayerCause<String, String>) -> Option<String> 
 fn download(version: &str, layer: &Path) -> Result<(), BuildpackError> {
     let folder = layer.join("download");
     std::fs::create_dir_all(&folder).map_err(BuildpackError::files("make", &folder))?;
-    let ran = run(npm(&folder).args(["pack", "--silent"]).arg(format!("{PACKAGE}@{version}")))?;
+    let ran = run_timed("npm", npm(&folder).args(["pack", "--silent"]).arg(format!("{PACKAGE}@{version}")))?;
     if !ran.status.success() {
         return Err(faults::of_npm(&ran.lines).into());
     }

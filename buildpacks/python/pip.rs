@@ -4,7 +4,7 @@ use crate::project::{Packages, Project};
 use crate::requirements::describe_change;
 use crate::runtime::InstalledPython;
 use crate::{PythonBuildpack, faults};
-use hythe_buildpack::{BuildpackError, CERTIFICATES, EPOCH, count, fingerprint, note, run};
+use hythe_buildpack::{BuildpackError, CERTIFICATES, EPOCH, count, fingerprint, note, run, run_timed};
 use libcnb::build::BuildContext;
 use libcnb::layer::{
     CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
@@ -198,7 +198,7 @@ fn install(
         Packages::Built => pip.arg("."),
         Packages::None => return Ok(()),
     };
-    let ran = run(&mut pip)?;
+    let ran = run_timed("pip", &mut pip)?;
     if ran.status.success() {
         return Ok(());
     }

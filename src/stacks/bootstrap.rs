@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// Where the run image's root lies inside the archive.
 pub(crate) const RUN_ARCHIVE: &str = ".hythe-run.tar";
@@ -30,11 +30,13 @@ pub(crate) async fn bootstrap(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<PathBuf, StackError> {
     let archive = folder.join("root.tar");
-    let mut child = command(definition, mirrors, &archive)
-        .spawn()
-        .map_err(|source| StackError::StartBootstrap { source })?;
+    let mut child = Asked(
+        command(definition, mirrors, &archive)
+            .spawn()
+            .map_err(|source| StackError::StartBootstrap { source })?,
+    );
     let mut tail = VecDeque::new();
-    if let Some(output) = child.stderr.take() {
+    if let Some(output) = child.0.stderr.take() {
         let mut lines = BufReader::new(output).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             if let Some(step) = step(&line) {
@@ -46,11 +48,25 @@ pub(crate) async fn bootstrap(
             tail.push_back(line);
         }
     }
-    let status = child.wait().await.map_err(|source| StackError::StartBootstrap { source })?;
+    let status = child.0.wait().await.map_err(|source| StackError::StartBootstrap { source })?;
     if status.success() {
         return Ok(archive);
     }
     Err(StackError::Bootstrap { status, tail: Vec::from(tail).join("\n") })
+}
+
+/// A running mmdebstrap, asked to end when nobody waits for it any more. It is not killed: only mmdebstrap itself can
+/// remove its roots, whose files belong to other users.
+struct Asked(Child);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let running =
+            self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = running {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+    }
 }
 
 fn command(definition: &Definition, mirrors: &Mirrors, archive: &Path) -> Command {
@@ -77,8 +93,7 @@ fn command(definition: &Definition, mirrors: &Mirrors, archive: &Path) -> Comman
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     command
 }
 

@@ -75,13 +75,13 @@ pub async fn ensure(
     let key = definition.key();
     let cached = options.cache.as_ref().map(|cache| cache.join(&key));
     if let Some((folder, finished)) = cached.as_ref().and_then(|f| Some((f.clone(), Finished::read(f)?))) {
-        progress(&format!("stack {}: taken from the cache", definition.id));
+        progress(&format!("{}: taken from the cache", definition.id));
         return publish_from(content, &definition, folder, finished).await;
     }
-    progress(&format!("stack {}: building both images; this takes a minute, once", definition.id));
+    progress(&format!("{}: building both images; this takes a minute, once", definition.id));
     let folder = Workfolder::make(options)?;
     let finished = make::make(&definition, &options.mirrors, folder.path(), &|line| {
-        progress(&format!("stack {}: {line}", definition.id));
+        progress(&format!("{}: {line}", definition.id));
     })
     .await?;
     let images = publish_from(content, &definition, folder.path().to_owned(), finished).await?;
@@ -91,6 +91,22 @@ pub async fn ensure(
     Ok(images)
 }
 
+/// How the names of folders begin in which a stack is being made.
+const MAKING: &str = ".making-";
+/// After this time nobody makes a stack in such a folder any more.
+const ABANDONED: std::time::Duration = std::time::Duration::from_hours(6);
+
+/// Removes what a crash left of an earlier build.
+fn sweep(folder: &Path) {
+    for entry in folder.read_dir().into_iter().flatten().flatten() {
+        let old = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let old = old.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ABANDONED);
+        if old && entry.file_name().to_string_lossy().starts_with(MAKING) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder that is made for one build of a stack and goes with it, unless it is kept.
 struct Workfolder(tempfile::TempDir);
 
@@ -98,8 +114,9 @@ impl Workfolder {
     /// In the cache's own folder where there is one, so that it can be renamed into its place.
     fn make(options: &StackOptions) -> Result<Self, StackError> {
         let path = options.cache.as_ref().unwrap_or(&options.work);
+        sweep(path);
         let made = std::fs::create_dir_all(path)
-            .and_then(|()| tempfile::Builder::new().prefix(".making-").tempdir_in(path));
+            .and_then(|()| tempfile::Builder::new().prefix(MAKING).tempdir_in(path));
         made.map(Self).map_err(|source| StackError::Files { operation: "make", path: path.clone(), source })
     }
 
