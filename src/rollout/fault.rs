@@ -33,7 +33,7 @@ pub(crate) fn note(id: &InstanceId, failure: &Failure) -> Option<String> {
 pub(crate) fn of_failure(release: &RunnableRelease, id: &InstanceId, failure: Failure) -> Fault {
     match failure {
         Failure::Start(fault) => fault,
-        Failure::NotReady(seen, lines) => not_ready(release, id, seen, &lines),
+        Failure::NotReady(seen, lines) => not_ready(release, id, &seen, &lines),
         Failure::Exited(exit) => exited(release, id, &exit),
     }
 }
@@ -74,7 +74,7 @@ fn exited(release: &RunnableRelease, id: &InstanceId, exit: &ExitReason) -> Faul
     try_it(fault, &release.release)
 }
 
-fn not_ready(release: &RunnableRelease, id: &InstanceId, seen: String, lines: &[String]) -> Fault {
+fn not_ready(release: &RunnableRelease, id: &InstanceId, seen: &str, lines: &[String]) -> Fault {
     let (settings, process) = (&release.settings, &id.process);
     let (port, limit) = (settings.port, settings.timeout.as_secs());
     let fault = match &settings.readiness {
@@ -125,9 +125,10 @@ pub(crate) fn no_such_process(release: &Release, kind: &ProcessType) -> Fault {
     let offered: Vec<_> = release.processes.iter().map(|process| process.kind.as_str()).collect();
     let what = format!("The release failed: its image has no process `{kind}`.");
     let fault = Fault::new("rollout/no-such-process", what);
-    let fault = match offered.is_empty() {
-        true => fault.why("It offers no process at all."),
-        false => fault.why(format!("It offers: {}.", offered.join(", "))),
+    let fault = if offered.is_empty() {
+        fault.why("It offers no process at all.")
+    } else {
+        fault.why(format!("It offers: {}.", offered.join(", ")))
     };
     fault
         .next("Name the process in a Procfile, one line each, as in `web: gunicorn app:app`.")

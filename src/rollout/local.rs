@@ -7,6 +7,7 @@ mod adopt;
 mod group;
 mod image;
 mod layers;
+mod leftovers;
 mod lines;
 mod machine;
 mod one_off;
@@ -53,7 +54,7 @@ pub struct LocalParts {
     pub traffic: Arc<dyn Traffic>,
 }
 
-/// Sandboxes of this machine, supervised. Cheap to clone.
+/// Sandboxes of this machine, supervised. Cheap to clone. When the last clone is dropped, instances run on unsupervised.
 #[derive(Clone)]
 pub struct LocalRuntime {
     tools: Arc<Tools>,

@@ -111,7 +111,7 @@ impl Default for RunSettings {
         Self {
             port: 8080,
             readiness: Readiness::Tcp,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             grace: Duration::from_secs(10),
             limits: RunLimits::default(),
             egress: EgressSettings::default(),
@@ -181,7 +181,7 @@ pub struct Candidate {
     /// Instances that are ready: all of the formation.
     pub instances: usize,
     /// From the call of `start` to the last instance's readiness.
-    pub took: Duration,
+    pub ready_after: Duration,
     abandon: Option<DropGuard>,
 }
 
@@ -191,10 +191,10 @@ impl Candidate {
         tool: ToolName,
         release: ReleaseNumber,
         instances: usize,
-        took: Duration,
+        ready_after: Duration,
         abandon: CancellationToken,
     ) -> Self {
-        Self { tool, release, instances, took, abandon: Some(abandon.drop_guard()) }
+        Self { tool, release, instances, ready_after, abandon: Some(abandon.drop_guard()) }
     }
 
     /// Takes the guard out: from here on dropping the candidate ends nothing.

@@ -13,7 +13,7 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Since when.
     pub since: jiff::Timestamp,
-    /// Restarts after crashes so far.
+    /// Restarts after crashes, since this server runs.
     pub restarts: u32,
     /// Why the instance before it in this place ended, where one did.
     pub last_exit: Option<ExitReason>,
@@ -96,8 +96,8 @@ impl ExitReason {
 /// A limit in the unit that it was set in: powers of two where it is one of them.
 pub(crate) fn limit(bytes: u64) -> String {
     match bytes {
-        _ if bytes > 0 && bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
-        _ if bytes > 0 && bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        _ if bytes > 0 && bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
+        _ if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         _ => hythe_model::render::size(bytes),
     }
 }

@@ -152,7 +152,7 @@ pub(crate) enum AnswerBody {
     /// The platform's own service.
     Fallback(RouterBody),
     /// An instance's.
-    Instance(InstanceBody),
+    Instance(Box<InstanceBody>),
 }
 
 /// What an instance answers.

@@ -101,10 +101,10 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes what a client may not say of itself, in every spelling that a tool's framework might take for it.
 fn drop_impostors(headers: &mut HeaderMap) {
-    let named = |name: &&HeaderName| is_impostor(name.as_str().as_bytes());
-    if headers.keys().any(|name| named(&name)) {
-        let names: Vec<HeaderName> = headers.keys().filter(named).cloned().collect();
-        for name in names {
+    let is_one = |name: &&HeaderName| is_impostor(name.as_str().as_bytes());
+    if headers.keys().any(|name| is_one(&name)) {
+        let impostors: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+        for name in impostors {
             headers.remove(name);
         }
     }

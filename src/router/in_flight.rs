@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long a gauge outlives its instance's place in the table: longer than anybody holds an old table.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 /// Requests under way, by instance. Cheap to clone; router and runtime share one.
 #[derive(Debug, Clone, Default)]

@@ -126,9 +126,10 @@ impl Page {
             .get_all(ACCEPT)
             .iter()
             .any(|accept| accept.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("text/html")));
-        let (kind, text) = match html {
-            true => ("text/html; charset=utf-8", words.html()),
-            false => ("text/plain; charset=utf-8", words.text()),
+        let (kind, text) = if html {
+            ("text/html; charset=utf-8", words.html())
+        } else {
+            ("text/plain; charset=utf-8", words.text())
         };
         let mut answer = Response::new(AnswerBody::Text(Some(Bytes::from(text))));
         *answer.status_mut() = words.status;

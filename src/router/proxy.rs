@@ -154,9 +154,10 @@ fn outgoing(
     head.uri = headers::origin_form(&head.uri);
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    let body = match body.is_end_stream() {
-        true => RequestBody::Empty,
-        false => RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone()),
+    let body = if body.is_end_stream() {
+        RequestBody::Empty
+    } else {
+        RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone())
     };
     Request::from_parts(head, body)
 }
@@ -180,7 +181,7 @@ pub(crate) async fn passed_back(
         })
         .await;
     }
-    Response::from_parts(head, AnswerBody::Instance(body))
+    Response::from_parts(head, AnswerBody::Instance(Box::new(body)))
 }
 
 /// The target once it has instances; waits a while for one that is starting.
@@ -251,10 +252,7 @@ async fn exchange(
     let mut pooled_too = true;
     while tried.len() < TRIES {
         let pass = admitted(client, &mut target, &tried).await?;
-        let pooled = match pooled_too {
-            true => poll_fn(|cx| Poll::Ready(pass.0.checkout(repeatable, cx))).await,
-            false => None,
-        };
+        let pooled = poll_fn(|cx| Poll::Ready(pass.0.checkout(repeatable, cx).filter(|_| pooled_too))).await;
         let copy = (pooled.is_some() && repeatable).then(|| copy_of(&request));
         let opened = match pooled {
             Some(connection) => Some(connection),

@@ -70,8 +70,8 @@ impl Target {
             in_turn.map(|backend| (tried.contains(&backend.id), backend.gauge.count(), backend)).collect();
         weighed.sort_by_key(|(tried, requests, _)| (*tried, *requests));
         let full = weighed.iter().any(|(_, requests, _)| *requests >= most);
-        let free = weighed.iter().filter(|(_, requests, _)| *requests < most);
-        match free.filter_map(|(_, _, backend)| Pass::enter(backend)).next() {
+        let mut free = weighed.iter().filter(|(_, requests, _)| *requests < most);
+        match free.find_map(|(_, _, backend)| Pass::enter(backend)) {
             Some(pass) => Pick::Instance(pass),
             None if full => Pick::Overloaded,
             None => Pick::Leaving,
@@ -154,9 +154,8 @@ impl Tables {
     pub(crate) async fn tend(&self) {
         let mut routes = self.routes.clone();
         loop {
-            match tokio::time::timeout(TENDING, routes.changed()).await {
-                Ok(Err(_closed)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_closed)) = tokio::time::timeout(TENDING, routes.changed()).await {
+                return;
             }
             let tools: Vec<_> = self.lock().keys().cloned().collect();
             let targets: Vec<_> = tools.iter().filter_map(|tool| self.target(tool.as_str())).collect();

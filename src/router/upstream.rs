@@ -25,14 +25,14 @@ type Driver = http1::Connection<Socket, RequestBody>;
 pub(crate) struct Connection {
     sender: SendRequest<RequestBody>,
     /// Gone as soon as the connection has ended: hyper then gives back a request that was not sent.
-    driver: Option<Driver>,
+    driver: Option<Box<Driver>>,
 }
 
 impl Connection {
     /// Speaks HTTP/1.1 over this stream.
     pub(crate) async fn open(stream: TcpStream, stall: Duration) -> hyper::Result<Self> {
         let (sender, driver) = handshake(stream, stall).await?;
-        Ok(Self { sender, driver: Some(driver) })
+        Ok(Self { sender, driver: Some(Box::new(driver)) })
     }
 
     /// Whether it takes another request: the last answer has ended and the instance has not closed it, as far as is
@@ -62,7 +62,7 @@ impl Connection {
     }
 }
 
-fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+fn drive(driver: &mut Option<Box<Driver>>, cx: &mut Context<'_>) {
     if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
         *driver = None;
     }

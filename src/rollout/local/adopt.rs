@@ -24,18 +24,19 @@ impl Tools {
         for release in live {
             let group = self.live_group(release, &found);
             for slot in &group.slots {
-                match taken(&mut found, &group, slot) {
-                    Some(found) => looks.push(self.keep(group.clone(), slot.clone(), found)),
-                    None => {
-                        adopted.starting += 1;
-                        self.occupy(&group, slot, Begin::Start);
-                    }
+                if let Some(found) = taken(&mut found, &group, slot) {
+                    looks.push(self.keep(group.clone(), slot.clone(), found));
+                } else {
+                    adopted.starting += 1;
+                    self.occupy(&group, slot, Begin::Start);
                 }
             }
         }
         adopted.kept = join_all(looks).await.len();
         let tools: Vec<_> = self.states().keys().cloned().collect();
-        tools.iter().for_each(|tool| self.publish(tool));
+        for tool in &tools {
+            self.publish(tool);
+        }
         adopted.stopped = found.iter().filter(|found| found.running).count();
         tokio::spawn(join_all(found.into_iter().map(end_stranger)));
         Ok(adopted)
@@ -44,9 +45,12 @@ impl Tools {
     fn live_group(&self, release: RunnableRelease, found: &[Found]) -> Arc<Group> {
         let mut states = self.states();
         let state = states.entry(release.release.tool.clone()).or_default();
-        let own = found.iter().filter_map(|found| found.instance.as_ref());
-        own.filter(|id| id.tool == release.release.tool).for_each(|id| state.used(id));
-        let group = state.group(release);
+        for id in found.iter().filter_map(|found| found.instance.as_ref()) {
+            if id.tool == release.release.tool {
+                state.used(id);
+            }
+        }
+        let group = state.group(release, true);
         group.settled.cancel();
         state.live = Some(group.clone());
         group
@@ -84,7 +88,6 @@ fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
     let taken = found.swap_remove(newest);
     slot.update(|view| {
         if let Some(id) = &taken.instance {
-            view.restarts = id.attempt;
             view.id = id.clone();
         }
     });
@@ -100,9 +103,7 @@ async fn end_stranger(found: Found) {
         }
     }
     let exit = found.guest.exit().await;
-    let exit = match found.running {
-        true => ExitReason { ended_because: Some("stopped".to_owned()), ..exit },
-        false => exit,
-    };
+    let why = found.running.then(|| "stopped".to_owned());
+    let exit = ExitReason { ended_because: why.or(exit.ended_because), ..exit };
     found.guest.dispose(&exit).await;
 }

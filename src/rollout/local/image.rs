@@ -73,30 +73,31 @@ async fn user(helper: &Helper, lowers: &[RelPath], config: &RunConfig) -> Result
         Some((user, group)) => (user, Some(group)),
         None => (config.user.as_str(), None),
     };
-    let (uid, own_group) = match user.parse() {
-        Ok(uid) => (uid, None),
-        Err(_) => {
-            let line = record(helper, lowers, "etc/passwd", user).await;
-            let line = line.ok_or_else(|| format!("its user `{user}` is not in its /etc/passwd"))?;
-            let number = |at: usize| line.get(at).and_then(|field| field.parse().ok());
-            (number(2).ok_or("its /etc/passwd cannot be read")?, number(3))
-        }
+    let (uid, own_group) = if let Ok(uid) = user.parse() {
+        (uid, None)
+    } else {
+        let line = record(helper, lowers, "etc/passwd", user).await;
+        let line = line.ok_or_else(|| format!("its user `{user}` is not in its /etc/passwd"))?;
+        let number = |at: usize| line.get(at).and_then(|field| field.parse().ok());
+        (number(2).ok_or("its /etc/passwd cannot be read")?, number(3))
     };
     let gid = match group {
         None => own_group.unwrap_or(uid),
-        Some(group) => match group.parse() {
-            Ok(gid) => gid,
-            Err(_) => {
-                let line = record(helper, lowers, "etc/group", group).await;
-                let line = line.ok_or_else(|| format!("its group `{group}` is not in its /etc/group"))?;
-                line.get(2).and_then(|gid| gid.parse().ok()).ok_or("its /etc/group cannot be read")?
-            }
-        },
+        Some(group) => group_of(helper, lowers, group).await?,
     };
     if uid == 0 {
         return Err("it runs as root, which tools may not".to_owned());
     }
     Ok((uid, gid))
+}
+
+async fn group_of(helper: &Helper, lowers: &[RelPath], group: &str) -> Result<u32, String> {
+    if let Ok(gid) = group.parse() {
+        return Ok(gid);
+    }
+    let line = record(helper, lowers, "etc/group", group).await;
+    let line = line.ok_or_else(|| format!("its group `{group}` is not in its /etc/group"))?;
+    line.get(2).and_then(|gid| gid.parse().ok()).ok_or_else(|| "its /etc/group cannot be read".to_owned())
 }
 
 /// The fields of a name's line in a file of the image.

@@ -79,8 +79,8 @@ mod tests {
     fn the_last_lines_come_from_the_last_segments() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, from: usize, to: usize| {
-            let lines: String = (from..to).map(|n| format!("17000000000000000{n:02} o line {n}\n")).collect();
-            std::fs::write(folder.path().join(name), lines).unwrap();
+            let lines: Vec<_> = (from..to).map(|n| format!("17000000000000000{n:02} o line {n}\n")).collect();
+            std::fs::write(folder.path().join(name), lines.concat()).unwrap();
         };
         write("0000000001.log", 0, 30);
         write("0000000002.log", 30, 35);
@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn a_long_log_is_read_from_its_end() {
         let folder = tempfile::tempdir().unwrap();
-        let lines: String = (0..5000).map(|n| format!("1 e {n} {}\n", "x".repeat(100))).collect();
-        std::fs::write(folder.path().join("0000000001.log"), lines).unwrap();
+        let lines: Vec<_> = (0..5000).map(|n| format!("1 e {n} {}\n", "x".repeat(100))).collect();
+        std::fs::write(folder.path().join("0000000001.log"), lines.concat()).unwrap();
         let last = last_lines(folder.path());
         assert_eq!(last.len(), 20);
         assert!(last[0].starts_with("4980 ") && last[19].starts_with("4999 "));

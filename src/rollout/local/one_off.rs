@@ -77,13 +77,11 @@ async fn carry(
         sandbox.kill().await?;
     }
     // A process that closed its output may run on.
-    match cancel.run_until_cancelled(sandbox.wait()).await {
-        Some(exit) => exit,
-        None => {
-            sandbox.kill().await?;
-            sandbox.wait().await
-        }
+    if let Some(exit) = cancel.run_until_cancelled(sandbox.wait()).await {
+        return exit;
     }
+    sandbox.kill().await?;
+    sandbox.wait().await
 }
 
 async fn pump(mut from: impl AsyncRead + Unpin, error: bool, to: &mpsc::Sender<OneOffOutput>) {

@@ -5,6 +5,7 @@
 
 use super::image::{self, Image};
 use super::layers::{self, Layers};
+use super::leftovers;
 use super::machine::{Found, Guest, Machine};
 use super::{LocalParts, lines, probe};
 use crate::runtime::{OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
@@ -66,11 +67,6 @@ impl Sandboxes {
         format!("{}.{}.{now:x}.{count}", release.release.tool, release.release.number)
     }
 
-    fn log_of(&self, instance: &InstanceId) -> PathBuf {
-        let InstanceId { tool, release, process, index, attempt } = instance;
-        self.parts.logs.join(tool.as_str()).join(format!("{release}.{process}.{index}.{attempt}"))
-    }
-
     fn guest(
         &self,
         sandbox: Sandbox,
@@ -97,7 +93,7 @@ impl Machine for Sandboxes {
 
     async fn start(&self, instance: &InstanceId, release: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault> {
         let image = self.image(release).await?;
-        let log = self.log_of(instance);
+        let log = leftovers::folder(&self.parts.logs, instance);
         let args = vec![format!("/cnb/process/{}", instance.process)];
         let mut labels = labels(release, INSTANCE);
         labels.insert(ID.to_owned(), serde_json::to_string(instance).unwrap_or_default());
@@ -139,6 +135,8 @@ impl Machine for Sandboxes {
                 guest: Arc::new(guest),
             });
         }
+        let known = all.iter().filter_map(|found: &Found| found.instance.as_ref()).collect();
+        leftovers::hand_over(&self.parts.logs, &known, &*self.witness).await;
         Ok(all)
     }
 }

@@ -26,7 +26,7 @@ impl Tools {
         let group = {
             let mut states = self.states();
             let state = states.entry(release.release.tool.clone()).or_default();
-            let group = state.group(release.clone());
+            let group = state.group(release.clone(), false);
             state.coming.push(group.clone());
             group
         };

@@ -100,14 +100,13 @@ impl Supervision {
         found: Option<(Arc<dyn Guest>, bool)>,
     ) -> Ended {
         let id = slot.view().id;
-        let (guest, mut ready) = match found {
-            Some(found) => found,
-            None => {
-                self.enter(slot, Stage::Starting);
-                match self.machine.start(&id, &self.group.release).await {
-                    Ok(guest) => (guest, false),
-                    Err(fault) => return Ended::Failed(Failure::Start(fault)),
-                }
+        let (guest, ready) = if let Some(found) = found {
+            found
+        } else {
+            self.enter(slot, Stage::Starting);
+            match self.machine.start(&id, &self.group.release).await {
+                Ok(guest) => (guest, false),
+                Err(fault) => return Ended::Failed(Failure::Start(fault)),
             }
         };
         slot.update(|view| view.guest = Some(guest.clone()));
@@ -120,12 +119,11 @@ impl Supervision {
                     return Ended::Failed(Failure::Exited(exit));
                 }
                 outcome = self.readiness(&id, &*guest) => match outcome {
-                    Ok(()) => ready = true,
+                    Ok(()) => {}
                     Err(seen) => return self.give_up(&guest, seen).await,
                 },
             }
         }
-        debug_assert!(ready);
         self.enter(slot, Stage::Ready);
         let since = Instant::now();
         tokio::select! {
@@ -221,12 +219,11 @@ impl Supervision {
                 timeout(grace.min(HURRY), guest.exit()).await.ok()
             }
         };
-        let exit = match exit {
-            Some(exit) => exit,
-            None => {
-                guest.kill().await;
-                guest.exit().await
-            }
+        let exit = if let Some(exit) = exit {
+            exit
+        } else {
+            guest.kill().await;
+            guest.exit().await
         };
         let exit = ExitReason { ended_because: Some("stopped".to_owned()), ..exit };
         guest.dispose(&exit).await;

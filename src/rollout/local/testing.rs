@@ -45,7 +45,7 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
         actor: Actor::Platform,
         state: ReleaseState::RollingOut,
         fault: None,
-        created_at: jiff::Timestamp::UNIX_EPOCH,
+        created_at: jiff::Timestamp::now(),
     };
     RunnableRelease {
         repository: format!("tools/{tool}"),

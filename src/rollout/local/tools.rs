@@ -21,6 +21,14 @@ pub(crate) struct Tools {
     routes: watch::Sender<RouteTable>,
     states: Mutex<HashMap<ToolName, State>>,
     own: Weak<Self>,
+    /// Ends supervision, not what is supervised.
+    end: CancellationToken,
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
 }
 
 /// One tool.
@@ -38,13 +46,17 @@ impl State {
         self.live.iter().chain(&self.coming).chain(&self.leaving)
     }
 
-    /// A group with names that were not used before.
-    pub(crate) fn group(&mut self, release: RunnableRelease) -> Arc<Group> {
+    /// A group with names that were not used before. Of a release that ran under an earlier server not all names are
+    /// known; but an instance is restarted once a second at most, so the release's age in seconds is above them all.
+    pub(crate) fn group(&mut self, release: RunnableRelease, ran_before: bool) -> Arc<Group> {
         let number = release.release.number;
+        let age = jiff::Timestamp::now().duration_since(release.release.created_at).as_secs();
+        let first = if ran_before { u32::try_from(age).unwrap_or(0) } else { 0 };
         Arc::new(Group::new(release, |process, index| {
             let next = self.attempts.entry((number, process.clone(), index)).or_default();
-            *next += 1;
-            *next - 1
+            let attempt = first.max(*next);
+            *next = attempt + 1;
+            attempt
         }))
     }
 
@@ -66,7 +78,14 @@ impl Tools {
     /// No tools on this machine.
     pub(crate) fn new(machine: Arc<dyn Machine>, traffic: Arc<dyn Traffic>) -> Arc<Self> {
         let routes = watch::Sender::new(RouteTable::default());
-        Arc::new_cyclic(|own| Self { machine, traffic, routes, states: Mutex::default(), own: own.clone() })
+        Arc::new_cyclic(|own| Self {
+            machine,
+            traffic,
+            routes,
+            states: Mutex::default(),
+            own: own.clone(),
+            end: CancellationToken::new(),
+        })
     }
 
     pub(crate) fn states(&self) -> MutexGuard<'_, HashMap<ToolName, State>> {
@@ -111,7 +130,9 @@ impl Tools {
             group: group.clone(),
             changed: Arc::new(changed),
         };
-        tokio::spawn(supervise(Arc::new(supervision), slot.clone(), begin));
+        let supervised = supervise(Arc::new(supervision), slot.clone(), begin);
+        let end = self.end.clone();
+        tokio::spawn(async move { end.run_until_cancelled(supervised).await });
     }
 
     /// Moves the route to a candidate.
@@ -160,8 +181,8 @@ impl Tools {
         candidate.disarm();
         let group = {
             let states = self.states();
-            let coming = states.get(&candidate.tool).into_iter().flat_map(|state| &state.coming);
-            coming.filter(|group| group.number() == candidate.release).next_back().cloned()
+            let mut coming = states.get(&candidate.tool).into_iter().flat_map(|state| &state.coming);
+            coming.rfind(|group| group.number() == candidate.release).cloned()
         };
         if let Some(group) = group {
             self.end_coming(&group).await;

@@ -70,7 +70,7 @@ async fn slow_bodies_are_cut() {
 async fn slow_tools_are_given_up() {
     let world = world(RouterSettings { answer_timeout: Duration::from_millis(200), ..settings() }).await;
     let address = tool(|_| async move {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         text("late")
     });
     world.live("weather", 1, &[address.await]);
@@ -127,13 +127,13 @@ async fn connections_have_a_limit_a_client() {
     let world = world(RouterSettings { connections_per_client: 2, ..settings() }).await;
     world.live("weather", 1, &[named("weather").await]);
     let open = || TcpStream::connect(world.address);
-    let (_one, _two) = (open().await.unwrap(), open().await.unwrap());
+    let (one, _two) = (open().await.unwrap(), open().await.unwrap());
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut third = open().await.unwrap();
     let mut answer = String::new();
     third.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
-    drop(_one);
+    drop(one);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.get("weather.localhost", "/").await.body, "weather");
 }
@@ -141,7 +141,7 @@ async fn connections_have_a_limit_a_client() {
 #[tokio::test]
 async fn a_client_that_waits_to_send_is_told_to_go_on() {
     let world = world(settings()).await;
-    let (address, heard) =
+    let (address, received) =
         listening(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
     world.live("weather", 1, &[address]);
     let mut stream = TcpStream::connect(world.address).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_client_that_waits_to_send_is_told_to_go_on() {
     let mut rest = [0; 12];
     stream.read_exact(&mut rest).await.unwrap();
     assert_eq!(&rest, b"HTTP/1.1 200");
-    assert!(!String::from_utf8_lossy(&heard.lock().unwrap()).contains("expect"));
+    assert!(!String::from_utf8_lossy(&received.lock().unwrap()).contains("expect"));
 }
 
 #[tokio::test]

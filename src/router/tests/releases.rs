@@ -19,7 +19,7 @@ async fn release(number: u32, late: Arc<AtomicUsize>) -> (SocketAddr, Arc<Atomic
     let address = tool(move |request: Request<hyper::body::Incoming>| {
         let (told, late) = (told.clone(), late.clone());
         async move {
-            let body = request.into_body().collect().await.map(|body| body.to_bytes().len()).unwrap_or(0);
+            let body = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
             tokio::time::sleep(Duration::from_millis(2)).await;
             if told.load(Ordering::SeqCst) {
                 late.fetch_add(1, Ordering::SeqCst);

@@ -19,6 +19,7 @@ fn pieces() -> (Pieces, BoxBody) {
     (sender, StreamBody::new(receiver).map_err(|never| match never {}).boxed())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a stream of frames holds")]
 fn piece(text: &'static str) -> Result<Frame<Bytes>, Infallible> {
     Ok(Frame::data(Bytes::from(text)))
 }

@@ -98,7 +98,7 @@ pub(crate) async fn world_with(settings: RouterSettings, tls: Option<Arc<rustls:
             request.uri().path()
         )))))
     });
-    let router = Router::new(RouterParts {
+    let shared = Router::new(RouterParts {
         routes: receiver,
         dial: dialled.clone(),
         in_flight: in_flight.clone(),
@@ -108,7 +108,7 @@ pub(crate) async fn world_with(settings: RouterSettings, tls: Option<Arc<rustls:
     });
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let served = tokio::spawn(async move { serve(listener, tls, router, stopping).await.unwrap() });
+    let served = tokio::spawn(async move { serve(listener, tls, shared, stopping).await.unwrap() });
     World { address, routes, in_flight, log, dialled, stop, served }
 }
 

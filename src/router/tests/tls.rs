@@ -25,9 +25,8 @@ async fn both_versions_of_http_are_spoken_over_tls() {
         server.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let world = world_with(settings(), Some(Arc::new(server))).await;
-    let address = tool(|request| async move {
-        text(format!("{}", request.headers()["x-forwarded-proto"].to_str().unwrap()))
-    });
+    let address =
+        tool(|request| async move { text(request.headers()["x-forwarded-proto"].to_str().unwrap()) });
     world.live("weather", 1, &[address.await]);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(own.cert.der().clone()).unwrap();

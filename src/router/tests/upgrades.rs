@@ -57,10 +57,10 @@ async fn bytes_that_follow_the_handshake_at_once_are_not_lost() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"hello") {
-            assert!(stream.read_buf(&mut heard).await.unwrap() > 0);
-            if heard.ends_with(b"\r\n\r\n") {
+        let mut received = Vec::new();
+        while !received.ends_with(b"hello") {
+            assert!(stream.read_buf(&mut received).await.unwrap() > 0);
+            if received.ends_with(b"\r\n\r\n") {
                 let head =
                     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: own\r\n\r\nfirst";
                 stream.write_all(head).await.unwrap();
@@ -90,13 +90,14 @@ async fn a_tool_that_does_not_upgrade_answers_as_usual() {
 #[tokio::test]
 async fn plain_http2_is_no_way_around_the_router() {
     let world = world(settings()).await;
-    let (address, heard) = crate::support::listening(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (address, received) =
+        crate::support::listening(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     world.live("chat", 1, &[address]);
     let request = b"GET / HTTP/1.1\r\nhost: chat.localhost\r\nconnection: upgrade, http2-settings, close\r\n\
         upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
     world.raw(request).await;
-    let heard = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
-    assert!(!heard.contains("upgrade") && !heard.contains("http2-settings"), "{heard}");
+    let received = String::from_utf8(received.lock().unwrap().clone()).unwrap();
+    assert!(!received.contains("upgrade") && !received.contains("http2-settings"), "{received}");
 }
 
 #[tokio::test]
