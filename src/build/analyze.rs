@@ -1,8 +1,9 @@
 //! What earlier builds left: the previous image's metadata, and the cached layers.
 
-use crate::cache::{self, Index};
+use crate::cache::{self, Bills, Index};
 use crate::{BuildRequest, EventSink, Inner, fault, image};
 use hythe_cnb::labels::{LIFECYCLE_METADATA, LifecycleMetadata};
+use hythe_cnb::output::SbomFormat;
 use hythe_cnb::protocol::{Restore, RestoreLayer};
 use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::{BuildEvent, Digest, Fault, Phase};
@@ -30,6 +31,20 @@ impl Before {
         self.slices.clone()
     }
 
+    /// Leaves nothing but what buildpacks keep apart from layers, which always comes back.
+    fn forget_layers(&mut self, index: Option<Index>) {
+        self.index =
+            Index { stores: index.map(|index| index.stores).unwrap_or_default(), ..Index::default() };
+        for buildpack in self.metadata.iter_mut().flat_map(|metadata| &mut metadata.buildpacks) {
+            buildpack.layers.clear();
+        }
+    }
+
+    fn bills(&self, buildpack: &BuildpackId, layer: &LayerName) -> BTreeMap<SbomFormat, String> {
+        let of = |bills: &&Bills| &bills.buildpack == buildpack && &bills.layer == layer;
+        self.index.bills.iter().find(of).map(|bills| bills.sboms.clone()).unwrap_or_default()
+    }
+
     /// What each buildpack gets back (cnb: cached layers metadata and contents, launch-only ones metadata, and the store).
     pub(crate) fn restore(&self) -> BTreeMap<BuildpackId, Restore> {
         let mut restore: BTreeMap<BuildpackId, Restore> = BTreeMap::new();
@@ -38,10 +53,14 @@ impl Before {
             entry.store.clone_from(&buildpack.store);
             for (name, layer) in &buildpack.layers {
                 if layer.launch && !layer.build && !layer.cache {
-                    let back = RestoreLayer { metadata: layer.data.clone(), ..RestoreLayer::default() };
+                    let sboms = self.bills(&buildpack.key, name);
+                    let back = RestoreLayer { metadata: layer.data.clone(), sboms };
                     entry.layers.insert(name.clone(), back);
                 }
             }
+        }
+        for (buildpack, store) in &self.index.stores {
+            restore.entry(buildpack.clone()).or_default().store = Some(store.clone());
         }
         for slice in &self.index.slices {
             let entry = restore.entry(slice.buildpack.clone()).or_default();
@@ -74,16 +93,19 @@ impl Inner {
                 millis: None,
             });
         };
-        if request.no_cache {
-            say("not used: the push asked for no-cache");
-            return Ok(Before::default());
-        }
         let (image, metadata) = self.previous(request).await?.unzip();
         let mut before = Before { image, metadata: metadata.flatten(), ..Before::default() };
         match cache::read(&self.parts.helper, &request.tool).await? {
+            index if request.no_cache => {
+                say("not used: the push asked for no-cache");
+                before.forget_layers(index);
+            }
             None if before.image.is_none() => say("empty: this is the first build"),
             None => say("empty: the build before kept nothing"),
-            Some(index) if index.stack != self.base.build_image => say("not used: the stack has changed"),
+            Some(index) if index.stack != self.base.build_image => {
+                say("not used: the stack has changed");
+                before.forget_layers(Some(index));
+            }
             Some(index) => {
                 let folder = |slice: &cache::Slice| cache::slice_folder(&request.tool, &slice.folder);
                 before.slices = index.slices.iter().map(folder).collect::<Result<_, _>>()?;
@@ -93,7 +115,6 @@ impl Inner {
         Ok(before)
     }
 
-    #[expect(clippy::type_complexity, reason = "the two documents and the label of one image")]
     async fn previous(
         &self,
         request: &BuildRequest,

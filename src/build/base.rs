@@ -24,6 +24,8 @@ pub(crate) struct Base {
     pub(crate) build_user: (u32, u32),
     /// Name and home of that user.
     pub(crate) home: String,
+    /// `PATH` of the build image, where it names one.
+    pub(crate) path: Option<String>,
     /// Manifest and config of the run image.
     pub(crate) run: (Manifest, ImageConfig),
     /// The builder's buildpacks, as folders.
@@ -48,11 +50,14 @@ impl Base {
             lowers.push(unpacked(parts, &layer.diff_id, &layer.digest).await?);
         }
         let run = documents(parts, &parts.stack.run)?;
+        let build_config =
+            ImageConfig::parse(&parts.stack.build.config).map_err(fault::platform("read the build image"))?;
         let users = &parts.stack.users;
         Ok(Self {
             lowers,
             build_image: parts.stack.build.digest.clone(),
             build_user: (users.build.uid, users.gid),
+            path: build_config.env("PATH").map(ToOwned::to_owned),
             home: format!("/home/{}", users.build.name),
             target: target(parts, &run.1),
             run,

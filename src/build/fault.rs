@@ -1,10 +1,12 @@
 //! Faults of a build, in words.
 
 use crate::BuildLimits;
+use crate::image::ImageError;
 use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
 use hythe_model::Fault;
 use hythe_model::render::{duration, size};
-use hythe_sandbox::{Exit, ExitCause};
+use hythe_registry::RegistryError;
+use hythe_sandbox::{ErrorCode, Exit, ExitCause, SandboxError};
 
 /// Lines of output that a fault shows at most.
 const TAIL: usize = 20;
@@ -19,6 +21,42 @@ pub(crate) fn platform<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -
             .why(format!("It could not {what}; the platform's log has the details."))
             .next("Try again, or tell the operator.")
     }
+}
+
+/// The content store failed; a full disk has a fault of its own.
+pub(crate) fn registry(error: RegistryError) -> Fault {
+    match error {
+        RegistryError::Full { .. } => export_full(),
+        error => platform("write the image")(error),
+    }
+}
+
+/// An image's document or one of the platform's own layers could not be written.
+pub(crate) fn image(error: ImageError) -> Fault {
+    match error {
+        ImageError::Registry(error) => registry(error),
+        ImageError::Blob(error) if error.kind() == std::io::ErrorKind::StorageFull => export_full(),
+        error => platform("write the image")(error),
+    }
+}
+
+/// The helper could not pack a layer.
+pub(crate) fn packing(error: SandboxError) -> Fault {
+    match error.code() {
+        Some(ErrorCode::DiskFull) => export_full(),
+        Some(ErrorCode::Archive | ErrorCode::Invalid | ErrorCode::NotFound) => {
+            Fault::new("export/layer-unreadable", "The build failed: a layer cannot be written into the image.")
+                .why(cut(&error.to_string()))
+                .next("See what the buildpack leaves in its layers and in the app: sockets, devices or links in place of folders.")
+        }
+        _ => platform("write a layer")(error),
+    }
+}
+
+fn export_full() -> Fault {
+    Fault::new("export/disk-full", "The build failed: the platform's disk is full.")
+        .why("The image was not published; nothing of it is left.")
+        .next("Ask the operator to free space in the data folder.")
 }
 
 pub(crate) fn cancelled() -> Fault {

@@ -83,8 +83,8 @@ impl Inner {
         if cancel.is_cancelled() {
             return Err(fault::cancelled());
         }
-        let (image, exported) = self.export(folder, request, &before, &outcome, events).await?;
-        self.keep(folder, request, &before, &outcome, &exported).await;
+        let (image, exported) = self.export(folder, request, &before, &outcome, events, cancel).await?;
+        self.keep(folder, request, &before, &outcome, exported).await;
         Ok(image)
     }
 }

@@ -54,7 +54,7 @@ impl Default for BuildLimits {
             cpu_millis: 2000,
             pids: 1024,
             disk_bytes: 8 << 30,
-            wall: Duration::from_secs(20 * 60),
+            wall: Duration::from_mins(20),
             output_bytes: 16 << 20,
         }
     }

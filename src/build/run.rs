@@ -6,9 +6,9 @@ use crate::told::Teller;
 use crate::{BuildRequest, EventSink, Inner, NetworkSettings, fault};
 use hythe_cnb::protocol::{MESSAGE_MAX, Message, Outcome, Request};
 use hythe_model::Fault;
-use hythe_sandbox::{Limits, Mount, Network, Process, Root, Sandbox, SandboxSpec, Stdio};
+use hythe_sandbox::{ExitCause, Limits, Mount, Network, Process, Root, Sandbox, SandboxSpec, Stdio};
 use std::collections::BTreeMap;
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -23,6 +23,8 @@ const BUILDPACKS: &str = "/cnb/buildpacks";
 const PLATFORM: &str = "/platform";
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(crate) const LAYERS: &str = "/layers";
+/// The execution environment of every build (Buildpack API 0.12).
+pub(crate) const EXEC_ENV: &str = "production";
 pub(crate) const APP: &str = "/workspace";
 /// Bytes of the platform's folder and of `/tmp`.
 const PLATFORM_SIZE: u64 = 16 << 20;
@@ -50,15 +52,18 @@ impl Inner {
             told = listen(messages, Teller::new(events)) => told,
             () = cancel.cancelled() => Err(fault::cancelled()),
         };
-        let ended = self.end(&sandbox, told.is_err() && cancel.is_cancelled()).await;
+        let ended = self.end(&sandbox, told.is_err()).await;
         let said = said.await.unwrap_or_default();
         if !said.trim().is_empty() {
             tracing::warn!(build = %request.id, %said, "the lifecycle complained");
         }
-        match (told?, ended?) {
-            (Some(Ok(outcome)), _) => Ok(outcome),
-            (Some(Err(failure)), _) => Err(fault::of_failure(failure)),
-            (None, exit) => Err(fault::of_exit(&exit, &self.parts.limits)),
+        let (told, exit) = (told?, ended?);
+        match told {
+            // What it says counts only where it ended as it should: a limit is the truer reason.
+            _ if exit.cause != ExitCause::Exited => Err(fault::of_exit(&exit, &self.parts.limits)),
+            Some(Ok(outcome)) if exit.success() => Ok(outcome),
+            Some(Err(failure)) => Err(fault::of_failure(failure)),
+            _ => Err(fault::of_exit(&exit, &self.parts.limits)),
         }
     }
 
@@ -71,7 +76,7 @@ impl Inner {
         exit
     }
 
-    /// The request as an open file for the lifecycle's standard input: config values touch no disk that outlives it.
+    /// The request on its way to the lifecycle's standard input, through a pipe: config values touch no disk.
     fn request(&self, request: &BuildRequest, before: &Before) -> Result<OwnedFd, Fault> {
         let base = &self.base;
         let names = base.buildpacks.iter().filter_map(|path| path.file_name());
@@ -82,16 +87,16 @@ impl Inner {
             buildpacks: names.map(|name| Path::new(BUILDPACKS).join(name)).collect(),
             order: base.order.clone(),
             target: base.target.clone(),
-            exec_env: "production".to_owned(),
+            exec_env: EXEC_ENV.to_owned(),
             platform_env: request.env.clone(),
             build_config_env: operator_env(&self.parts.network),
             restore: before.restore(),
         };
-        let writing = fault::platform("write the lifecycle's request");
         let json = serde_json::to_vec(&request).map_err(fault::platform("write the lifecycle's request"))?;
-        let mut file = tempfile::tempfile().map_err(writing)?;
-        file.write_all(&json).and_then(|()| file.rewind()).map_err(writing)?;
-        Ok(file.into())
+        let (reader, mut writer) = std::io::pipe().map_err(fault::platform("open a pipe"))?;
+        // Ends with an error, which is of no interest, where the sandbox does not start or ends first.
+        tokio::task::spawn_blocking(move || writer.write_all(&json));
+        Ok(reader.into())
     }
 
     fn sandbox(&self, folder: &Folder, request: &BuildRequest) -> Result<SandboxSpec, Fault> {
@@ -152,6 +157,7 @@ impl Inner {
         let network = &self.parts.network;
         let mut env =
             vec![("HOME".to_owned(), self.base.home.clone()), ("HOSTNAME".to_owned(), "build".to_owned())];
+        env.extend(self.base.path.iter().map(|path| ("PATH".to_owned(), path.clone())));
         for (name, value) in [
             ("HTTP_PROXY", &network.http_proxy),
             ("HTTPS_PROXY", &network.https_proxy),

@@ -22,7 +22,7 @@ impl<'a> Teller<'a> {
     pub(crate) fn tell(&mut self, message: Message) {
         match message {
             Message::Detected { buildpacks, millis } => {
-                self.note(Phase::Detect, detected(&buildpacks), Some(millis))
+                self.note(Phase::Detect, detected(&buildpacks), Some(millis));
             }
             Message::Started { buildpack } => self.note(Phase::Build, name(&buildpack), None),
             Message::Output { line, .. } => self.output(&line),

@@ -14,6 +14,8 @@ pub const LIFECYCLE_METADATA: &str = "io.buildpacks.lifecycle.metadata";
 pub const BUILD_METADATA: &str = "io.buildpacks.build.metadata";
 /// Name of the label that holds [`ProjectMetadata`].
 pub const PROJECT_METADATA: &str = "io.buildpacks.project.metadata";
+/// Name of the label that holds the execution environment.
+pub const EXEC_ENV: &str = "io.buildpacks.exec-env";
 /// Name of the label that says whether the image may be put on another run image.
 pub const REBASABLE: &str = "io.buildpacks.rebasable";
 /// What every label of the platform begins with; a buildpack may not set one.

@@ -1,0 +1,165 @@
+//! Builds that fail, each in its own words; builds that are ended.
+
+use crate::support::{World, as_hythe, path, web};
+use hythe_model::BuildEvent;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+#[test]
+fn nothing_that_matches_says_what_was_looked_for() {
+    as_hythe("faults::nothing_that_matches_says_what_was_looked_for", || async {
+        let world = World::new("nomatch").await;
+        let detect = |what: &str| format!("echo no {what}; exit 100");
+        let (a, b) = (detect("requirements.txt"), detect("package.json"));
+        let builder = world.builder(&["a", "b"], &[("a", &a, ""), ("b", &b, "")]).await;
+        let ended = world.build(&builder, world.request(1, &[("page", "x")])).await;
+        let fault = ended.fault();
+        assert_eq!(fault.id, "detect/nothing-matches");
+        assert!(
+            fault.why[0].contains("no requirements.txt") && fault.why[1].contains("no package.json"),
+            "{fault}"
+        );
+        world.end().await;
+    });
+}
+
+#[test]
+fn failing_buildpacks_speak_for_themselves() {
+    as_hythe("faults::failing_buildpacks_speak_for_themselves", || async {
+        let world = World::new("failing").await;
+        let cases = [
+            ("exit 7", "exit 0", "detect/failed", "code 7"),
+            ("exit 0", "echo last words; exit 7", "build/buildpack-failed", "last words"),
+            (
+                "exit 0",
+                r#"echo '::hythe-fault::{"id":"a/own","what":"Own words.","why":["because"]}'; exit 1"#,
+                "a/own",
+                "because",
+            ),
+            (
+                "exit 0",
+                "echo '[[processes]]' > \"$CNB_LAYERS_DIR/launch.toml\"",
+                "build/buildpack-invalid",
+                "launch.toml",
+            ),
+        ];
+        for (id, (detect, build, fault, words)) in (1..).zip(cases) {
+            let builder = world.builder(&["a"], &[("a", detect, build)]).await;
+            let ended = world.build(&builder, world.request(id, &[("page", "x")])).await;
+            assert_eq!(ended.fault().id, fault, "{}", ended.fault());
+            assert!(ended.fault().to_string().contains(words), "{}", ended.fault());
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_api_that_is_not_run_is_told_at_once() {
+    as_hythe("faults::an_api_that_is_not_run_is_told_at_once", || async {
+        let world = World::new("api").await;
+        world.builder(&["a"], &[("a", "exit 0", "exit 0")]).await;
+        let toml = world.folder.join("share/a/buildpack.toml");
+        let text = std::fs::read_to_string(&toml).unwrap().replace("0.12", "0.5");
+        std::fs::write(&toml, text).unwrap();
+        let builder =
+            hythe_cnb::buildpack::Descriptor::parse(&std::fs::read_to_string(&toml).unwrap()).unwrap();
+        assert!(builder.api().is_err());
+        world.end().await;
+    });
+}
+
+#[test]
+fn every_limit_has_its_fault() {
+    as_hythe("faults::every_limit_has_its_fault", || async {
+        let mut world = World::new("limits").await;
+        world.limits.memory_bytes = 48 << 20;
+        world.limits.disk_bytes = 40 << 20;
+        world.limits.output_bytes = 1 << 20;
+        world.limits.wall = Duration::from_secs(6);
+        let cases = [
+            ("cat /dev/zero | tail", "build/out-of-memory"),
+            ("while :; do cat /bin/busybox >> \"$CNB_LAYERS_DIR/fill\"; done", "build/disk-full"),
+            ("yes gigabytes", "build/too-much-output"),
+            ("sleep 1000", "build/too-long"),
+        ];
+        for (id, (script, fault)) in (1..).zip(cases) {
+            let builder = world.builder(&["a"], &[("a", "exit 0", script)]).await;
+            let ended = world.build(&builder, world.request(id, &[("page", "x")])).await;
+            assert_eq!(ended.fault().id, fault, "{script}: {}", ended.fault());
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn cancelling_ends_a_build_within_two_seconds() {
+    as_hythe("faults::cancelling_ends_a_build_within_two_seconds", || async {
+        let world = World::new("cancel").await;
+        let script = "trap '' TERM INT; echo started; while :; do sleep 0.1; done";
+        let builder = world.builder(&["a"], &[("a", "exit 0", script)]).await;
+        let cancel = CancellationToken::new();
+        let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+        let sink = |event: BuildEvent| {
+            if matches!(&event, BuildEvent::Output { line, .. } if line == "started") {
+                started.send(()).unwrap();
+            }
+        };
+        let request = world.request(1, &[("page", "x")]);
+        let build = builder.build(request, &sink, cancel.clone());
+        let end = async {
+            starts.recv().await.unwrap();
+            cancel.cancel();
+            Instant::now()
+        };
+        let (result, asked) = tokio::join!(build, end);
+        assert_eq!(result.unwrap_err().id, "build/cancelled");
+        println!("ended after {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(!world.helper.exists(&path("builds/1")).await.unwrap());
+        assert!(world.helper.list().await.unwrap().is_empty());
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_build_cancelled_before_it_begins_does_nothing() {
+    as_hythe("faults::a_build_cancelled_before_it_begins_does_nothing", || async {
+        let world = World::new("early").await;
+        let build = web("[\"true\"]");
+        let builder = world.builder(&["a"], &[("a", "exit 0", &build)]).await;
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let ended = world.build_until(&builder, world.request(1, &[("page", "x")]), cancel).await;
+        assert_eq!(ended.fault().id, "build/cancelled");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_crashs_leftovers_are_swept() {
+    as_hythe("faults::a_crashs_leftovers_are_swept", || async {
+        let world = World::new("sweep").await;
+        let builder = world.builder(&["a"], &[("a", "exit 0", "echo started; sleep 1000")]).await;
+        let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+        let request = world.request(1, &[("page", "x")]);
+        let task = tokio::spawn({
+            let builder = builder.clone();
+            async move {
+                let sink = move |event: BuildEvent| {
+                    if matches!(&event, BuildEvent::Output { line, .. } if line == "started") {
+                        started.send(()).unwrap();
+                    }
+                };
+                builder.build(request, &sink, CancellationToken::new()).await
+            }
+        });
+        starts.recv().await.unwrap();
+        task.abort();
+        let _ = task.await;
+        assert_eq!(world.helper.list().await.unwrap().len(), 1, "the helper outlives who asked it");
+        builder.sweep().await.unwrap();
+        assert!(world.helper.list().await.unwrap().is_empty());
+        assert!(world.helper.list_dir(&path("builds")).await.unwrap().is_empty());
+        world.end().await;
+    });
+}
