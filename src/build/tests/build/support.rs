@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Longest time for one test, on a busy machine.
-const TEST_TIMEOUT: Duration = Duration::from_secs(240);
+const TEST_TIMEOUT: Duration = Duration::from_mins(4);
 
 /// Runs a test as the user `hythe`: by itself, or as root by running this program again as that user.
 pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
@@ -39,7 +39,7 @@ pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long")
+        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long");
     });
 }
 
@@ -116,13 +116,14 @@ impl World {
                 fs::write(&path, format!("#!/bin/sh\nset -e\n{script}\n")).unwrap();
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             }
-            definition += &format!("[[buildpacks]]\nuri = \"{name}\"\n");
+            definition.extend(["[[buildpacks]]\nuri = \"", name, "\"\n"]);
         }
         for group in order {
             definition += "[[order]]\n";
             for word in group.split(' ') {
                 let (name, optional) = (word.trim_end_matches('?'), word.ends_with('?'));
-                definition += &format!("[[order.group]]\nid = \"test/{name}\"\noptional = {optional}\n");
+                let optional = if optional { "true" } else { "false" };
+                definition.extend(["[[order.group]]\nid = \"test/", name, "\"\noptional = ", optional, "\n"]);
             }
         }
         let builder = share.join("builder.toml");
@@ -369,7 +370,7 @@ pub(crate) fn path(text: &str) -> RelPath {
 
 /// A build script that writes `<layer>.toml` with these types and a launch.toml with a `web` process of this command.
 pub(crate) fn layer_toml(name: &str, types: &str) -> String {
-    let lines: String = types.split(' ').map(|kind| format!("{kind} = true\\n")).collect();
+    let lines = types.split(' ').collect::<Vec<_>>().join(" = true\\n") + " = true\\n";
     format!("printf '[types]\\n{lines}' > \"$CNB_LAYERS_DIR/{name}.toml\"\n")
 }
 
