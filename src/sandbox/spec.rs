@@ -56,7 +56,7 @@ pub enum Mount {
         /// Whether it cannot be changed through the mount.
         read_only: bool,
     },
-    /// Memory as a folder, writable by everyone.
+    /// Memory as a folder that belongs to the sandbox's user.
     Tmpfs {
         /// Where it appears.
         target: String,

@@ -50,7 +50,7 @@ fn build(spec: &SandboxSpec, around: &Surroundings) -> Result<Spec, OciSpecError
         mounts.push(bind(source, target, true)?);
     }
     for (mount, source) in spec.mounts.iter().zip(&around.sources) {
-        mounts.push(one_mount(mount, source.as_deref())?);
+        mounts.push(one_mount(mount, source.as_deref(), &spec.process)?);
     }
     let root = RootBuilder::default().path(&around.rootfs).readonly(spec.root.read_only).build()?;
     SpecBuilder::default()
@@ -158,14 +158,16 @@ fn default_mounts() -> Result<Vec<OciMount>, OciSpecError> {
     table.into_iter().map(|(target, kind, options)| mount(kind, kind, target, options)).collect()
 }
 
-fn one_mount(what: &Mount, source: Option<&Path>) -> Result<OciMount, OciSpecError> {
+/// A tmpfs belongs to the sandbox's user: `runc` gives its root the mode of the folder below, which it made for root.
+fn one_mount(what: &Mount, source: Option<&Path>, user: &Process) -> Result<OciMount, OciSpecError> {
     let source = source.unwrap_or(Path::new("none"));
     match what {
         Mount::Bind { target, read_only, .. } => bind(source, target, *read_only),
         Mount::File { target, .. } => bind(source, target, true),
         Mount::Tmpfs { target, size } => {
-            let size = format!("size={size}");
-            mount("tmpfs", "tmpfs", target, &["nosuid", "nodev", "mode=1777", &size])
+            let (size, uid, gid) =
+                (format!("size={size}"), format!("uid={}", user.uid), format!("gid={}", user.gid));
+            mount("tmpfs", "tmpfs", target, &["nosuid", "nodev", "mode=0755", &size, &uid, &gid])
         }
     }
 }
