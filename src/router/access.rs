@@ -80,7 +80,6 @@ pub(crate) struct Noted {
 }
 
 /// What is known of a request from its head.
-#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) log: Arc<dyn AccessLog>,
     pub(crate) target: Arc<Target>,

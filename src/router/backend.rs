@@ -41,11 +41,16 @@ impl Backend {
     }
 
     /// An idle connection that is still open, the one used last. `repeatable` says that the request may be asked twice.
-    pub(crate) fn checkout(&self, repeatable: bool, cx: &mut Context<'_>) -> Option<Connection> {
+    pub(crate) fn checkout(
+        &self,
+        repeatable: bool,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Option<Connection> {
         let age = if repeatable { IDLE } else { IDLE_FOR_ALL };
         loop {
             let (since, mut connection) = self.lock().idle.pop()?;
-            if since.elapsed() < age && connection.is_free(cx) {
+            if now.duration_since(since) < age && connection.is_free(cx) {
                 return Some(connection);
             }
         }

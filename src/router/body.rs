@@ -31,26 +31,35 @@ pub(crate) enum Cut {
 
 /// What a request's body says of itself to whoever waits for the answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Arc<(AtomicU8, AtomicU64)>);
+pub(crate) struct Progress(Option<Arc<(AtomicU8, AtomicU64)>>);
 
 impl Progress {
+    /// Of a body that is there; the default is that of none.
+    pub(crate) fn new() -> Self {
+        Self(Some(Arc::default()))
+    }
+
     fn cut(&self, cut: Cut) {
-        self.0.0.store(1 + cut as u8, Ordering::Relaxed);
+        if let Some(shared) = &self.0 {
+            shared.0.store(1 + cut as u8, Ordering::Relaxed);
+        }
     }
 
     fn moved(&self) {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
+        if let Some(shared) = &self.0 {
+            shared.1.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Why the body was cut, where it was.
     pub(crate) fn why_cut(&self) -> Option<Cut> {
-        let said = self.0.0.load(Ordering::Relaxed);
+        let said = self.0.as_ref()?.0.load(Ordering::Relaxed);
         [Cut::TooLong, Cut::Stalled, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
     }
 
     /// Pieces of the body sent so far.
     pub(crate) fn pieces(&self) -> u64 {
-        self.0.1.load(Ordering::Relaxed)
+        self.0.as_ref().map_or(0, |shared| shared.1.load(Ordering::Relaxed))
     }
 }
 

@@ -2,15 +2,11 @@
 //!
 //! Enter at [`Forwarding::apply`] for requests and [`clean_answer`] for answers.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Uri};
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -23,6 +19,8 @@ pub(crate) struct Forwarding {
     client: HeaderValue,
     proto: HeaderValue,
     forwarded: String,
+    /// The last host, and the `Forwarded` header made for it.
+    last: Mutex<Option<(HeaderValue, HeaderValue)>>,
 }
 
 impl Forwarding {
@@ -33,7 +31,7 @@ impl Forwarding {
         let node = if client.is_ipv6() { format!("\"[{address}]\"") } else { address.clone() };
         let client = HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown"));
         let forwarded = format!("for={node};proto={proto};host=\"");
-        Self { client, proto: HeaderValue::from_static(proto), forwarded }
+        Self { client, proto: HeaderValue::from_static(proto), forwarded, last: Mutex::default() }
     }
 
     /// Rewrites a request's headers for an instance.
@@ -45,19 +43,25 @@ impl Forwarding {
 
     /// Says who the client is, and takes out what it said of that itself.
     pub(crate) fn introduce(&self, headers: &mut HeaderMap, host: &HeaderValue, request_id: HeaderValue) {
-        drop_impostors(headers);
+        drop_all(headers, is_impostor);
         headers.insert(HOST, host.clone());
         headers.insert(X_FORWARDED_FOR, self.client.clone());
         headers.insert(X_FORWARDED_PROTO, self.proto.clone());
         headers.insert(X_FORWARDED_HOST, host.clone());
-        let mut forwarded = Vec::with_capacity(self.forwarded.len() + host.len() + 1);
-        forwarded.extend_from_slice(self.forwarded.as_bytes());
-        forwarded.extend(host.as_bytes().iter().filter(|b| !matches!(b, b'"' | b'\\')));
-        forwarded.push(b'"');
-        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(forwarded)) {
-            headers.insert(FORWARDED, value);
-        }
+        headers.insert(FORWARDED, self.forwarded(host));
         headers.insert(X_REQUEST_ID, request_id);
+    }
+
+    fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, forwarded)) = last.as_ref().filter(|(known, _)| known == host) {
+            return forwarded.clone();
+        }
+        let host_bytes = host.as_bytes().iter().filter(|b| !matches!(b, b'"' | b'\\'));
+        let text: Vec<u8> = self.forwarded.bytes().chain(host_bytes.copied()).chain(*b"\"").collect();
+        let forwarded = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("for=unknown"));
+        *last = Some((host.clone(), forwarded.clone()));
+        forwarded
     }
 }
 
@@ -82,34 +86,38 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        // The router itself says 100 Continue when it starts to read.
-        EXPECT,
-    ] {
-        headers.remove(name);
-    }
+    drop_all(headers, is_of_one_hop);
 }
 
-/// Removes what a client may not say of itself, in every spelling that a tool's framework might take for it.
-fn drop_impostors(headers: &mut HeaderMap) {
-    let is_one = |name: &&HeaderName| is_impostor(name.as_str().as_bytes());
+fn is_of_one_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"te"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            // The router itself says 100 Continue when it starts to read.
+            | b"expect"
+    )
+}
+
+/// Removes headers by their names. Most messages have none to remove, and are looked through once.
+fn drop_all(headers: &mut HeaderMap, is_one: impl Fn(&[u8]) -> bool) {
+    let is_one = |name: &&HeaderName| is_one(name.as_str().as_bytes());
     if headers.keys().any(|name| is_one(&name)) {
-        let impostors: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
-        for name in impostors {
+        let unwanted: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+        for name in unwanted {
             headers.remove(name);
         }
     }
 }
 
+/// Whether a client says by it what it may not say of itself, in any spelling that a tool's framework might take for it.
 fn is_impostor(name: &[u8]) -> bool {
     let starts = |with: &[u8]| {
         let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-');
@@ -182,9 +190,9 @@ fn new_id() -> HeaderValue {
 }
 
 /// The target of a request as instances are asked: path and query.
-pub(crate) fn origin_form(uri: &Uri) -> Uri {
+pub(crate) fn origin_form(uri: Uri) -> Uri {
     match (uri.authority(), uri.path_and_query()) {
-        (None, Some(_)) => uri.clone(),
+        (None, Some(_)) => uri,
         (_, Some(path)) => Uri::from(path.clone()),
         (_, None) => Uri::from_static("/"),
     }

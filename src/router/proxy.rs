@@ -11,17 +11,17 @@ use crate::page::Page;
 use crate::serve::{ClientAddr, Shared};
 use crate::table::{Pass, Pick, Target, View};
 use crate::upgrade;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Unanswered};
 use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hythe_model::Route;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -98,18 +98,28 @@ async fn ask_tool(
     let accept = request.headers().get(http::header::ACCEPT).cloned();
     let host = host_value(&request);
     match forward(client, target, request, &asked, &host).await {
-        Ok(answer) => answer,
-        Err(page) => {
-            let mut noted = asked.clone().noted(page.status().as_u16(), None);
-            (noted.error, noted.complete) = (Some(page.id()), true);
-            let mut request = http::HeaderMap::new();
-            request.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            let host = host.to_str().unwrap_or_default();
-            let mut answer = page.answer(&request, host, asked.target.tool.as_str());
-            answer.headers_mut().insert(headers::X_REQUEST_ID, request_id);
-            answer
-        }
+        Ok(Passed::Answer(answer, connection, pass)) => passed_back(answer, connection, pass, asked).await,
+        Ok(Passed::Tunnel(answer, tunnel, pass)) => upgrade::carried(client, answer, tunnel, pass, asked),
+        Err(page) => told(page, &host, accept, asked),
     }
+}
+
+/// The router's own answer.
+fn told(page: Page, host: &HeaderValue, accept: Option<HeaderValue>, asked: Asked) -> Response<AnswerBody> {
+    let request: http::HeaderMap = accept.map(|accept| (http::header::ACCEPT, accept)).into_iter().collect();
+    let mut answer = page.answer(&request, host.to_str().unwrap_or_default(), asked.target.tool.as_str());
+    answer.headers_mut().insert(headers::X_REQUEST_ID, asked.request_id.clone());
+    let mut noted = asked.noted(page.status().as_u16(), None);
+    (noted.error, noted.complete) = (Some(page.id()), true);
+    answer
+}
+
+/// What came of passing a request on.
+pub(crate) enum Passed {
+    /// An answer; its body comes over the connection, or over one that has a task of its own.
+    Answer(Response<Incoming>, Option<Connection>, Pass),
+    /// The instance agrees to leave HTTP.
+    Tunnel(Response<Incoming>, OnUpgrade, Pass),
 }
 
 async fn forward(
@@ -118,7 +128,7 @@ async fn forward(
     mut request: Request<Incoming>,
     asked: &Asked,
     host: &HeaderValue,
-) -> Result<Response<AnswerBody>, Page> {
+) -> Result<Passed, Page> {
     let settings = &client.shared.parts.settings;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Page::Method);
@@ -128,51 +138,49 @@ async fn forward(
     }
     let target = settled(client, target).await?;
     let upgrade = upgrade::asked(&mut request);
-    let progress = Progress::default();
-    let request = outgoing(client, request, host, asked.request_id.clone(), &progress);
+    let (request, progress) = outgoing(client, request, host, asked.request_id.clone());
     if let Some(upgrade) = upgrade {
-        return upgrade::exchange(client, target, request, upgrade, asked).await;
+        return upgrade::exchange(client, target, request, upgrade).await;
     }
-    let (answer, connection, pass) = exchange(client, target, request, &progress).await?;
+    let (answer, connection, pass) = exchange(client, target, request, &progress, asked.started).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Page::BadGateway);
     }
-    Ok(passed_back(answer, Some(connection), pass, asked).await)
+    Ok(Passed::Answer(answer, Some(connection), pass))
 }
 
-/// The request as the instance gets it.
+/// The request as the instance gets it, and what its body says of itself.
 fn outgoing(
     client: &Client,
     request: Request<Incoming>,
     host: &HeaderValue,
     request_id: HeaderValue,
-    progress: &Progress,
-) -> Request<RequestBody> {
+) -> (Request<RequestBody>, Progress) {
     let settings = &client.shared.parts.settings;
     let (mut head, body) = request.into_parts();
     client.forwarding.apply(&mut head.headers, host, request_id);
-    head.uri = headers::origin_form(&head.uri);
+    head.uri = headers::origin_form(head.uri);
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    let body = if body.is_end_stream() {
-        RequestBody::Empty
-    } else {
-        RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone())
-    };
-    Request::from_parts(head, body)
+    if body.is_end_stream() {
+        return (Request::from_parts(head, RequestBody::Empty), Progress::default());
+    }
+    let progress = Progress::new();
+    let body = RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone());
+    (Request::from_parts(head, body), progress)
 }
 
 /// The instance's answer as the client gets it.
-pub(crate) async fn passed_back(
+async fn passed_back(
     answer: Response<Incoming>,
     connection: Option<Connection>,
     pass: Pass,
-    asked: &Asked,
+    asked: Asked,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     headers::clean_answer(&mut head.headers, asked.request_id.clone());
     head.version = Version::HTTP_11;
-    let noted = asked.clone().noted(head.status.as_u16(), Some(pass.0.clone()));
+    let noted = asked.noted(head.status.as_u16(), Some(pass.0.clone()));
     let mut body = InstanceBody::new(body, connection, pass, noted);
     if body.is_ended() {
         poll_fn(|cx| {
@@ -246,13 +254,16 @@ async fn exchange(
     mut target: Arc<Target>,
     mut request: Request<RequestBody>,
     progress: &Progress,
+    mut now: Instant,
 ) -> Result<(Response<Incoming>, Connection, Pass), Page> {
+    let patience = client.shared.parts.settings.answer_timeout;
     let repeatable = is_repeatable(&request);
     let mut tried = Vec::new();
     let mut pooled_too = true;
     while tried.len() < TRIES {
         let pass = admitted(client, &mut target, &tried).await?;
-        let pooled = poll_fn(|cx| Poll::Ready(pass.0.checkout(repeatable, cx).filter(|_| pooled_too))).await;
+        let checkout = |cx: &mut Context<'_>| pass.0.checkout(repeatable, now, cx).filter(|_| pooled_too);
+        let pooled = poll_fn(|cx| Poll::Ready(checkout(cx))).await;
         let copy = (pooled.is_some() && repeatable).then(|| copy_of(&request));
         let opened = match pooled {
             Some(connection) => Some(connection),
@@ -267,13 +278,26 @@ async fn exchange(
             }
             continue;
         };
-        match sent(client, &mut connection, request, progress).await? {
+        match connection.send(request, now, patience, progress).await {
             Ok(answer) => return Ok((answer, connection, pass)),
-            Err(unsent) => request = unsent.map(|unsent| *unsent).or(copy).ok_or(Page::BadGateway)?,
+            Err(Unanswered::TooSlow) => return Err(Page::TooSlow),
+            Err(Unanswered::Broken(unsent)) => {
+                cut_short(progress)?;
+                request = unsent.map(|unsent| *unsent).or(copy).ok_or(Page::BadGateway)?;
+            }
         }
-        pooled_too = false;
+        (pooled_too, now) = (false, Instant::now());
     }
     Err(Page::BadGateway)
+}
+
+/// Where the request's own body broke the exchange, the client is told so and not that the instance failed.
+fn cut_short(progress: &Progress) -> Result<(), Page> {
+    match progress.why_cut() {
+        Some(Cut::TooLong) => Err(Page::TooLong),
+        Some(Cut::Stalled | Cut::Broken) => Err(Page::Stalled),
+        None => Ok(()),
+    }
 }
 
 /// A new connection to the instance.
@@ -289,35 +313,6 @@ async fn dial(client: &Client, pass: &Pass) -> Option<Connection> {
         Err(error) => {
             tracing::info!(instance = %pass.0.id, error, "an instance accepts no connection");
             None
-        }
-    }
-}
-
-type Sent = Result<Response<Incoming>, Option<Box<Request<RequestBody>>>>;
-
-/// Sends a request; `Ok(Err(..))` holds it again where nothing of it was sent.
-async fn sent(
-    client: &Client,
-    connection: &mut Connection,
-    request: Request<RequestBody>,
-    progress: &Progress,
-) -> Result<Sent, Page> {
-    let patience = client.shared.parts.settings.answer_timeout;
-    let mut answer = pin!(connection.send(request));
-    let mut pieces = 0;
-    loop {
-        match timeout(patience, answer.as_mut()).await {
-            Ok(Ok(answer)) => return Ok(Ok(answer)),
-            Ok(Err(mut error)) => {
-                return match progress.why_cut() {
-                    Some(Cut::TooLong) => Err(Page::TooLong),
-                    Some(Cut::Stalled | Cut::Broken) => Err(Page::Stalled),
-                    None => Ok(Err(error.take_message().map(Box::new))),
-                };
-            }
-            // A long body is on its way still.
-            Err(_) if progress.pieces() > pieces => pieces = progress.pieces(),
-            Err(_) => return Err(Page::TooSlow),
         }
     }
 }

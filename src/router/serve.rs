@@ -19,14 +19,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hythe_model::{InstanceId, RouteTable};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,15 +100,17 @@ pub async fn serve(
 ) -> Result<(), RouterError> {
     let shared = router.shared;
     let tls = tls.map(TlsAcceptor::from);
-    let own = TaskTracker::new();
-    let mut failures = 0_u32;
-    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+    let (finish, mut own, mut failures) = (Arc::<Finish>::default(), JoinSet::new(), 0_u32);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = own.join_next() => continue,
+            () = shutdown.cancelled() => break,
+        };
         match accepted {
             Ok((stream, peer)) => {
                 failures = 0;
-                let connection = connection(shared.clone(), tls.clone(), stream, peer, shutdown.clone());
-                let end = shared.end.clone();
-                own.spawn(async move { end.run_until_cancelled(connection).await });
+                own.spawn(connection(shared.clone(), tls.clone(), stream, peer, finish.clone()));
             }
             Err(error) if failures > 100 => return Err(RouterError::Accept(error)),
             Err(error) => {
@@ -118,13 +122,27 @@ pub async fn serve(
         }
     }
     drop(listener);
-    own.close();
-    if tokio::time::timeout(shared.parts.settings.shutdown_grace, own.wait()).await.is_err() {
+    finish.begin();
+    let all = async { while own.join_next().await.is_some() {} };
+    if tokio::time::timeout(shared.parts.settings.shutdown_grace, all).await.is_err() {
         tracing::info!(connections = own.len(), "connections were cut at shutdown");
-        shared.end.cancel();
-        own.wait().await;
+        own.shutdown().await;
     }
     Ok(())
+}
+
+/// Tells a listener's connections to finish. The flag is there because every poll asks it; the token wakes who sleeps.
+#[derive(Debug, Default)]
+struct Finish {
+    begun: AtomicBool,
+    wake: CancellationToken,
+}
+
+impl Finish {
+    fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+        self.wake.cancel();
+    }
 }
 
 /// Serves the platform's own service on a listener of its own, with the same care: whatever host is named, no tool
@@ -172,7 +190,7 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     stream: TcpStream,
     peer: SocketAddr,
-    shutdown: CancellationToken,
+    finish: Arc<Finish>,
 ) {
     let Some(_place) = shared.admission.enter(peer.ip()) else {
         tracing::debug!(client = %peer.ip(), "a connection too many");
@@ -189,21 +207,21 @@ async fn connection(
     let client = Arc::new(Client { shared: shared.clone(), view, peer, forwarding });
     let Some(tls) = tls else {
         if let Ok(Ok(is_h2)) = tokio::time::timeout(patience, crate::guard::speaks_h2(&stream)).await {
-            run(client, Stalled::new(stream, stall), is_h2, shutdown).await;
+            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
         }
         return;
     };
     match tokio::time::timeout(patience, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            run(client, Stalled::new(stream, stall), is_h2, shutdown).await;
+            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
         }
         Ok(Err(error)) => tracing::debug!(client = %peer.ip(), %error, "no TLS"),
         Err(_) => tracing::debug!(client = %peer.ip(), "TLS took too long"),
     }
 }
 
-async fn run<S>(client: Arc<Client>, stream: S, is_h2: bool, shutdown: CancellationToken)
+async fn run<S>(client: Arc<Client>, stream: S, is_h2: bool, finish: &Finish)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -216,10 +234,10 @@ where
     let io = TokioIo::new(stream);
     let ended = if is_h2 {
         let serving = pin!(http2(settings).serve_connection(io, service));
-        until(serving, shutdown, http2::Connection::graceful_shutdown).await
+        until(serving, finish, http2::Connection::graceful_shutdown).await
     } else {
         let serving = pin!(http1(settings).serve_connection(io, service).with_upgrades());
-        until(serving, shutdown, http1::UpgradeableConnection::graceful_shutdown).await
+        until(serving, finish, http1::UpgradeableConnection::graceful_shutdown).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");
@@ -229,14 +247,26 @@ where
 /// Runs a connection; at shutdown lets it finish what it has begun.
 async fn until<C: Future>(
     mut serving: Pin<&mut C>,
-    shutdown: CancellationToken,
-    finish: impl FnOnce(Pin<&mut C>),
+    finish: &Finish,
+    finishing: impl FnOnce(Pin<&mut C>),
 ) -> C::Output {
-    tokio::select! {
-        ended = serving.as_mut() => return ended,
-        () = shutdown.cancelled() => finish(serving.as_mut()),
-    }
-    serving.await
+    let mut wake = pin!(finish.wake.cancelled());
+    let mut finishing = Some(finishing);
+    let mut is_registered = false;
+    poll_fn(|cx| {
+        // The task's waker stays the same, so that it is left with the token once.
+        if !is_registered {
+            is_registered = true;
+            let _ = wake.as_mut().poll(cx);
+        }
+        if finish.begun.load(Ordering::Acquire)
+            && let Some(finishing) = finishing.take()
+        {
+            finishing(serving.as_mut());
+        }
+        serving.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn http1(settings: &RouterSettings) -> http1::Builder {

@@ -4,7 +4,7 @@ use crate::access::{Asked, Noted};
 use crate::body::{AnswerBody, RequestBody};
 use crate::headers;
 use crate::page::Page;
-use crate::proxy::{Client, admitted, passed_back};
+use crate::proxy::{Client, Passed, admitted};
 use crate::table::{Pass, Target};
 use crate::upstream;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
@@ -30,14 +30,13 @@ pub(crate) fn asked(request: &mut Request<Incoming>) -> Option<Upgrade> {
     Some(Upgrade { protocol, client: hyper::upgrade::on(request) })
 }
 
-/// Passes the wish on, and the answer back; where the instance agrees, a task carries the bytes.
+/// Passes the wish on, and the instance's answer back.
 pub(crate) async fn exchange(
-    client: &Arc<Client>,
+    client: &Client,
     mut target: Arc<Target>,
     mut request: Request<RequestBody>,
     upgrade: Upgrade,
-    asked: &Asked,
-) -> Result<Response<AnswerBody>, Page> {
+) -> Result<Passed, Page> {
     let parts = &client.shared.parts;
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -49,24 +48,36 @@ pub(crate) async fn exchange(
     })?;
     let answer = upstream::send_upgrade(stream, parts.settings.stall_timeout, request);
     let answer = timeout(parts.settings.answer_timeout, answer).await.map_err(|_| Page::TooSlow)?;
-    let mut answer = answer.map_err(|_| Page::BadGateway)?;
+    let answer = answer.map_err(|_| Page::BadGateway)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(passed_back(answer, None, pass, asked).await);
+        return Ok(Passed::Answer(answer, None, pass));
     }
-    let instance = hyper::upgrade::on(&mut answer);
-    let noted = asked.clone().noted(StatusCode::SWITCHING_PROTOCOLS.as_u16(), Some(pass.0.clone()));
-    let tunnel = tunnel(upgrade.client, instance, pass, noted);
-    let stop = client.shared.end.clone();
-    client.shared.tasks.spawn(async move { stop.run_until_cancelled(tunnel).await });
-    Ok(agreed(&answer, asked))
+    Ok(Passed::Tunnel(answer, upgrade.client, pass))
 }
 
-fn agreed(answer: &Response<Incoming>, asked: &Asked) -> Response<AnswerBody> {
+/// Tells the client that the instance agrees, and starts a task that carries the bytes.
+pub(crate) fn carried(
+    client: &Client,
+    mut answer: Response<Incoming>,
+    theirs: OnUpgrade,
+    pass: Pass,
+    asked: Asked,
+) -> Response<AnswerBody> {
+    let instance = hyper::upgrade::on(&mut answer);
+    let back = agreed(&answer, asked.request_id.clone());
+    let noted = asked.noted(StatusCode::SWITCHING_PROTOCOLS.as_u16(), Some(pass.0.clone()));
+    let tunnel = tunnel(theirs, instance, pass, noted);
+    let stop = client.shared.end.clone();
+    client.shared.tasks.spawn(async move { stop.run_until_cancelled(tunnel).await });
+    back
+}
+
+fn agreed(answer: &Response<Incoming>, request_id: HeaderValue) -> Response<AnswerBody> {
     let mut back = Response::new(AnswerBody::Text(None));
     *back.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let mut headers = answer.headers().clone();
     let protocol = headers.get(UPGRADE).cloned();
-    headers::clean_answer(&mut headers, asked.request_id.clone());
+    headers::clean_answer(&mut headers, request_id);
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.extend(protocol.map(|protocol| (UPGRADE, protocol)));
     *back.headers_mut() = headers;
