@@ -1,6 +1,7 @@
 //! What all builds stand on: the stack unpacked, the builder's order, the launcher as a layer.
 
 use crate::{BuilderParts, fault, image};
+use futures::future::try_join_all;
 use hythe_cnb::builder::Builder as Definition;
 use hythe_cnb::buildpack::{Distro, Target};
 use hythe_cnb::{Order, buildpack::Descriptor as BuildpackDescriptor};
@@ -45,10 +46,8 @@ impl Base {
         let definition =
             Definition::parse(&text).map_err(fault::platform("read the builder's definition"))?;
         let buildpacks = buildpacks(parts, &definition)?;
-        let mut lowers = Vec::new();
-        for layer in parts.stack.build.layers.iter().rev() {
-            lowers.push(unpacked(parts, &layer.diff_id, &layer.digest).await?);
-        }
+        let layers = parts.stack.build.layers.iter().rev();
+        let lowers = try_join_all(layers.map(|layer| unpacked(parts, &layer.diff_id, &layer.digest))).await?;
         let run = documents(parts, &parts.stack.run)?;
         let build_config =
             ImageConfig::parse(&parts.stack.build.config).map_err(fault::platform("read the build image"))?;
@@ -98,7 +97,13 @@ async fn unpacked(parts: &BuilderParts, diff_id: &Digest, blob: &Digest) -> Resu
     let options =
         ApplyOptions { expect: Some(diff_id.clone()), ..ApplyOptions::layer(ArchiveFormat::TarGzip) };
     parts.helper.unpack(file, &beside, options).await.map_err(unpacking)?;
-    parts.helper.rename(&beside, &path).await.map_err(unpacking)?;
+    if let Err(error) = parts.helper.rename(&beside, &path).await {
+        // The runtime may have unpacked the same layer meanwhile: its folder is as good.
+        if !parts.helper.exists(&path).await.map_err(unpacking)? {
+            return Err(unpacking(error));
+        }
+        parts.helper.remove(&beside).await.map_err(unpacking)?;
+    }
     Ok(path)
 }
 

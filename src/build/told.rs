@@ -58,7 +58,8 @@ fn detected(buildpacks: &[Named]) -> String {
     let each = buildpacks.iter().map(|buildpack| match buildpack.said.last() {
         Some(said) => {
             let said: String = said.chars().filter(|c| !c.is_control()).take(60).collect();
-            format!("{} ({said})", name(&buildpack.id))
+            let name = name(&buildpack.id);
+            if said.starts_with(&name) { said } else { format!("{name} ({said})") }
         }
         None => name(&buildpack.id),
     });

@@ -1,7 +1,7 @@
 //! Detect: which group of the order applies, and the plan it agrees on.
 //!
 //! [`resolve`] walks the order depth first and asks its caller to run detects, a group's together. Each is run once,
-//! however many groups name it. The trials of plan alternatives are [`trial`]'s.
+//! however many groups name it. Plan alternatives are tried in `trial`.
 
 mod trial;
 

@@ -2,7 +2,7 @@
 //!
 //! Each file format has its module: [`buildpack`] and [`order`] (what there is), [`plan`] and [`detect`] (what
 //! applies), [`layer`], [`launch`] and [`output`] (what a buildpack made), [`metadata`] and [`labels`] (what the
-//! image says of itself), [`env`] (what a process sees). [`protocol`] is what the lifecycle program and the trusted
+//! image says of itself), [`mod@env`] (what a process sees). [`protocol`] is what the lifecycle program and the trusted
 //! side of a build say to each other. Nothing here opens a file, starts a process or knows a network.
 
 pub mod api;
