@@ -67,7 +67,7 @@ impl Platform {
         let keys = changes.iter().map(|change| change.key().to_owned()).collect();
         let edits =
             changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
-        let base = self.store().latest_config(tool).await?;
+        let base = self.current_config(tool).await?;
         let version = self.store().change_config(tool, base, edits, actor).await?;
         if self.store().live_release(tool).await?.is_none() {
             return Ok(None);
@@ -79,9 +79,18 @@ impl Platform {
         release.await.map(Some)
     }
 
-    /// The newest config's keys and values.
+    /// The config that the next release starts from: the live release's, so that a rollback takes the config back too;
+    /// the newest where nothing is live yet.
+    pub(crate) async fn current_config(&self, tool: &ToolName) -> Result<i64, Fault> {
+        match self.store().live_release(tool).await? {
+            Some(live) => Ok(live.config),
+            None => Ok(self.store().latest_config(tool).await?),
+        }
+    }
+
+    /// The current config's keys and values.
     pub async fn config(&self, tool: &ToolName) -> Result<Vec<ConfigEntry>, Fault> {
-        let version = self.store().latest_config(tool).await?;
+        let version = self.current_config(tool).await?;
         self.open_config(tool, version).await
     }
 

@@ -68,7 +68,7 @@ impl Platform {
     }
 
     async fn build_env(&self, tool: &hythe_model::ToolName) -> Result<BTreeMap<String, String>, Fault> {
-        let version = self.store().latest_config(tool).await?;
+        let version = self.current_config(tool).await?;
         let values = self.open_config(tool, version).await?;
         Ok(values
             .into_iter()

@@ -27,7 +27,7 @@ pub(crate) struct Draft {
     pub(crate) commit: CommitId,
     pub(crate) processes: Vec<Process>,
     pub(crate) formation: Formation,
-    /// The config's version; the newest where `None`.
+    /// The config's version; the current one where `None`.
     pub(crate) config: Option<i64>,
     pub(crate) cause: ReleaseCause,
     pub(crate) message: Option<String>,
@@ -122,7 +122,7 @@ impl Platform {
     pub(crate) async fn write_release(&self, draft: Draft, log: &BuildLog) -> Result<Release, Fault> {
         let config = match draft.config {
             Some(version) => version,
-            None => self.store().latest_config(&draft.tool).await?,
+            None => self.current_config(&draft.tool).await?,
         };
         let before = self.store().live_release(&draft.tool).await?.map(|live| live.number);
         let release = self.store().create_release(NewRelease {
