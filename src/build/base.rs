@@ -91,7 +91,9 @@ async fn unpacked(parts: &BuilderParts, diff_id: &Digest, blob: &Digest) -> Resu
     if parts.helper.exists(&path).await.map_err(unpacking)? {
         return Ok(path);
     }
-    let beside = RelPath::new(format!("{path}.new-build")).map_err(fault::platform("name a layer"))?;
+    // The runtime's sweep knows whose it is by the process, and removes those of earlier ones.
+    let beside = format!("{path}.new-{}-build", std::process::id());
+    let beside = RelPath::new(beside).map_err(fault::platform("name a layer"))?;
     parts.helper.remove(&beside).await.map_err(unpacking)?;
     let file = parts.content.open_blob(blob).map_err(fault::platform("open a layer of the stack"))?;
     let options =
