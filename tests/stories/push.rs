@@ -11,7 +11,7 @@ fn a_static_site_goes_live_by_a_push() {
     let page = robin.get("handbook", "/");
     assert_eq!(page.status, 200, "{page:?}");
 
-    robin.write("handbook", "index.html", "<h1>Second edition</h1>");
+    robin.write("handbook", "public/index.html", "<h1>Second edition</h1>");
     robin.commit("handbook", "Second edition");
     robin.push("handbook").ok().says("v2 is live");
     assert!(robin.get("handbook", "/").body.contains("Second edition"));
@@ -33,7 +33,12 @@ fn a_python_tool_goes_live_and_its_config_reaches_it() {
     robin.push("weather").ok().says("v1 is live");
     assert_eq!(robin.get("weather", "/").status, 200);
     robin.hythe(&["config", "set", "GREETING=Hello from the config", "-t", "weather"]).ok();
-    assert!(robin.get("weather", "/").body.contains("Hello from the config"));
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "Hello from the config");
+    // A rollback takes the config back too.
+    robin.hythe(&["rollback", "v1", "-t", "weather"]).ok();
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "");
+    let log = robin.hythe(&["logs", "-t", "weather"]).ok().out;
+    assert!(log.contains("Listening at") && log.contains("GET /env/GREETING 200"), "{log}");
 }
 
 #[test]

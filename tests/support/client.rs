@@ -127,15 +127,15 @@ impl<'a> Client<'a> {
         self.home.join(repository)
     }
 
-    /// Makes a tool on the platform and a repository with a sample's files, one commit and the remote `hythe`.
+    /// Makes a tool on the platform, and a repository with a sample's files, one commit and the remote `hythe`.
     pub(crate) fn tool_from(&self, tool: &str, sample: &str) {
-        self.hythe(&["tools", "create", tool]).ok();
         let folder = self.home.join(tool);
         fs::create_dir_all(&folder).expect("a folder");
         self.git(tool, &["init", "-q", "-b", "main"]).ok();
+        // Making a tool adds the remote to the repository that it is made in.
+        let mut create = self.command(program("hythe"));
+        Ran::of(create.current_dir(&folder).args(["tools", "create", tool]).output().expect("hythe runs")).ok();
         copy(&checkout().join("tests/fixtures/apps").join(sample), &folder);
-        let url = format!("ssh://{}/{tool}", self.server.address("ssh"));
-        self.git(tool, &["remote", "add", "hythe", &url]).ok();
         self.commit(tool, "Begin");
     }
 

@@ -40,7 +40,7 @@ impl Server {
         fs::create_dir_all(folder.join("data")).expect("a folder");
         let cache = std::env::var("HYTHE_STACK_CACHE").unwrap_or_default();
         let config = format!(
-            "[server]\ndata = \"{}/data\"\n[ssh]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
+            "[server]\ndata_dir = \"{}/data\"\n[ssh]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
              [router]\nlisten = \"127.0.0.1:0\"\n[stacks]\ncache_dir = \"{cache}\"\n{extra}",
             folder.display()
         );
