@@ -129,6 +129,13 @@ impl World {
         let builder = share.join("builder.toml");
         fs::create_dir_all(&share).unwrap();
         fs::write(&builder, definition).unwrap();
+        self.open(version).await
+    }
+
+    /// A builder of the share as it stands.
+    pub(crate) async fn open(&self, version: &str) -> Result<Builder, Fault> {
+        let share = self.folder.join("share");
+        let builder = share.join("builder.toml");
         Builder::new(BuilderParts {
             helper: self.helper.clone(),
             content: self.content.clone(),
