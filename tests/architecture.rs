@@ -38,7 +38,8 @@ const OUTSIDE: &[(&[&str], &[&str])] = &[
 ];
 
 /// What runs beside untrusted code, and the only rooms it may see.
-const GUESTS: &[(&str, &[&str])] = &[("lifecycle", &["cnb"]), ("launcher", &["cnb"]), ("sandbox", &["model", "oci"])];
+const GUESTS: &[(&str, &[&str])] =
+    &[("lifecycle", &["cnb"]), ("launcher", &["cnb"]), ("sandbox", &["model", "oci"])];
 
 fn metadata() -> Metadata {
     MetadataCommand::new().no_deps().exec().expect("cargo metadata")
@@ -73,7 +74,9 @@ fn rooms(metadata: &Metadata) -> Vec<(&str, Vec<&str>)> {
 fn refuse(from: &str, to: &str) -> Option<String> {
     let Some(target) = to.strip_prefix("hythe-").or_else(|| layer(to).map(|_| to)) else {
         let rule = OUTSIDE.iter().find(|(names, _)| names.contains(&to));
-        return rule.filter(|(_, allowed)| !allowed.contains(&from)).map(|_| format!("{from} may not use {to}"));
+        return rule
+            .filter(|(_, allowed)| !allowed.contains(&from))
+            .map(|_| format!("{from} may not use {to}"));
     };
     if let Some((_, allowed)) = GUESTS.iter().find(|(guest, _)| *guest == from)
         && !allowed.contains(&target)

@@ -1,8 +1,12 @@
 //! The stories: what people do with the platform, done to a real server with real clients.
 //!
-//! One server is shared by the stories that only use it; a story that breaks the server starts its own.
+//! One server is shared by the stories that only use it; a story that breaks or bounds the server starts its own.
 
 mod stories {
+    mod attack;
     mod push;
+    mod restart;
+    mod rollout;
+    mod together;
 }
 mod support;

@@ -3,5 +3,5 @@
 mod client;
 mod server;
 
-pub(crate) use client::{Answer, Client, Ran};
+pub(crate) use client::{Client, Ran};
 pub(crate) use server::{Server, shared};

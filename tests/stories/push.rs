@@ -55,7 +55,8 @@ fn a_build_that_fails_leaves_the_ref_and_says_why() {
     robin.tool_from("broken", "python-flask");
     robin.write("broken", "requirements.txt", "flaks==3.0\n");
     robin.commit("broken", "Misspell");
-    let push = robin.push("broken").failed().says("python/package-not-found").says("[remote rejected] main -> main");
+    let push =
+        robin.push("broken").failed().says("python/package-not-found").says("[remote rejected] main -> main");
     assert!(push.err.contains("flask"), "no hint in\n{}", push.err);
     assert_eq!(robin.git("broken", &["ls-remote", "hythe", "refs/heads/main"]).ok().out, "");
 }

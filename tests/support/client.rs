@@ -23,12 +23,14 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-impl Ran {
-    fn of(output: Output) -> Self {
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }
+}
 
+impl Ran {
     /// Itself, where it ended well; a panic with all it said otherwise.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
@@ -70,17 +72,62 @@ impl<'a> Client<'a> {
         client
     }
 
+    /// The same maintainer, after the server was started again.
+    pub(crate) fn again(server: &'a Server, name: &str) -> Self {
+        Self { server, home: home_of(server, name) }
+    }
+
+    /// The same maintainer, on a server that was restored from the backup of theirs.
+    pub(crate) fn moved(server: &'a Server, from: &Client<'_>, name: &str) -> Self {
+        let home = home_of(server, name);
+        let copied = Command::new("cp").arg("-R").arg(&from.home).arg(&home).status().expect("cp");
+        assert!(copied.success());
+        let client = Self { server, home };
+        client.know_the_host();
+        client
+            .hythe(&["login", &format!("http://{}", server.address("api")), "--token", server.token()])
+            .ok();
+        let remotes = fs::read_dir(&client.home).expect("a home").filter_map(Result::ok);
+        for repository in remotes.filter(|entry| entry.path().join(".git").exists()) {
+            let name = repository.file_name().into_string().expect("a name");
+            let url = format!("ssh://{}/{name}", server.address("ssh"));
+            client.git(&name, &["remote", "set-url", "hythe", &url]).ok();
+        }
+        client
+    }
+
     /// Somebody with a key that the platform does not know.
     pub(crate) fn stranger(server: &'a Server, name: &str) -> Self {
-        let home = server.folder().join(format!("home-{name}"));
+        let home = home_of(server, name);
         fs::create_dir_all(&home).expect("a home");
         let keygen = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"];
-        let made = Command::new("ssh-keygen").args(keygen).arg(home.join("key")).status().expect("ssh-keygen");
+        let made =
+            Command::new("ssh-keygen").args(keygen).arg(home.join("key")).status().expect("ssh-keygen");
         assert!(made.success());
-        let (host, port) = server.address("ssh").rsplit_once(':').expect("an address");
-        let known = format!("[{host}]:{port} {}\n", server.host_key());
-        fs::write(home.join("known_hosts"), known).expect("known hosts");
-        Self { server, home }
+        let client = Self { server, home };
+        client.know_the_host();
+        client
+    }
+
+    fn know_the_host(&self) {
+        let (host, port) = self.server.address("ssh").rsplit_once(':').expect("an address");
+        let known = format!("[{host}]:{port} {}\n", self.server.host_key());
+        fs::write(self.home.join("known_hosts"), known).expect("known hosts");
+    }
+
+    /// Waits until a tool has this many builds, the newest past its start.
+    pub(crate) fn wait_for_build(&self, tool: &str, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = self.hythe(&["builds", "list", "-t", tool, "--json"]).ok().out;
+            let builds: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let list = builds.as_array().or_else(|| builds["builds"].as_array()).expect("a list");
+            if list.len() >= count && list[0]["state"] == "running" {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{text}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -102,12 +149,12 @@ impl<'a> Client<'a> {
 
     /// Runs the CLI.
     pub(crate) fn hythe(&self, args: &[&str]) -> Ran {
-        Ran::of(self.command(program("hythe")).args(args).output().expect("hythe runs"))
+        Ran::from(self.command(program("hythe")).args(args).output().expect("hythe runs"))
     }
 
     /// Runs git in one of the maintainer's repositories.
     pub(crate) fn git(&self, repository: &str, args: &[&str]) -> Ran {
-        Ran::of(self.git_command(repository, args).output().expect("git runs"))
+        Ran::from(self.git_command(repository, args).output().expect("git runs"))
     }
 
     /// Starts git and comes back at once, for what must be interrupted or overlap.
@@ -134,7 +181,8 @@ impl<'a> Client<'a> {
         self.git(tool, &["init", "-q", "-b", "main"]).ok();
         // Making a tool adds the remote to the repository that it is made in.
         let mut create = self.command(program("hythe"));
-        Ran::of(create.current_dir(&folder).args(["tools", "create", tool]).output().expect("hythe runs")).ok();
+        Ran::from(create.current_dir(&folder).args(["tools", "create", tool]).output().expect("hythe runs"))
+            .ok();
         copy(&checkout().join("tests/fixtures/apps").join(sample), &folder);
         self.commit(tool, "Begin");
     }
@@ -161,9 +209,18 @@ impl<'a> Client<'a> {
     pub(crate) fn get(&self, tool: &str, path: &str) -> Answer {
         let host = format!("{tool}.localhost");
         let url = format!("http://{}{path}", self.server.address("router"));
-        let ran = Ran::of(
+        let ran = Ran::from(
             Command::new("curl")
-                .args(["-sS", "--max-time", "20", "-H", &format!("Host: {host}"), "-w", "\n%{http_code}", &url])
+                .args([
+                    "-sS",
+                    "--max-time",
+                    "20",
+                    "-H",
+                    &format!("Host: {host}"),
+                    "-w",
+                    "\n%{http_code}",
+                    &url,
+                ])
                 .output()
                 .expect("curl runs"),
         )
@@ -185,6 +242,10 @@ impl<'a> Client<'a> {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+fn home_of(server: &Server, name: &str) -> PathBuf {
+    server.folder().join(format!("home-{name}"))
 }
 
 fn copy(from: &Path, to: &Path) {

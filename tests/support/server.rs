@@ -1,5 +1,6 @@
 //! `hythed serve`, started as the platform's user on ports of its own.
 
+use super::Ran;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ pub(crate) fn checkout() -> PathBuf {
 
 /// A program of the installation that `make build` lays out.
 pub(crate) fn program(name: &str) -> PathBuf {
-    let prefix = std::env::var_os("HYTHE_PREFIX").expect("HYTHE_PREFIX is not set: run the tests by `make test`");
+    let prefix =
+        std::env::var_os("HYTHE_PREFIX").expect("HYTHE_PREFIX is not set: run the tests by `make test`");
     let path = PathBuf::from(prefix).join("bin").join(name);
     assert!(path.exists(), "{} is missing: run the tests by `make test`", path.display());
     path
@@ -35,6 +37,27 @@ fn as_hythe() -> Command {
 impl Server {
     /// Starts a server with these lines added to its configuration.
     pub(crate) fn start(name: &str, extra: &str) -> Self {
+        let mut server = Self::prepared(name, extra);
+        server.spawn();
+        let log = server.log();
+        let token = log
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Admin token"))
+            .expect("a first run's token");
+        token.split_whitespace().next().expect("a token").clone_into(&mut server.token);
+        server
+    }
+
+    /// Starts a server on a folder that is restored from a backup; the administrator's token is the old one.
+    pub(crate) fn restored(name: &str, backup: &Path, token: &str) -> Self {
+        let mut server = Self::prepared(name, "");
+        server.hythed(&["restore", backup.to_str().expect("a path")]).ok();
+        token.clone_into(&mut server.token);
+        server.spawn();
+        server
+    }
+
+    fn prepared(name: &str, extra: &str) -> Self {
         let folder = PathBuf::from(format!("/var/tmp/hythe-test-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("data")).expect("a folder");
@@ -49,26 +72,23 @@ impl Server {
             let chown = Command::new("chown").arg("-R").arg("hythe:hythe").arg(&folder).status();
             assert!(chown.expect("chown").success());
         }
-        let mut server = Self { child: None, folder, addresses: Value::Null, token: String::new() };
-        server.spawn();
-        let log = server.log();
-        let token = log.lines().find_map(|line| line.trim().strip_prefix("Admin token")).expect("a first run's token");
-        token.trim().split_whitespace().next().expect("a token").clone_into(&mut server.token);
-        server
+        Self { child: None, folder, addresses: Value::Null, token: String::new() }
     }
 
     /// Starts the program and waits until it says where it listens.
     pub(crate) fn spawn(&mut self) {
         let ready = self.folder.join("data/run/addresses.json");
         let _ = fs::remove_file(&ready);
-        let log = File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
+        let log =
+            File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
         let mut command = as_hythe();
         command.arg(program("hythed")).arg("serve").arg("--config").arg(self.folder.join("hythe.toml"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("hythed starts"));
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
-            if let Some(addresses) = fs::read(&ready).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+            if let Some(addresses) = fs::read(&ready).ok().and_then(|text| serde_json::from_slice(&text).ok())
+            {
                 self.addresses = addresses;
                 return;
             }
@@ -77,6 +97,25 @@ impl Server {
             assert!(Instant::now() < deadline, "hythed did not get ready\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Drains the server and waits for its end; tools run on.
+    pub(crate) fn stop(&mut self) {
+        self.hythed(&["stop"]).ok();
+        self.child.take().expect("a running server").wait().expect("wait");
+    }
+
+    /// Runs another verb of the program on this server's folder.
+    pub(crate) fn hythed(&self, args: &[&str]) -> Ran {
+        let mut command = as_hythe();
+        let (verb, rest) = args.split_first().expect("a verb");
+        command
+            .arg(program("hythed"))
+            .arg(verb)
+            .arg("--config")
+            .arg(self.folder.join("hythe.toml"))
+            .args(rest);
+        command.output().expect("hythed runs").into()
     }
 
     /// Ends the server at once, as a power cut would, and leaves its data.
@@ -93,7 +132,9 @@ impl Server {
 
     /// The address of a front: `ssh`, `api` or `router`.
     pub(crate) fn address(&self, front: &str) -> &str {
-        self.addresses[front].as_str().unwrap_or_else(|| panic!("no address of {front} in {}", self.addresses))
+        self.addresses[front]
+            .as_str()
+            .unwrap_or_else(|| panic!("no address of {front} in {}", self.addresses))
     }
 
     /// The admin's token of the first run.
@@ -108,29 +149,20 @@ impl Server {
 
     /// The server's SSH host key as known_hosts has it.
     pub(crate) fn host_key(&self) -> String {
-        let mut command = as_hythe();
-        command.arg(program("hythed")).arg("host-key").arg("--config").arg(self.folder.join("hythe.toml"));
-        let output = command.output().expect("hythed host-key");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        self.hythed(&["host-key"]).ok().out.trim().to_owned()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let verb = |verb: &[&str]| {
-            let mut command = as_hythe();
-            command.arg(program("hythed")).args(verb).arg("--config").arg(self.folder.join("hythe.toml"));
-            command.status()
-        };
-        let _ = verb(&["stop", "--all"]);
+        self.hythed(&["stop", "--all"]);
         if let Some(mut child) = self.child.take() {
             let _ = child.wait();
         }
         if std::thread::panicking() {
             eprintln!("the server's data and log stay at {}", self.folder.display());
         } else {
-            let _ = verb(&["wipe", "--yes"]);
+            self.hythed(&["wipe", "--yes"]);
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
