@@ -6,11 +6,11 @@
 use crate::access::Noted;
 use crate::fallback::{BoxError, RouterBody};
 use crate::table::Pass;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Remains};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -86,6 +86,38 @@ impl RequestBody {
     pub(crate) fn client(body: Incoming, most: Option<u64>, patience: Duration, progress: Progress) -> Self {
         let clock = Box::pin(sleep(patience));
         Self::Client(Box::new(ClientBody { body, left: most, patience, clock, waiting: false, progress }))
+    }
+}
+
+/// How much of a body that nobody wants is read, and for how long, so that the client sees its answer: a connection
+/// that is closed with bytes unread is reset, and the answer is lost on its way.
+const LINGERING: (u64, Duration) = (16 << 20, Duration::from_secs(5));
+
+/// Reads on, in the background, what a client still sends.
+pub(crate) fn linger(mut body: Incoming) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if body.is_end_stream() {
+        return;
+    }
+    let (most, patience) = LINGERING;
+    let reading = async move {
+        let mut read = 0;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            read += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            if read > most {
+                return;
+            }
+        }
+    };
+    runtime.spawn(tokio::time::timeout(patience, reading));
+}
+
+impl RequestBody {
+    /// Lets a body go that was not read to its end.
+    pub(crate) fn let_go(self) {
+        if let Self::Client(body) = self {
+            linger(body.body);
+        }
     }
 }
 
@@ -166,36 +198,31 @@ pub(crate) enum AnswerBody {
 
 /// What an instance answers.
 pub(crate) struct InstanceBody {
-    body: Incoming,
-    /// `None` once it was given back, or where a task of its own drives it.
+    /// `None` once it was given back.
     connection: Option<Connection>,
+    remains: Remains,
     pass: Option<Pass>,
     noted: Noted,
 }
 
 impl InstanceBody {
     /// An answer whose connection is polled while it is read.
-    pub(crate) fn new(body: Incoming, connection: Option<Connection>, pass: Pass, noted: Noted) -> Self {
-        Self { body, connection, pass: Some(pass), noted }
+    pub(crate) fn new(connection: Connection, remains: Remains, pass: Pass, noted: Noted) -> Self {
+        Self { connection: Some(connection), remains, pass: Some(pass), noted }
     }
 
     /// Whether nothing more comes.
     pub(crate) fn is_ended(&self) -> bool {
-        self.body.is_end_stream()
+        matches!(self.remains, Remains::Nothing)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut poll = Pin::new(&mut self.body).poll_frame(cx);
-        if poll.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            connection.drive(cx);
-            poll = Pin::new(&mut self.body).poll_frame(cx);
-        }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let poll = connection.poll_body(&mut self.remains, cx);
         match &poll {
             Poll::Ready(Some(Ok(frame))) => {
                 self.noted.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                if self.body.is_end_stream() {
+                if self.is_ended() {
                     self.finish(cx);
                 }
             }
@@ -214,6 +241,14 @@ impl InstanceBody {
             && connection.is_free(cx)
         {
             pass.0.put_back(connection);
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.remains {
+            Remains::Nothing => SizeHint::with_exact(0),
+            Remains::Bytes(left) => SizeHint::with_exact(left),
+            Remains::Chunks(_) | Remains::UntilEnd => SizeHint::default(),
         }
     }
 }
@@ -239,7 +274,7 @@ impl Body for AnswerBody {
         match self {
             Self::Text(text) => text.as_ref().is_none_or(Bytes::is_empty),
             Self::Fallback(body) => body.is_end_stream(),
-            Self::Instance(body) => body.body.is_end_stream(),
+            Self::Instance(body) => body.is_ended(),
         }
     }
 
@@ -247,7 +282,7 @@ impl Body for AnswerBody {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Fallback(body) => body.size_hint(),
-            Self::Instance(body) => body.body.size_hint(),
+            Self::Instance(body) => body.size_hint(),
         }
     }
 }

@@ -4,16 +4,16 @@
 //! again only if nothing of it was sent or asking twice does no harm.
 
 use crate::access::Asked;
-use crate::body::{AnswerBody, Cut, InstanceBody, Progress, RequestBody};
+use crate::body::{self, AnswerBody, Cut, InstanceBody, Progress, RequestBody};
 use crate::headers::{self, Forwarding};
 use crate::host::{self, Addressee};
 use crate::page::Page;
 use crate::serve::{ClientAddr, Shared};
 use crate::table::{Pass, Pick, Target, View};
 use crate::upgrade;
-use crate::upstream::{Connection, Unanswered};
+use crate::upstream::{Connection, Remains, Unanswered};
 use http::header::HOST;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -28,6 +28,8 @@ use tower::ServiceExt;
 
 /// How long the route is waited for where an instance has just gone.
 const ROUTE_WAIT: Duration = Duration::from_millis(500);
+/// How long a connection may take.
+const DIAL_PATIENCE: Duration = Duration::from_secs(5);
 /// Instances that are tried for one request.
 const TRIES: usize = 3;
 
@@ -98,8 +100,10 @@ async fn ask_tool(
     let accept = request.headers().get(http::header::ACCEPT).cloned();
     let host = host_value(&request);
     match forward(client, target, request, &asked, &host).await {
-        Ok(Passed::Answer(answer, connection, pass)) => passed_back(answer, connection, pass, asked).await,
-        Ok(Passed::Tunnel(answer, tunnel, pass)) => upgrade::carried(client, answer, tunnel, pass, asked),
+        Ok(Passed { answer, connection, remains, pass, upgrade }) => match upgrade {
+            Some(upgrade) => upgrade::carried(client, answer, connection, upgrade, pass, asked),
+            None => passed_back(answer, connection, remains, pass, asked).await,
+        },
         Err(page) => told(page, &host, accept, asked),
     }
 }
@@ -115,11 +119,17 @@ fn told(page: Page, host: &HeaderValue, accept: Option<HeaderValue>, asked: Aske
 }
 
 /// What came of passing a request on.
-pub(crate) enum Passed {
-    /// An answer; its body comes over the connection, or over one that has a task of its own.
-    Answer(Response<Incoming>, Option<Connection>, Pass),
-    /// The instance agrees to leave HTTP.
-    Tunnel(Response<Incoming>, OnUpgrade, Pass),
+struct Passed {
+    /// The head of the instance's answer.
+    answer: Response<()>,
+    /// Over which its body comes.
+    connection: Connection,
+    /// How much of that.
+    remains: Remains,
+    /// The request's place in the instance's count.
+    pass: Pass,
+    /// The client's half of a tunnel, where the instance agrees to one.
+    upgrade: Option<OnUpgrade>,
 }
 
 async fn forward(
@@ -134,28 +144,30 @@ async fn forward(
         return Err(Page::Method);
     }
     if settings.body_bytes.is_some_and(|most| request.body().size_hint().lower() > most) {
+        body::linger(request.into_body());
         return Err(Page::TooLong);
     }
     let target = settled(client, target).await?;
     let upgrade = upgrade::asked(&mut request);
-    let (request, progress) = outgoing(client, request, host, asked.request_id.clone());
-    if let Some(upgrade) = upgrade {
-        return upgrade::exchange(client, target, request, upgrade).await;
+    let (mut head, body, progress) = outgoing(client, request, host, asked.request_id.clone());
+    if let Some(upgrade) = &upgrade {
+        upgrade.ask(&mut head.headers);
     }
-    let (answer, connection, pass) = exchange(client, target, request, &progress, asked.started).await?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Page::BadGateway);
+    let passed = exchange(client, target, &head, body, &progress, asked.started).await?;
+    if passed.answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(passed);
     }
-    Ok(Passed::Answer(answer, Some(connection), pass))
+    let upgrade = upgrade.ok_or(Page::BadGateway)?;
+    Ok(Passed { upgrade: Some(upgrade.client), ..passed })
 }
 
-/// The request as the instance gets it, and what its body says of itself.
+/// The request as the instance gets it, head and body, and what the body says of itself.
 fn outgoing(
     client: &Client,
     request: Request<Incoming>,
     host: &HeaderValue,
     request_id: HeaderValue,
-) -> (Request<RequestBody>, Progress) {
+) -> (request::Parts, RequestBody, Progress) {
     let settings = &client.shared.parts.settings;
     let (mut head, body) = request.into_parts();
     client.forwarding.apply(&mut head.headers, host, request_id);
@@ -163,25 +175,26 @@ fn outgoing(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     if body.is_end_stream() {
-        return (Request::from_parts(head, RequestBody::Empty), Progress::default());
+        return (head, RequestBody::Empty, Progress::default());
     }
     let progress = Progress::new();
     let body = RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone());
-    (Request::from_parts(head, body), progress)
+    (head, body, progress)
 }
 
 /// The instance's answer as the client gets it.
 async fn passed_back(
-    answer: Response<Incoming>,
-    connection: Option<Connection>,
+    answer: Response<()>,
+    connection: Connection,
+    remains: Remains,
     pass: Pass,
     asked: Asked,
 ) -> Response<AnswerBody> {
-    let (mut head, body) = answer.into_parts();
+    let (mut head, ()) = answer.into_parts();
     headers::clean_answer(&mut head.headers, asked.request_id.clone());
     head.version = Version::HTTP_11;
     let noted = asked.noted(head.status.as_u16(), Some(pass.0.clone()));
-    let mut body = InstanceBody::new(body, connection, pass, noted);
+    let mut body = Box::new(InstanceBody::new(connection, remains, pass, noted));
     if body.is_ended() {
         poll_fn(|cx| {
             body.finish(cx);
@@ -189,7 +202,7 @@ async fn passed_back(
         })
         .await;
     }
-    Response::from_parts(head, AnswerBody::Instance(Box::new(body)))
+    Response::from_parts(head, AnswerBody::Instance(body))
 }
 
 /// The target once it has instances; waits a while for one that is starting.
@@ -214,7 +227,7 @@ fn renewed(client: &Client, target: &Target) -> Result<Arc<Target>, Page> {
 }
 
 /// Counts the request in an instance, by the newest route; updates `target` where there is a newer one.
-pub(crate) async fn admitted(
+async fn admitted(
     client: &Client,
     target: &mut Arc<Target>,
     tried: &[hythe_model::InstanceId],
@@ -233,38 +246,29 @@ pub(crate) async fn admitted(
 }
 
 /// Whether asking twice does no more than asking once (RFC 9110, 9.2.2) and the request can be made again.
-fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    );
-    idempotent && matches!(request.body(), RequestBody::Empty)
-}
-
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+fn is_repeatable(head: &request::Parts, body: &RequestBody) -> bool {
+    let idempotent =
+        matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    idempotent && matches!(body, RequestBody::Empty)
 }
 
 async fn exchange(
     client: &Client,
     mut target: Arc<Target>,
-    mut request: Request<RequestBody>,
+    head: &request::Parts,
+    mut body: RequestBody,
     progress: &Progress,
     mut now: Instant,
-) -> Result<(Response<Incoming>, Connection, Pass), Page> {
+) -> Result<Passed, Page> {
     let patience = client.shared.parts.settings.answer_timeout;
-    let repeatable = is_repeatable(&request);
+    let repeatable = is_repeatable(head, &body);
     let mut tried = Vec::new();
     let mut pooled_too = true;
     while tried.len() < TRIES {
         let pass = admitted(client, &mut target, &tried).await?;
         let checkout = |cx: &mut Context<'_>| pass.0.checkout(repeatable, now, cx).filter(|_| pooled_too);
         let pooled = poll_fn(|cx| Poll::Ready(checkout(cx))).await;
-        let copy = (pooled.is_some() && repeatable).then(|| copy_of(&request));
+        let was_pooled = pooled.is_some();
         let opened = match pooled {
             Some(connection) => Some(connection),
             None => dial(client, &pass).await,
@@ -278,12 +282,14 @@ async fn exchange(
             }
             continue;
         };
-        match connection.send(request, now, patience, progress).await {
-            Ok(answer) => return Ok((answer, connection, pass)),
+        match connection.send(head, body, now, patience, progress).await {
+            Ok((answer, remains)) => return Ok(Passed { answer, connection, remains, pass, upgrade: None }),
             Err(Unanswered::TooSlow) => return Err(Page::TooSlow),
-            Err(Unanswered::Broken(unsent)) => {
+            Err(Unanswered::Broken { error, body: whole, unsent }) => {
                 cut_short(progress)?;
-                request = unsent.map(|unsent| *unsent).or(copy).ok_or(Page::BadGateway)?;
+                tracing::debug!(instance = %pass.0.id, %error, was_pooled, unsent, "no answer");
+                let again = whole.filter(|_| was_pooled && (unsent || repeatable));
+                body = again.ok_or(Page::BadGateway)?;
             }
         }
         (pooled_too, now) = (false, Instant::now());
@@ -303,15 +309,11 @@ fn cut_short(progress: &Progress) -> Result<(), Page> {
 /// A new connection to the instance.
 async fn dial(client: &Client, pass: &Pass) -> Option<Connection> {
     let parts = &client.shared.parts;
-    let opened = async {
-        let stream = parts.dial.dial(&pass.0.id, pass.0.port).await.map_err(|error| error.to_string())?;
-        Connection::open(stream, parts.settings.stall_timeout).await.map_err(|error| error.to_string())
-    };
-    match timeout(Duration::from_secs(5), opened).await.map_err(|_| "it takes too long".to_owned()).flatten()
-    {
-        Ok(connection) => Some(connection),
+    let dialled = timeout(DIAL_PATIENCE, parts.dial.dial(&pass.0.id, pass.0.port)).await;
+    match dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => Some(Connection::new(stream, parts.settings.stall_timeout)),
         Err(error) => {
-            tracing::info!(instance = %pass.0.id, error, "an instance accepts no connection");
+            tracing::info!(instance = %pass.0.id, %error, "an instance accepts no connection");
             None
         }
     }

@@ -137,3 +137,87 @@ async fn an_answer_that_breaks_off_is_not_passed_as_whole() {
     }
     assert!(world.log.lines(1).await[0].ends_with("the instance ended its answer early"));
 }
+
+/// A tool that reads a head, says this, and leaves the connection open or closes it.
+async fn saying(answer: &'static str, stays: bool) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if stays {
+                    tokio::time::sleep(Duration::from_secs(30)).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_ends_with_its_connection() {
+    let world = world(settings()).await;
+    world.live("weather", 1, &[saying("HTTP/1.0 200 OK\r\n\r\nuntil the end", false).await]);
+    for _ in 0..3 {
+        assert_eq!(world.get("weather.localhost", "/").await.body, "until the end");
+    }
+}
+
+#[tokio::test]
+async fn hints_before_an_answer_are_passed_over() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+        HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let world = world(settings()).await;
+    world.live("weather", 1, &[saying(hints, true).await]);
+    assert_eq!(world.get("weather.localhost", "/").await.body, "ok");
+}
+
+#[tokio::test]
+async fn what_a_tool_says_unasked_reaches_nobody() {
+    let twice =
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo";
+    let world = world(settings()).await;
+    world.live("weather", 1, &[saying(twice, true).await]);
+    for _ in 0..3 {
+        assert_eq!(world.get("weather.localhost", "/").await.body, "one");
+    }
+    assert_eq!(world.dialled.dials.load(Ordering::SeqCst), 3, "such a connection is not used again");
+}
+
+#[tokio::test]
+async fn a_tool_may_answer_before_it_has_read_all() {
+    let refusal = "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
+    let world = world(settings()).await;
+    world.live("weather", 1, &[saying(refusal, true).await]);
+    let (mut sender, body) = pieces();
+    let request = Request::post("/").header("host", "weather.localhost").body(body).unwrap();
+    let feeding = tokio::spawn(async move { while sender.send(piece("more")).await.is_ok() {} });
+    let answer = world.begin(request).await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "no");
+    feeding.abort();
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole_both_ways() {
+    let world = world(settings()).await;
+    let address =
+        tool(|request| async move { Response::new(request.into_body().map_err(Into::into).boxed()) });
+    world.live("weather", 1, &[address.await]);
+    let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+    for chunked in [false, true] {
+        let body: BoxBody = if chunked {
+            let pieces: Vec<_> =
+                bytes.chunks(70_001).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+            StreamBody::new(futures::stream::iter(pieces)).map_err(|never: Infallible| match never {}).boxed()
+        } else {
+            http_body_util::Full::new(Bytes::from(bytes.clone())).map_err(|never| match never {}).boxed()
+        };
+        let request = Request::post("/").header("host", "weather.localhost").body(body).unwrap();
+        let answer = world.begin(request).await.unwrap();
+        assert!(answer.into_body().collect().await.unwrap().to_bytes() == bytes, "chunked: {chunked}");
+    }
+}
