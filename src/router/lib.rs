@@ -1,6 +1,6 @@
 //! Traffic by host name into instances.
 //!
-//! Enter at [`Router::new`] and [`serve`]. A request's host names its tool; the tool's route comes from a watch channel
+//! Enter at [`Router::new`] and [`serve()`]. A request's host names its tool; the tool's route comes from a watch channel
 //! alone; connections into instances come from [`Dial`] and are pooled. Bodies stream both ways and are never kept.
 //! This room never asks a stage or the store anything, and knows no tool that is not in the route table.
 

@@ -1,6 +1,6 @@
 //! The accept loop and a connection's life.
 //!
-//! Enter at [`serve`]. A connection is counted, secured where the listener has TLS, recognised as HTTP/1.1 or HTTP/2,
+//! Enter at [`serve()`]. A connection is counted, secured where the listener has TLS, recognised as HTTP/1.1 or HTTP/2,
 //! and served until it ends, stands still or the router stops.
 
 use crate::body::AnswerBody;
@@ -146,7 +146,7 @@ impl Finish {
 }
 
 /// Serves the platform's own service on a listener of its own, with the same care: whatever host is named, no tool
-/// answers there. Returns as [`serve`] does; a stream without end is cut after the default grace, so end yours first.
+/// answers there. Returns as [`serve()`] does; a stream without end is cut after the default grace, so end yours first.
 pub async fn serve_platform<S, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
