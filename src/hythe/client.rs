@@ -172,7 +172,7 @@ fn bad_ca(error: &reqwest::Error) -> Failure {
 }
 
 /// An error and what caused it, outermost first.
-fn causes(error: &reqwest::Error) -> Vec<String> {
+pub(crate) fn causes(error: &reqwest::Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,13 +1,37 @@
 //! Answers that come line by line: one JSON object a line, empty lines to keep the connection open.
 
-use crate::client::unexpected;
+use crate::client::{causes, unexpected};
 use crate::failure::{Code, Failure};
 use hythe_model::Fault;
 use reqwest::Response;
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// The longest line read, in bytes.
 const LONGEST: usize = 4 << 20;
+
+/// How long a lost connection is tried again, as while the server restarts.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a stream has been without its server.
+#[derive(Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Waits before another try; `false` once it has been tried long enough. Patience begins anew with whatever arrives.
+    pub(crate) async fn again(&mut self, arrived: bool) -> bool {
+        if arrived {
+            self.0 = None;
+        }
+        let left = self.0.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
+        if left {
+            tokio::time::sleep(PAUSE).await;
+        }
+        left
+    }
+}
 
 /// The lines of one answer.
 pub(crate) struct Lines {
@@ -40,7 +64,7 @@ impl Lines {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Ok(None) if self.buffer.trim_ascii().is_empty() => return Ok(None),
                 Ok(None) => return Err(broken("The answer ended within a line.")),
-                Err(error) => return Err(broken(&error.to_string())),
+                Err(error) => return Err(broken(&causes(&error).pop().unwrap_or_default())),
             }
         }
     }

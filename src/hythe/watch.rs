@@ -4,16 +4,11 @@ use crate::client::{Client, Request, get, read};
 use crate::context::Context;
 use crate::failure::{Code, Failure};
 use crate::output::{self, Wait};
+use crate::stream::Patience;
 use hythe_api::types::{BuildRecord, Progress, Release};
 use hythe_model::render::{Renderer, duration};
 use hythe_model::{BuildEvent, BuildId, ToolName};
 use serde_json::Value;
-use std::time::{Duration, Instant};
-
-/// How long a lost connection is tried again, as while the server restarts.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Prints a build's log and, with `follow`, waits for its end and fails as it does.
 pub(crate) async fn build(
@@ -33,21 +28,19 @@ pub(crate) async fn build(
 
 async fn build_log(context: &Context, client: &Client, id: BuildId, follow: bool) -> Result<(), Failure> {
     let mut log = Log { json: context.json, renderer: Renderer::new(), next: 0, end: None };
-    let mut lost: Option<Instant> = None;
+    let mut patience = Patience::default();
     loop {
         let before = log.next;
-        match log.read(client, id, follow).await {
+        let read = log.read(client, id, follow).await;
+        // Without an end the server drained and closed the stream in an orderly way, or it was lost.
+        let failure = match read {
             Ok(()) if log.end.is_some() || !follow => break,
-            // The server drained: it closed the stream in an orderly way before the build had ended.
-            Ok(()) | Err(Failure::Fault(Code::Unreachable, _)) if waits(&mut lost, log.next > before) => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(()) => {
-                let failure =
-                    Failure::local("no-end", format!("The log of build {id} ended before the build did."));
-                return Err(failure.next(format!("Read on: hythe builds attach {id}")));
-            }
+            Ok(()) => no_end(id),
+            Err(Failure::Fault(Code::Unreachable, fault)) => Failure::Fault(Code::Unreachable, fault),
             Err(failure) => return Err(failure),
+        };
+        if !patience.again(log.next > before).await {
+            return Err(failure);
         }
     }
     match log.end {
@@ -56,12 +49,9 @@ async fn build_log(context: &Context, client: &Client, id: BuildId, follow: bool
     }
 }
 
-/// Whether to try again; patience begins anew whenever something arrived.
-fn waits(lost: &mut Option<Instant>, progress: bool) -> bool {
-    if progress {
-        *lost = None;
-    }
-    lost.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+fn no_end(id: BuildId) -> Failure {
+    Failure::local("no-end", format!("The log of build {id} ended before the build did."))
+        .next(format!("Read on: hythe builds attach {id}"))
 }
 
 /// A build's log as far as it was read.

@@ -1,8 +1,9 @@
 //! `hythe logs`.
 
-use crate::client::{get, read};
+use crate::client::{Client, get, read};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
+use crate::stream::Patience;
 use crate::{output, watch};
 use clap::Args;
 use hythe_api::types::{LogLine, LogSource};
@@ -37,26 +38,64 @@ impl Logs {
     }
 
     async fn runtime(self, context: &Context, tool: &ToolName) -> Result<(), Failure> {
-        let since = self.since.and_then(|span| Timestamp::now().checked_sub(span).ok());
-        // With --since every line of the span is wanted, unless a number was given too.
-        let tail = if since.is_some() { None } else { Some(self.lines) };
-        let path = ["tools", tool.as_str(), "logs"];
-        let request = get(&path).query("tail", tail).query("since", since).query("follow", Some(self.follow));
-        let mut lines = context.client()?.lines(request).await?;
-        let mut empty = true;
-        while let Some(value) = lines.next().await? {
-            empty = false;
-            if context.json {
-                output::object_line(&value)?;
-            } else {
-                show(&read(value)?)?;
+        let client = context.client()?;
+        let mut part = Part {
+            since: self.since.and_then(|span| Timestamp::now().checked_sub(span).ok()),
+            // With --since every line of the span is wanted.
+            tail: if self.since.is_some() { None } else { Some(self.lines) },
+            follow: self.follow,
+            from: None,
+        };
+        let mut patience = Patience::default();
+        loop {
+            let before = part.from;
+            let failure = match part.print(context, &client, tool).await {
+                Ok(()) if !self.follow => break,
+                // Only a server that stops ends what is followed.
+                Ok(()) => Failure::local("no-end", "The server stopped."),
+                Err(Failure::Fault(Code::Unreachable, fault)) => Failure::Fault(Code::Unreachable, fault),
+                Err(failure) => return Err(failure),
+            };
+            if !self.follow || !patience.again(part.from != before).await {
+                return Err(failure);
             }
         }
-        if empty && !context.json {
-            output::note(format!(
-                "{tool} has printed nothing{}.",
-                if since.is_some() { " in that time" } else { "" }
-            ))?;
+        if part.from.is_none() && !context.json {
+            let when = if part.since.is_some() { " in that time" } else { "" };
+            output::note(format!("{tool} has printed nothing{when}."))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is still to be read of a log.
+struct Part {
+    since: Option<Timestamp>,
+    tail: Option<u32>,
+    follow: bool,
+    /// The place after the last line shown.
+    from: Option<u64>,
+}
+
+impl Part {
+    async fn print(&mut self, context: &Context, client: &Client, tool: &ToolName) -> Result<(), Failure> {
+        let path = ["tools", tool.as_str(), "logs"];
+        let request = get(&path)
+            .query("from", self.from)
+            .query("tail", self.tail)
+            .query("since", self.since)
+            .query("follow", Some(self.follow));
+        let mut lines = client.lines(request).await?;
+        while let Some(value) = lines.next().await? {
+            if context.json {
+                output::object_line(&value)?;
+            }
+            let line: LogLine = read(value)?;
+            if !context.json {
+                show(&line)?;
+            }
+            // Read on from here, should the connection break.
+            (self.from, self.tail) = (Some(line.position + 1), None);
         }
         Ok(())
     }
@@ -65,11 +104,11 @@ impl Logs {
 fn show(line: &LogLine) -> Result<(), Failure> {
     let text = output::clean(&line.text);
     let instance = output::clean(&line.instance);
-    let head = format!("{} {instance}", output::exact(line.at));
+    let head = format!("{} {instance:<10}", output::exact(line.at));
     match line.source {
-        LogSource::Err => output::line(format!("{}  {text}", head.yellow())),
-        LogSource::Platform => output::line(format!("{}  {}", head.dimmed(), text.bold())),
-        LogSource::Out | LogSource::Access => output::line(format!("{}  {text}", head.dimmed())),
+        LogSource::Err => output::line(format!("{} {text}", head.yellow())),
+        LogSource::Platform => output::line(format!("{} {}", head.dimmed(), text.bold())),
+        LogSource::Out | LogSource::Access => output::line(format!("{} {text}", head.dimmed())),
     }
 }
 

@@ -117,3 +117,23 @@ fn run_passes_bytes_on_and_ends_as_the_process_did() {
     let lost = stage.run(&["run", "-t", "weather", "web"]).shown();
     assert_snapshot!(lost + &stage.run(&["run", "-t", "weather", "web"]).shown());
 }
+
+#[test]
+fn following_goes_on_over_a_restart_of_the_server() {
+    let stage = Stage::new([
+        (
+            "GET /api/v1/tools/weather/logs?tail=1&follow=true",
+            lines(&[log_line(7, LogSource::Out, "one")]).cut_off(),
+        ),
+        ("GET /api/v1/tools/weather/logs?from=8&follow=true", lines(&[log_line(8, LogSource::Out, "two")])),
+        // A server that drains closes the stream; a tool that was deleted meanwhile is an end.
+        (
+            "GET /api/v1/tools/weather/logs?from=9&follow=true",
+            answer(&json!({ "id": "x", "what": "Gone." })).status(404),
+        ),
+    ]);
+    let ran = stage.run(&["logs", "-f", "-n", "1", "-t", "weather"]);
+    assert_eq!(ran.code, 3);
+    let shown: Vec<_> = ran.out.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(shown, ["one", "two"]);
+}
