@@ -54,14 +54,17 @@ fn a_hostile_build_hurts_only_itself() {
          const tries = [['169.254.169.254', 80], ['127.0.0.1', {api}], ['10.0.0.1', 80], ['192.168.0.1', 80]];\n\
          for (const [host, port] of tries) net.connect({{ host, port, timeout: 2000 }})\n\
            .on('connect', () => {{ console.log('REACHED ' + host); }}).on('error', () => {{}}).on('timeout', function () {{ this.destroy(); }});\n\
-         for (const path of ['/var/lib/hythe', '{data}', '/etc/shadow', '/proc/1/environ'])\n\
-           try {{ fs.readdirSync(path); console.log('LISTED ' + path); }} catch {{ try {{ fs.readFileSync(path); console.log('READ ' + path); }} catch {{}} }}\n\
+         for (const path of ['/var/lib/hythe', '{data}', '/sys/fs/cgroup/memory'])\n\
+           try {{ fs.readdirSync(path).forEach(name => console.log('LISTED ' + path + ' ' + name)); }} catch {{}}\n\
+         const read = path => {{ try {{ return fs.readFileSync(path, 'utf8'); }} catch {{ return ''; }} }};\n\
+         if (read('/etc/shadow').includes('$')) console.log('FOUND a password');\n\
+         if (/hythe_|TOKEN|SECRET/.test(read('/proc/1/environ') + JSON.stringify(process.env))) console.log('FOUND a credential');\n\
          console.log('UID ' + process.getuid());\n",
         api = server.address("api").rsplit_once(':').expect("a port").1,
         data = server.folder().display(),
     );
     let push = build(&mallory, "evil", &reach).ok().says("UID 1000").says("v1 is live");
-    for caught in ["REACHED", "LISTED", "READ /etc/shadow"] {
+    for caught in ["REACHED", "LISTED", "FOUND"] {
         assert!(!push.err.contains(caught), "{}", push.err);
     }
     assert_eq!(mallory.get("evil", "/").body, "up");
