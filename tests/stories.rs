@@ -3,6 +3,7 @@
 //! One server is shared by the stories that only use it; a story that breaks or bounds the server starts its own.
 
 mod stories {
+    mod api;
     mod attack;
     mod push;
     mod restart;

@@ -74,8 +74,9 @@ pub(crate) fn wipe(settings: &Settings, yes: bool) -> Result<()> {
             let helper = helper(settings, &data).await?;
             for entry in fs::read_dir(data.namespace())? {
                 let name = entry?.file_name();
-                let name = name.to_str().context("a foreign file in the data folder")?;
-                helper.remove(&RelPath::new(name)?).await?;
+                // What has no path for us is the helper's own and ends with it.
+                let Some(path) = name.to_str().and_then(|name| RelPath::new(name).ok()) else { continue };
+                helper.remove(&path).await?;
             }
             helper.shutdown().await.map_err(anyhow::Error::from)
         })?;

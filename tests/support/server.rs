@@ -85,7 +85,7 @@ impl Server {
         command.arg(program("hythed")).arg("serve").arg("--config").arg(self.folder.join("hythe.toml"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("hythed starts"));
-        let deadline = Instant::now() + Duration::from_secs(600);
+        let deadline = Instant::now() + Duration::from_mins(10);
         loop {
             if let Some(addresses) = fs::read(&ready).ok().and_then(|text| serde_json::from_slice(&text).ok())
             {
@@ -147,7 +147,7 @@ impl Server {
         &self.folder
     }
 
-    /// The server's SSH host key as known_hosts has it.
+    /// The server's SSH host key as `known_hosts` has it.
     pub(crate) fn host_key(&self) -> String {
         self.hythed(&["host-key"]).ok().out.trim().to_owned()
     }
@@ -170,8 +170,8 @@ impl Drop for Server {
 
 /// The server that gentle stories share. Nothing runs when a test program ends, so a process that outlives it cleans up.
 pub(crate) fn shared() -> &'static Server {
-    static SHARED: OnceLock<Server> = OnceLock::new();
-    SHARED.get_or_init(|| {
+    static SHARED: OnceLock<(Server, Child)> = OnceLock::new();
+    let (server, _cleaner) = SHARED.get_or_init(|| {
         let server = Server::start("shared", "");
         let script = "tail --pid=$1 -f /dev/null; \"$2\" \"$3\" stop --all --config \"$4/hythe.toml\"
             \"$2\" \"$3\" wipe --yes --config \"$4/hythe.toml\"; rm -rf \"$4\"";
@@ -179,7 +179,7 @@ pub(crate) fn shared() -> &'static Server {
         cleaner.args(["sh", "-c", script, "sh", &std::process::id().to_string()]);
         cleaner.arg(checkout().join("scripts/as-hythe")).arg(program("hythed")).arg(&server.folder);
         cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        cleaner.spawn().expect("a cleaner");
-        server
-    })
+        (server, cleaner.spawn().expect("a cleaner"))
+    });
+    server
 }
