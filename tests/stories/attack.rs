@@ -58,7 +58,7 @@ fn a_hostile_build_hurts_only_itself() {
            try {{ fs.readdirSync(path).forEach(name => console.log('LISTED ' + path + ' ' + name)); }} catch {{}}\n\
          const read = path => {{ try {{ return fs.readFileSync(path, 'utf8'); }} catch {{ return ''; }} }};\n\
          if (read('/etc/shadow').includes('$')) console.log('FOUND a password');\n\
-         if (/hythe_|TOKEN|SECRET/.test(read('/proc/1/environ') + JSON.stringify(process.env))) console.log('FOUND a credential');\n\
+         if (/hythe_[A-Za-z0-9_-]{{30}}|TOKEN=|SECRET=/.test(read('/proc/1/environ') + JSON.stringify(process.env))) console.log('FOUND a credential');\n\
          console.log('UID ' + process.getuid());\n",
         api = server.address("api").rsplit_once(':').expect("a port").1,
         data = server.folder().display(),
