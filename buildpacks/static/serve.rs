@@ -31,10 +31,11 @@ pub(crate) fn main() {
 
 async fn serve(root: PathBuf, port: u16) -> io::Result<()> {
     let site = Arc::new(Site::new(&root)?);
-    let listener = listen(port).await?;
-    println!("static-server: serving {} on port {}", root.display(), listener.local_addr()?.port());
+    // Before it can be reached: whoever sees it listen may tell it to stop.
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = listen(port).await?;
+    println!("static-server: serving {} on port {}", root.display(), listener.local_addr()?.port());
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     loop {
         tokio::select! {
