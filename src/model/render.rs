@@ -1,6 +1,6 @@
 //! Build events as the lines people read.
 //!
-//! The side band of a push and the CLI show the same text; [`render`] is the only place that knows its shape.
+//! The side band of a push and the CLI show the same text; [`Renderer`] is the only place that knows its shape.
 
 use crate::{BuildEvent, Fault, Phase};
 

@@ -1,6 +1,6 @@
 //! Answers requests, one thread a connection.
 //!
-//! Enter at [`serve`]; [`answer`] is the list of what can be asked.
+//! Enter at [`serve`]; `Connection::answer` is the list of what can be asked.
 
 use super::cgroup::Cgroups;
 use super::enter::Ready;
