@@ -1,8 +1,10 @@
 //! What a release needs to run, and one-off processes in its image.
 
 use crate::{Platform, faults};
+use hythe_events::Masker;
 use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
 use hythe_rollout::{OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
+use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// What to run once.
@@ -31,6 +33,9 @@ impl Platform {
     pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
         let settings = self.run_settings(&release.tool).await?;
         let values = self.open_config(&release.tool, release.config).await?;
+        // Before anything of it runs: what it prints is masked from its first line on.
+        self.logs()
+            .mask_tool(&release.tool, Masker::new(values.iter().map(|entry| entry.value.expose_secret())));
         let env = values
             .into_iter()
             .filter(|entry| entry.scope.in_run())

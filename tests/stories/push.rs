@@ -34,6 +34,19 @@ fn a_python_tool_goes_live_and_its_config_reaches_it() {
     assert_eq!(robin.get("weather", "/").status, 200);
     robin.hythe(&["config", "set", "GREETING=Hello from the config", "-t", "weather"]).ok();
     assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "Hello from the config");
+    // What the tool prints of its config is masked in its log.
+    robin
+        .hythe(&["run", "-t", "weather", "--", "sh", "-c", "test \"$GREETING\" = 'Hello from the config'"])
+        .ok();
+    robin.write(
+        "weather",
+        "Procfile",
+        "web: sh -c 'echo started with $GREETING; exec gunicorn app:app --bind 0.0.0.0:$PORT'\n",
+    );
+    robin.commit("weather", "Print the config");
+    robin.push("weather").ok();
+    let log = robin.hythe(&["logs", "-t", "weather"]).ok().out;
+    assert!(log.contains("started with [masked]") && !log.contains("Hello from the config"), "{log}");
     // A rollback takes the config back too.
     robin.hythe(&["rollback", "v1", "-t", "weather"]).ok();
     assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "");
