@@ -101,7 +101,7 @@ impl Platform {
         if stands == build.old {
             return Ok(Base { reference: build.reference.clone(), stands, ..base });
         }
-        Err(faults::branch_moved(&build.reference, stands.as_ref()))
+        Err(faults::branch_moved(&build.tool, &build.reference, stands))
     }
 
     fn draft_of(build: &Build, image: &PublishedImage, base: &Base) -> Draft {

@@ -1,6 +1,7 @@
 //! The story's own refusals, in words.
 
 use hythe_model::{BuildId, CommitId, Fault, Process, ProcessType, ReleaseNumber, ToolName};
+use hythe_source::SourceError;
 
 pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Fault {
     tracing::error!(error = %error, "{what}");
@@ -71,12 +72,9 @@ pub(crate) fn interrupted() -> Fault {
         .next("Push again: git push hythe main")
 }
 
-pub(crate) fn branch_moved(reference: &str, now: Option<&CommitId>) -> Fault {
-    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
-    let now = now.map_or("gone".to_owned(), |commit| format!("at {}", commit.short()));
-    Fault::new("push/branch-moved", format!("The branch {branch} has moved meanwhile; it is {now}."))
-        .why("Another push or a rollback was first.")
-        .next(format!("Fetch and look at it: git fetch hythe {branch}"))
+/// The same words as where the move itself is refused.
+pub(crate) fn branch_moved(tool: &ToolName, reference: &str, now: Option<CommitId>) -> Fault {
+    SourceError::Moved { tool: tool.clone(), reference: reference.to_owned(), now }.fault()
 }
 
 pub(crate) fn config_key(key: &str) -> Fault {

@@ -73,7 +73,7 @@ impl Platform {
         if stands == request.old {
             Ok(())
         } else {
-            Err(faults::branch_moved(&request.reference, stands.as_ref()))
+            Err(faults::branch_moved(&request.tool, &request.reference, stands))
         }
     }
 

@@ -21,10 +21,6 @@ fn a_tool_that_never_listens_or_exits_never_takes_traffic() {
         assert_eq!(robin.get("quiet", "/").body, home);
     }
 
-    // One that ignores SIGTERM is replaced all the same: SIGKILL follows the grace.
-    let deaf =
-        "web: bash -c \"trap '' TERM; /layers/hythe_static/static-server/bin/static-server & wait; wait\"\n";
-    let _ = deaf;
     robin.git("quiet", &["rm", "-q", "Procfile"]).ok();
     robin.commit("quiet", "Mend it");
     robin.push("quiet").ok();
