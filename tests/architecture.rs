@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Rooms by layer; a room may see only rooms of a lower layer.
 const LAYERS: &[&[&str]] = &[
     &["model", "cnb"],
-    &["config", "store", "events", "auth", "source", "sandbox", "oci", "stacks", "registry"],
+    &["config", "store", "events", "auth", "source", "sandbox", "oci", "stacks", "registry", "layers"],
     &["build", "rollout"],
     &["pipeline"],
     &["ssh", "api", "console", "router"],
@@ -23,6 +23,9 @@ const WITHIN: &[(&str, &str)] = &[
     ("stacks", "sandbox"), // base images are made there
     ("stacks", "oci"),
     ("stacks", "registry"), // and published
+    ("layers", "sandbox"),  // layers are unpacked there
+    ("layers", "registry"), // from blobs that are here
+    ("layers", "oci"),
     ("registry", "oci"),
     ("registry", "auth"),
 ];

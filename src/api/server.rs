@@ -40,6 +40,8 @@ pub struct ApiParts {
     pub domain: String,
     /// What git remotes start with, as in `ssh://hythe.example.org:2222`; no slash at the end.
     pub git: String,
+    /// The largest body of a request, in bytes.
+    pub body: usize,
     /// Cancelled when the server drains: streams that would wait end, `/readyz` says no.
     pub shutdown: CancellationToken,
 }
@@ -56,13 +58,14 @@ impl Api {
 
 /// Every route of the API, to be served on the platform's own host name.
 pub fn routes(parts: ApiParts) -> Router {
+    let body = parts.body;
     let api = Api(Arc::new(parts));
     let (router, document) = described().split_for_parts();
     let document = Arc::new(in_json(&document));
     let serve = move || async move { health::document(&document) };
     let router = router.route("/api/v1/openapi.json", axum::routing::get(serve));
     let router = router.fallback(error::no_route).method_not_allowed_fallback(error::no_method);
-    limits::outer(router).with_state(api)
+    limits::outer(router, body).with_state(api)
 }
 
 /// The `OpenAPI` document as JSON, indented.

@@ -1,14 +1,14 @@
 //! What earlier builds left: the previous image's metadata, and the cached layers.
 
 use crate::cache::{self, Bills, Index};
-use crate::{BuildRequest, EventSink, Inner, fault, image};
+use crate::{BuildRequest, EventSink, Inner, fault};
 use hythe_cnb::labels::{LIFECYCLE_METADATA, LifecycleMetadata};
 use hythe_cnb::output::SbomFormat;
 use hythe_cnb::protocol::{Restore, RestoreLayer};
 use hythe_cnb::{BuildpackId, LayerName};
-use hythe_model::{BuildEvent, Digest, Fault, Phase};
-use hythe_oci::{ImageConfig, LayerDescriptor, Manifest};
-use hythe_registry::{Reference, Repository};
+use hythe_model::{BuildEvent, Fault, Phase};
+use hythe_oci::LayerDescriptor;
+use hythe_registry::{Reference, Repository, StoredImage};
 use hythe_sandbox::RelPath;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(crate) struct Before {
     /// Folders of the tool's cache.
     pub(crate) slices: Vec<RelPath>,
     /// The previous image.
-    pub(crate) image: Option<(Manifest, ImageConfig)>,
+    pub(crate) image: Option<StoredImage>,
     /// What its label says.
     pub(crate) metadata: Option<LifecycleMetadata>,
 }
@@ -72,10 +72,8 @@ impl Before {
 
     /// The layer that the previous image has of a buildpack.
     pub(crate) fn layer(&self, buildpack: &BuildpackId, layer: &LayerName) -> Option<LayerDescriptor> {
-        let (manifest, config) = self.image.as_ref()?;
         let of_buildpack = self.metadata.as_ref()?.buildpacks.iter().find(|found| &found.key == buildpack)?;
-        let diff_id: Digest = of_buildpack.layers.get(layer)?.sha.parse().ok()?;
-        image::layer_of(manifest, config, &diff_id)
+        self.image.as_ref()?.layer(&of_buildpack.layers.get(layer)?.sha.parse().ok()?)
     }
 }
 
@@ -118,21 +116,21 @@ impl Inner {
     async fn previous(
         &self,
         request: &BuildRequest,
-    ) -> Result<Option<((Manifest, ImageConfig), Option<LifecycleMetadata>)>, Fault> {
+    ) -> Result<Option<(StoredImage, Option<LifecycleMetadata>)>, Fault> {
         let Some(digest) = request.previous.clone() else { return Ok(None) };
         let (content, repository) = (self.parts.content.clone(), Repository::of_tool(&request.tool));
-        let read = move || image::documents(&content, &repository, &Reference::Digest(digest));
-        let documents =
+        let read = move || content.image(&repository, &Reference::Digest(digest));
+        let image =
             tokio::task::spawn_blocking(read).await.map_err(fault::platform("read the previous image"))?;
         // An image that cannot be read is no reason not to make a new one.
-        let documents = documents.unwrap_or_else(|error| {
+        let image = image.unwrap_or_else(|error| {
             tracing::warn!(tool = %request.tool, %error, "the previous image cannot be read");
             None
         });
-        Ok(documents.map(|(manifest, config)| {
-            let label = config.config.labels.get(LIFECYCLE_METADATA);
+        Ok(image.map(|image| {
+            let label = image.config.config.labels.get(LIFECYCLE_METADATA);
             let metadata = label.and_then(|text| serde_json::from_str(text).ok());
-            ((manifest, config), metadata)
+            (image, metadata)
         }))
     }
 }

@@ -1,13 +1,13 @@
 //! What all builds stand on: the stack unpacked, the builder's order, the launcher as a layer.
 
-use crate::{BuilderParts, fault, image};
-use futures::future::try_join_all;
+use crate::layer::write_here;
+use crate::{BuilderParts, fault};
 use hythe_cnb::builder::Builder as Definition;
 use hythe_cnb::buildpack::{Distro, Target};
 use hythe_cnb::{Order, buildpack::Descriptor as BuildpackDescriptor};
 use hythe_model::{Digest, Fault};
-use hythe_oci::{ApplyOptions, ArchiveFormat, ImageConfig, LayerDescriptor, LayerSpec, Manifest, Part};
-use hythe_registry::{Reference, Repository};
+use hythe_oci::{ImageConfig, LayerDescriptor, LayerSpec, Part};
+use hythe_registry::{Reference, Repository, StoredImage};
 use hythe_sandbox::RelPath;
 use hythe_stacks::StackImage;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ pub(crate) struct Base {
     pub(crate) home: String,
     /// `PATH` of the build image, where it names one.
     pub(crate) path: Option<String>,
-    /// Manifest and config of the run image.
-    pub(crate) run: (Manifest, ImageConfig),
+    /// The run image.
+    pub(crate) run: StoredImage,
     /// The builder's buildpacks, as folders.
     pub(crate) buildpacks: Vec<PathBuf>,
     /// How they are tried.
@@ -46,19 +46,17 @@ impl Base {
         let definition =
             Definition::parse(&text).map_err(fault::platform("read the builder's definition"))?;
         let buildpacks = buildpacks(parts, &definition)?;
-        let layers = parts.stack.build.layers.iter().rev();
-        let lowers = try_join_all(layers.map(|layer| unpacked(parts, &layer.diff_id, &layer.digest))).await?;
-        let run = documents(parts, &parts.stack.run)?;
-        let build_config =
-            ImageConfig::parse(&parts.stack.build.config).map_err(fault::platform("read the build image"))?;
+        let (build, run) = (image(parts, &parts.stack.build)?, image(parts, &parts.stack.run)?);
+        let layers = build.layers().rev().collect();
+        let lowers = parts.layers.unpacked(layers).await.map_err(|error| error.fault())?;
         let users = &parts.stack.users;
         Ok(Self {
             lowers,
-            build_image: parts.stack.build.digest.clone(),
+            build_image: build.digest,
             build_user: (users.build.uid, users.gid),
-            path: build_config.env("PATH").map(ToOwned::to_owned),
+            path: build.config.env("PATH").map(ToOwned::to_owned),
             home: format!("/home/{}", users.build.name),
-            target: target(parts, &run.1),
+            target: target(parts, &run.config),
             run,
             buildpacks,
             order: definition.order,
@@ -83,39 +81,14 @@ fn buildpacks(parts: &BuilderParts, definition: &Definition) -> Result<Vec<PathB
     Ok(found)
 }
 
-/// A layer of the stack in its folder, which the local runtime shares: `layers/<first 32 digits of the diff id>`.
-async fn unpacked(parts: &BuilderParts, diff_id: &Digest, blob: &Digest) -> Result<RelPath, Fault> {
-    let unpacking = fault::platform("unpack the stack");
-    let path =
-        RelPath::new(format!("layers/{}", &diff_id.hex()[..32])).map_err(fault::platform("name a layer"))?;
-    if parts.helper.exists(&path).await.map_err(unpacking)? {
-        return Ok(path);
-    }
-    // The runtime's sweep knows whose it is by the process, and removes those of earlier ones.
-    let beside = format!("{path}.new-{}-build", std::process::id());
-    let beside = RelPath::new(beside).map_err(fault::platform("name a layer"))?;
-    parts.helper.remove(&beside).await.map_err(unpacking)?;
-    let file = parts.content.open_blob(blob).map_err(fault::platform("open a layer of the stack"))?;
-    let options =
-        ApplyOptions { expect: Some(diff_id.clone()), ..ApplyOptions::layer(ArchiveFormat::TarGzip) };
-    parts.helper.unpack(file, &beside, options).await.map_err(unpacking)?;
-    if let Err(error) = parts.helper.rename(&beside, &path).await {
-        // The runtime may have unpacked the same layer meanwhile: its folder is as good.
-        if !parts.helper.exists(&path).await.map_err(unpacking)? {
-            return Err(unpacking(error));
-        }
-        parts.helper.remove(&beside).await.map_err(unpacking)?;
-    }
-    Ok(path)
-}
-
-fn documents(parts: &BuilderParts, stack: &StackImage) -> Result<(Manifest, ImageConfig), Fault> {
+/// An image of the stack, which must be there.
+fn image(parts: &BuilderParts, stack: &StackImage) -> Result<StoredImage, Fault> {
     let repository: Repository =
         stack.repository.parse().map_err(fault::platform("name the stack's repository"))?;
-    let found = image::documents(&parts.content, &repository, &Reference::Digest(stack.digest.clone()));
+    let found = parts.content.image(&repository, &Reference::Digest(stack.digest.clone()));
     found
-        .map_err(fault::platform("read the run image"))?
-        .ok_or_else(|| fault::platform("find the run image")("it is missing"))
+        .map_err(fault::platform("read an image of the stack"))?
+        .ok_or_else(|| fault::platform("find an image of the stack")("it is missing"))
 }
 
 fn target(parts: &BuilderParts, run: &ImageConfig) -> Target {
@@ -142,6 +115,5 @@ fn launcher(parts: &BuilderParts) -> Result<LayerDescriptor, Fault> {
     };
     let spec = LayerSpec::new(vec![dir("/cnb"), dir("/cnb/lifecycle"), program]);
     let repository: Repository = "platform/launcher".parse().map_err(fault::platform("name a repository"))?;
-    image::write_here(&parts.content, &repository, &spec)
-        .map_err(fault::platform("write the launcher's layer"))
+    write_here(&parts.content, &repository, &spec).map_err(fault::platform("write the launcher's layer"))
 }

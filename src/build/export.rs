@@ -105,8 +105,8 @@ impl Export<'_> {
         &self,
         (image, layers): (BuiltImage, Vec<LayerDescriptor>),
     ) -> Result<PublishedImage, Fault> {
-        let base = &self.inner.base.run.0.layers;
-        let old = self.before.image.iter().flat_map(|(manifest, _)| &manifest.layers);
+        let base = &self.inner.base.run.manifest.layers;
+        let old = self.before.image.iter().flat_map(|image| &image.manifest.layers);
         let old: HashSet<&Digest> = base.iter().chain(old).map(|blob| &blob.digest).collect();
         let all: Vec<Descriptor> =
             base.iter().cloned().chain(layers.into_iter().map(|layer| layer.blob)).collect();

@@ -1,7 +1,7 @@
 //! Faults of a build, in words.
 
 use crate::BuildLimits;
-use crate::image::ImageError;
+use crate::layer::LayerWriteError;
 use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
 use hythe_model::Fault;
 use hythe_model::render::{duration, size};
@@ -31,11 +31,11 @@ pub(crate) fn registry(error: RegistryError) -> Fault {
     }
 }
 
-/// An image's document or one of the platform's own layers could not be written.
-pub(crate) fn image(error: ImageError) -> Fault {
+/// One of the platform's own layers could not be written.
+pub(crate) fn own_layer(error: LayerWriteError) -> Fault {
     match error {
-        ImageError::Registry(error) => registry(error),
-        ImageError::Blob(error) if error.kind() == std::io::ErrorKind::StorageFull => export_full(),
+        LayerWriteError::Registry(error) => registry(error),
+        LayerWriteError::Blob(error) if error.kind() == std::io::ErrorKind::StorageFull => export_full(),
         error => platform("write the image")(error),
     }
 }

@@ -10,7 +10,7 @@ mod cache;
 mod export;
 mod fault;
 mod folder;
-mod image;
+mod layer;
 mod parts;
 mod run;
 mod told;
@@ -19,7 +19,7 @@ pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSetti
 
 use base::Base;
 use folder::Folder;
-use hythe_model::{Fault, PublishedImage, ToolName};
+use hythe_model::{Digest, Fault, PublishedImage, ToolName};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +61,12 @@ impl Builder {
     /// Removes what builds left behind that a crash interrupted. Call it once, before the first build.
     pub async fn sweep(&self) -> Result<(), Fault> {
         folder::sweep(&self.inner.parts.helper).await
+    }
+
+    /// What builds need of the registry whatever tools there are: the stack's images and the launcher's layer.
+    pub fn keeps(&self) -> [Digest; 3] {
+        let base = &self.inner.base;
+        [base.build_image.clone(), base.run.digest.clone(), base.launcher.blob.digest.clone()]
     }
 
     /// Drops the cache of a tool, as when the tool is deleted.

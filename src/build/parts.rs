@@ -1,5 +1,6 @@
 //! What a builder is made of and what a build is asked with.
 
+use hythe_layers::Layers;
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree, ToolName};
 use hythe_registry::ContentStore;
 use hythe_sandbox::{Egress, Helper};
@@ -14,6 +15,8 @@ pub struct BuilderParts {
     pub helper: Helper,
     /// Where images go, and where the stack's are.
     pub content: ContentStore,
+    /// Layers of the stack, unpacked.
+    pub layers: Layers,
     /// The stack that builds stand on.
     pub stack: StackImages,
     /// The static lifecycle program, `libexec/hythe/lifecycle`.

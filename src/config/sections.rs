@@ -11,6 +11,10 @@ pub use work::{Builder, Egress, Mirrors, Rollout, Sandbox, Stacks};
 use crate::{Config, Contradiction};
 use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
+use std::time::Duration;
+
+/// A push and what comes before its manifest take less.
+const SHORTEST_GRACE: Duration = Duration::from_hours(1);
 
 /// A setting that may be unset: an empty text is the same as none at all.
 fn optional<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -46,6 +50,18 @@ impl Config {
         }
         if self.store.readers == 0 {
             return found("store", "readers", "at least one reader is needed", "Set it to 1 or more.");
+        }
+        if self.registry.blob_grace.duration() < SHORTEST_GRACE {
+            let next = "Set it to 1 h or more: what a push writes must outlive the push.";
+            return found(
+                "registry",
+                "blob_grace",
+                "blobs would be removed before a push could use them",
+                next,
+            );
+        }
+        if self.server.upkeep.duration() < Duration::from_secs(1) {
+            return found("server", "upkeep", "there would be no pause", "Set it to 1 s or more.");
         }
         if !is_domain(&self.router.domain) {
             let next = "Write it as in tools.example.org: lower case, without a port or a leading dot.";

@@ -187,6 +187,29 @@ impl LogStore {
         .await
     }
 
+    /// Removes the logs of builds but for those that stay; how many went.
+    pub async fn prune_builds(
+        &self,
+        stays: impl Fn(BuildId) -> bool + Send + 'static,
+    ) -> Result<usize, EventsError> {
+        let folder = self.inner.dir.join("builds");
+        let read = |error: std::io::Error, folder: &std::path::Path| EventsError::read(folder, &error);
+        let stale = blocking(&folder.clone(), move || {
+            let mut stale = Vec::new();
+            for entry in std::fs::read_dir(&folder).map_err(|error| read(error, &folder))? {
+                let name = entry.map_err(|error| read(error, &folder))?.file_name();
+                let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+                stale.extend(number.map(BuildId).filter(|build| !stays(*build)));
+            }
+            Ok(stale)
+        })
+        .await?;
+        for build in &stale {
+            self.remove_build(*build).await?;
+        }
+        Ok(stale.len())
+    }
+
     /// The open log of a build. One that has ended is opened for its reader alone and not remembered.
     pub(crate) fn build_log(&self, build: BuildId) -> Result<Arc<BuildLog>, EventsError> {
         let mut builds = self.builds();

@@ -93,7 +93,14 @@ pub(crate) async fn helper(settings: &Settings, data: &Data) -> Result<Helper> {
 pub(crate) fn helper_options(settings: &Settings, data: &Data) -> Result<HelperOptions> {
     let program = Installation::find()?.helper();
     let mut options = HelperOptions::new(program, data.namespace(), data.helper_socket());
-    options.require_cgroups = settings.config.sandbox.require_limits;
+    let chosen = &settings.config.sandbox;
+    options.require_cgroups = chosen.require_limits;
+    if let Some(runc) = &chosen.runc {
+        options.runc.clone_from(runc);
+    }
+    if let Some(pasta) = &chosen.pasta {
+        options.pasta.clone_from(pasta);
+    }
     Ok(options)
 }
 

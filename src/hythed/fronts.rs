@@ -82,6 +82,7 @@ impl Fronts {
             shutdown,
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
+            body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),
         });
         let options = RegistryOptions {
             token_life: settings.config.registry.token_time.duration(),

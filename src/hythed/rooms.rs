@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use hythe_auth::{Auth, KeyRing};
 use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings};
 use hythe_events::{LogLimits, LogStore};
+use hythe_layers::Layers;
 use hythe_pipeline::{Parts, Platform};
 use hythe_registry::ContentStore;
 use hythe_rollout::{LocalParts, LocalRuntime, Runtime};
@@ -15,7 +16,7 @@ use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
 use hythe_stacks::{Mirrors, StackImages, StackOptions};
-use hythe_store::Store;
+use hythe_store::{Store, StoreOptions};
 use secrecy::ExposeSecret;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) struct Rooms {
     pub(crate) helper: Helper,
     pub(crate) auth: Auth,
     pub(crate) content: ContentStore,
+    layers: Layers,
     pub(crate) repositories: Repositories,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) in_flight: InFlight,
@@ -35,15 +37,20 @@ pub(crate) struct Rooms {
 /// Opens everything below the story.
 pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
-    let store = Store::open(&data.database()).await?;
+    let chosen = &settings.config.store;
+    let options = StoreOptions { readers: chosen.readers as usize, busy: chosen.busy.duration() };
+    let store = Store::open_with(&data.database(), options).await?;
     let logs = LogStore::open(data.logs(), log_limits(settings))?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
+    let layers = Layers::open(helper.clone(), content.clone(), &data.namespace()).await?;
     let in_flight = InFlight::new();
     let parts = LocalParts {
         helper: helper.clone(),
         content: content.clone(),
+        layers: layers.clone(),
         logs: data.instance_logs(),
+        log_bytes: settings.config.logs.instance.bytes(),
         traffic: Arc::new(Draining(in_flight.clone())),
     };
     let runtime = LocalRuntime::with_witness(parts, Arc::new(Logging(logs.clone())));
@@ -51,6 +58,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         helper,
         auth: Auth::new(store.clone()),
         content,
+        layers,
         repositories,
         runtime: Arc::new(runtime),
         in_flight,
@@ -103,6 +111,7 @@ fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Resu
     Ok(BuilderParts {
         helper: rooms.helper.clone(),
         content: rooms.content.clone(),
+        layers: rooms.layers.clone(),
         stack,
         lifecycle: installation.lifecycle(),
         launcher: installation.launcher(),

@@ -48,6 +48,10 @@ async fn serve(settings: &Settings) -> Result<()> {
             (platform.clone(), shutdown.clone(), config.server.drain.duration());
         async move { platform.run_queue(shutdown, patience).await }
     });
+    let upkeep = tokio::spawn({
+        let (platform, shutdown) = (platform.clone(), shutdown.clone());
+        async move { platform.run_upkeep(shutdown).await }
+    });
     let addresses = fronts.addresses()?;
     let running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown)?;
     write_addresses(&data.addresses(), &addresses)?;
@@ -55,6 +59,8 @@ async fn serve(settings: &Settings) -> Result<()> {
 
     let ended = running.await;
     queue.await.context("the build queue ended badly")?;
+    // Whatever it does may be cut off.
+    upkeep.abort();
     let _ = fs::remove_file(data.addresses());
     tracing::info!("stopped; tools run on");
     ended

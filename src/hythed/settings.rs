@@ -4,7 +4,7 @@ use crate::cli::Place;
 use crate::folders::Data;
 use anyhow::{Result, bail};
 use hythe_config::{Config, TlsMode};
-use hythe_pipeline::Settings as PlatformSettings;
+use hythe_pipeline::{Keep, Settings as PlatformSettings};
 use hythe_rollout::{EgressSettings, RunLimits, RunSettings};
 use std::path::PathBuf;
 
@@ -54,6 +54,17 @@ impl Settings {
             port: (shown != usual).then_some(shown),
             concurrent_builds: usize::try_from(self.config.builder.concurrent).unwrap_or(1),
             run: self.run(),
+            keep: self.keep(),
+        }
+    }
+
+    fn keep(&self) -> Keep {
+        let config = &self.config;
+        Keep {
+            every: config.server.upkeep.duration(),
+            releases: config.registry.keep_releases,
+            builds: config.logs.builds,
+            blob_grace: config.registry.blob_grace.duration(),
         }
     }
 
@@ -62,7 +73,9 @@ impl Settings {
         RunSettings {
             port: rollout.port,
             timeout: rollout.readiness.duration(),
+            drain: rollout.drain.duration(),
             grace: rollout.grace.duration(),
+            backoff: rollout.backoff.duration(),
             limits: RunLimits {
                 memory_bytes: sandbox.memory.bytes(),
                 cpu_millis: sandbox.cpu.millis(),

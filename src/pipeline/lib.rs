@@ -15,11 +15,13 @@ mod release;
 mod run;
 mod tools;
 mod turns;
+mod upkeep;
 
 pub use config::{ConfigChange, ConfigEntry};
 pub use parts::{Parts, Settings};
 pub use push::{PushOutcome, Screen};
 pub use run::RunOnce;
+pub use upkeep::Keep;
 
 use std::sync::Arc;
 

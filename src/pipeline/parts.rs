@@ -1,5 +1,6 @@
 //! What the story is told with: the handles of the rooms, put together by the program.
 
+use crate::upkeep::Keep;
 use crate::{Inner, Platform, queue, turns};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub concurrent_builds: usize,
     /// How instances are run where a tool does not say otherwise.
     pub run: RunSettings,
+    /// How much of old work is kept.
+    pub keep: Keep,
 }
 
 impl Platform {

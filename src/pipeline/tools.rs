@@ -1,5 +1,6 @@
 //! Tools: made and removed; their refs.
 
+use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
 use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
@@ -89,7 +90,7 @@ impl Platform {
     /// Gives the build's commit a name of its own, so that git keeps it whatever becomes of the branch.
     pub(crate) async fn keep_commit(&self, build: &Build) -> Result<(), Fault> {
         let (repositories, tool) = (self.parts().repositories.clone(), build.tool.clone());
-        let (name, commit) = (format!("refs/hythe/builds/{}", build.id), build.source.commit.clone());
+        let (name, commit) = (format!("{BUILD_REFS}{}", build.id), build.source.commit.clone());
         self.in_repository(move || repositories.move_ref(&tool, &name, None, &commit)).await
     }
 

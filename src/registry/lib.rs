@@ -11,4 +11,4 @@ pub mod store;
 
 pub use reference::{Reference, ReferenceError, Repository, Tag};
 pub use server::{RegistryAction, RegistryAuth, RegistryOptions, Subject, routes};
-pub use store::{ContentStore, GcPolicy, GcReport, RegistryError, StoredManifest, Upload};
+pub use store::{ContentStore, GcPolicy, GcReport, RegistryError, StoredImage, StoredManifest, Upload};

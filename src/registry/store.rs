@@ -14,10 +14,12 @@ use std::time::SystemTime;
 
 mod disk;
 mod gc;
+mod image;
 mod manifest;
 mod upload;
 
 pub use gc::{GcPolicy, GcReport};
+pub use image::StoredImage;
 pub(crate) use manifest::Pointers;
 pub use manifest::StoredManifest;
 pub use upload::Upload;
@@ -61,6 +63,14 @@ pub enum RegistryError {
         repository: Repository,
         /// Which.
         digest: Digest,
+    },
+    /// A manifest or a config that is not one of an image.
+    #[error("{digest} is no image: {why}")]
+    Image {
+        /// The manifest.
+        digest: Digest,
+        /// What is wrong.
+        why: String,
     },
     /// A file of the store that does not say what it should.
     #[error("{} is broken: {source}", path.display())]

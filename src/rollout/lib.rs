@@ -13,7 +13,7 @@ mod status;
 
 pub use local::{LocalParts, LocalRuntime};
 pub use runtime::{
-    Adopted, Candidate, EgressSettings, Notes, OneOff, OneOffOutput, OneOffSession, Readiness, RunLimits,
-    RunSettings, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
+    Adopted, Candidate, EgressSettings, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, Readiness,
+    RunLimits, RunSettings, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
 };
 pub use status::{ExitReason, InstanceState, InstanceStatus};

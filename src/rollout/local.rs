@@ -6,7 +6,6 @@
 mod adopt;
 mod group;
 mod image;
-mod layers;
 mod leftovers;
 mod lines;
 mod machine;
@@ -25,11 +24,12 @@ mod tools;
 pub(crate) use group::Failure;
 
 use crate::runtime::{
-    Adopted, Candidate, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic, Unwatched,
-    Witness,
+    Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,
+    Unwatched, Witness,
 };
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
+use hythe_layers::Layers;
 use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
 use hythe_registry::ContentStore;
 use hythe_sandbox::Helper;
@@ -48,8 +48,12 @@ pub struct LocalParts {
     pub helper: Helper,
     /// Where images are.
     pub content: ContentStore,
+    /// Their layers, unpacked.
+    pub layers: Layers,
     /// The folder that instances' output goes to, `<logs>/<tool>/<instance>/`; the server's user owns it.
     pub logs: PathBuf,
+    /// Bytes that are kept of an instance's output until somebody has taken it.
+    pub log_bytes: u64,
     /// Who knows of requests under way: the router.
     pub traffic: Arc<dyn Traffic>,
 }
@@ -118,5 +122,13 @@ impl Runtime for LocalRuntime {
 
     async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> {
         self.tools.run_once(run).await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageName>, Fault> {
+        self.tools.machine.images().await
+    }
+
+    async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault> {
+        self.tools.machine.prune(keep).await
     }
 }

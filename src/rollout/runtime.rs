@@ -2,7 +2,7 @@
 
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
-use hythe_model::{BuildEvent, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
+use hythe_model::{BuildEvent, Digest, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -57,10 +57,33 @@ pub trait Runtime: Send + Sync {
 
     /// Runs a command once in a release's image, with its config. It takes no traffic and no part in the formation.
     async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault>;
+
+    /// The images of everything that runs, one-off processes too.
+    async fn images(&self) -> Result<Vec<ImageName>, Fault>;
+
+    /// Removes what this runtime keeps of images, but not of these; how much of it (layers) went. Whatever was asked for
+    /// lately stays too.
+    async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault>;
 }
 
 /// Takes the events of a rollout, in order.
 pub type Notes<'a> = dyn Fn(BuildEvent) + Send + Sync + 'a;
+
+/// An image of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageName {
+    /// The repository, as in `tools/weather`.
+    pub repository: String,
+    /// Digest of the manifest.
+    pub digest: Digest,
+}
+
+impl ImageName {
+    /// The image of a release.
+    pub fn of(release: &RunnableRelease) -> Self {
+        Self { repository: release.repository.clone(), digest: release.release.image.clone() }
+    }
+}
 
 /// A release with all that is needed to run it.
 #[derive(Clone)]
@@ -96,8 +119,12 @@ pub struct RunSettings {
     pub readiness: Readiness,
     /// How long it may take to get ready.
     pub timeout: Duration,
-    /// How long its last requests, and after them its own shutdown, may take.
+    /// How long its last requests may take once traffic has moved.
+    pub drain: Duration,
+    /// How long its own shutdown may take after SIGTERM.
     pub grace: Duration,
+    /// The longest wait before it is started again after a crash.
+    pub backoff: Duration,
     /// What one instance may use.
     pub limits: RunLimits,
     /// What it may reach.
@@ -112,7 +139,9 @@ impl Default for RunSettings {
             port: 8080,
             readiness: Readiness::Tcp,
             timeout: Duration::from_mins(1),
+            drain: Duration::from_secs(30),
             grace: Duration::from_secs(10),
+            backoff: Duration::from_mins(5),
             limits: RunLimits::default(),
             egress: EgressSettings::default(),
             read_only: false,

@@ -167,6 +167,29 @@ impl Repositories {
         self.git(tool, &["update-ref", "--no-deref", "-d", name])?.map_err(failed)
     }
 
+    /// Removes the refs whose names begin with `prefix` but for those that stay; how many went.
+    pub fn prune_refs(
+        &self,
+        tool: &ToolName,
+        prefix: &str,
+        stays: impl Fn(&str, &CommitId) -> bool,
+    ) -> Result<usize, SourceError> {
+        let failed = |source| SourceError::Read { tool: tool.clone(), source };
+        let repository = self.git2(tool)?;
+        let mut stale = Vec::new();
+        for reference in repository.references_glob(&format!("{prefix}*")).map_err(failed)? {
+            let reference = reference.map_err(failed)?;
+            let target = reference.target().map(commit_id);
+            if let (Ok(name), Some(commit)) = (reference.name(), target)
+                && !stays(name, &commit)
+            {
+                stale.push(reference);
+            }
+        }
+        stale.iter_mut().try_for_each(git2::Reference::delete).map_err(failed)?;
+        Ok(stale.len())
+    }
+
     /// Packs a repository where it has become slow to read; what no ref names is kept for two weeks.
     pub fn maintain(&self, tool: &ToolName) -> Result<(), SourceError> {
         let failed = |why| SourceError::Write { tool: tool.clone(), reference: "packs".to_owned(), why };

@@ -10,10 +10,12 @@ use crate::{Repositories, SourceError};
 use git2::Odb;
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tar::{Builder, EntryType, Header};
 
 /// The time of every entry: 1980-01-01 00:00:01 UTC, as CNB exporters write; zip and pip dislike earlier ones.
@@ -79,28 +81,27 @@ impl SourceStore {
         self.path(digest).is_file()
     }
 
-    /// Removes an archive; one that does not exist is fine.
-    pub fn remove(&self, digest: &Digest) -> Result<(), SourceError> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(SourceError::Archive { path, source })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The digests of all archives, sorted.
-    pub fn list(&self) -> Result<Vec<Digest>, SourceError> {
+    /// Removes the archives that are older than `grace`, but not those of `keep`; how many went.
+    ///
+    /// Whoever reads a tree makes its archive young again, so that `grace` is the time in which the build's row must
+    /// follow.
+    pub fn prune(&self, keep: &HashSet<Digest>, grace: Duration) -> Result<usize, SourceError> {
         let failed = |source| SourceError::Archive { path: self.dir.to_path_buf(), source };
-        let mut digests = Vec::new();
+        let mut removed = 0;
         for entry in fs::read_dir(&*self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
             let digits = name.to_str().and_then(|name| name.strip_suffix(".tar"));
-            digests.extend(digits.and_then(|digits| format!("sha256:{digits}").parse::<Digest>().ok()));
+            let digest = digits.and_then(|digits| format!("sha256:{digits}").parse::<Digest>().ok());
+            let modified = entry.metadata().and_then(|stat| stat.modified());
+            // A time in the future is young.
+            let is_old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age >= grace));
+            if digest.is_some_and(|digest| is_old && !keep.contains(&digest)) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+                removed += 1;
+            }
         }
-        digests.sort();
-        Ok(digests)
+        Ok(removed)
     }
 
     fn keep(&self, survey: &Survey, odb: &Odb<'_>) -> Result<Digest, SourceError> {

@@ -88,7 +88,7 @@ fn number(stored: i64) -> Result<ReleaseNumber, StoreError> {
 }
 
 /// The words of the states; the schema's indexes name two of them.
-fn word(state: ReleaseState) -> &'static str {
+pub(crate) fn word(state: ReleaseState) -> &'static str {
     match state {
         ReleaseState::RollingOut => "rolling-out",
         ReleaseState::Live => "live",

@@ -121,33 +121,9 @@ diesel::table! {
     }
 }
 
-diesel::table! {
-    instances (id) {
-        id -> Text,
-        tool_id -> BigInt,
-        release_number -> BigInt,
-        process -> Text,
-        place -> BigInt,
-        attempt -> BigInt,
-        sandbox -> Text,
-        state -> Text,
-        port -> Integer,
-        started_at -> BigInt,
-    }
-}
-
 diesel::joinable!(members -> tools (tool_id));
 diesel::joinable!(ssh_keys -> tools (tool_id));
 diesel::joinable!(builds -> tools (tool_id));
 diesel::joinable!(releases -> tools (tool_id));
 diesel::joinable!(config_values -> tools (tool_id));
-diesel::joinable!(instances -> tools (tool_id));
-diesel::allow_tables_to_appear_in_same_query!(
-    tools,
-    members,
-    ssh_keys,
-    builds,
-    releases,
-    config_values,
-    instances
-);
+diesel::allow_tables_to_appear_in_same_query!(tools, members, ssh_keys, builds, releases, config_values);

@@ -11,8 +11,6 @@ use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-/// The largest body, in bytes: many config values at once.
-const BODY: usize = 1 << 20;
 /// How long an answer may take that is no stream.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -30,8 +28,8 @@ async fn within(request: Request, next: Next) -> Response {
 }
 
 /// Bounds that hold for every route.
-pub(crate) fn outer(router: Router<Api>) -> Router<Api> {
-    router.layer(DefaultBodyLimit::max(BODY)).layer(CatchPanicLayer::custom(panicked))
+pub(crate) fn outer(router: Router<Api>, body: usize) -> Router<Api> {
+    router.layer(DefaultBodyLimit::max(body)).layer(CatchPanicLayer::custom(panicked))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]

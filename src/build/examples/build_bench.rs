@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench ends where its world does not come about")]
 
 use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings};
+use hythe_layers::Layers;
 use hythe_model::render::{Renderer, duration};
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree};
 use hythe_oci::Hasher;
@@ -59,6 +60,7 @@ async fn builder(prefix: &Path, cache: &Path, folder: &Path, helper: &Helper) ->
     let begun = Instant::now();
     let parts = BuilderParts {
         helper: helper.clone(),
+        layers: Layers::open(helper.clone(), content.clone(), &folder.join("ns")).await.unwrap(),
         content,
         stack,
         lifecycle: prefix.join("libexec/hythe/lifecycle"),

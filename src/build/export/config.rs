@@ -10,6 +10,7 @@ use hythe_cnb::protocol::{Built, Outcome};
 use hythe_model::Fault;
 use hythe_oci::image::History;
 use hythe_oci::{BuiltImage, ImageBuilder, LayerDescriptor};
+use hythe_registry::StoredImage;
 use std::collections::BTreeMap;
 
 /// The path of a run image that names none.
@@ -22,7 +23,7 @@ impl Export<'_> {
         written: Vec<Written>,
         shas: Shas,
     ) -> Result<(BuiltImage, Vec<LayerDescriptor>), Fault> {
-        let (manifest, config) = &self.inner.base.run;
+        let StoredImage { manifest, config, .. } = &self.inner.base.run;
         let path = config.env("PATH").unwrap_or(USUAL_PATH).to_owned();
         let mut image =
             ImageBuilder::from_base(manifest, config).map_err(fault::platform("read the run image"))?;
@@ -62,7 +63,7 @@ impl Export<'_> {
 
     fn lifecycle_metadata(&self, shas: Shas) -> labels::LifecycleMetadata {
         let stack = &self.inner.parts.stack.run;
-        let top = self.inner.base.run.1.rootfs.diff_ids.last();
+        let top = self.inner.base.run.config.rootfs.diff_ids.last();
         labels::LifecycleMetadata {
             app: shas.app,
             sbom: shas.sbom,

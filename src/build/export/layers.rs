@@ -4,7 +4,7 @@ use super::{Export, Shas, Written};
 use crate::base::LAUNCHER;
 use crate::cache::Known;
 use crate::fault;
-use crate::image::{COMPRESSION, write_here};
+use crate::layer::{COMPRESSION, write_here};
 use crate::run::{APP, LAYERS};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -155,7 +155,7 @@ impl Export<'_> {
         let (content, repository) = (self.inner.parts.content.clone(), self.repository.clone());
         let write = move || write_here(&content, &repository, &spec);
         let written = tokio::task::spawn_blocking(write).await.map_err(fault::platform("write a layer"))?;
-        written.map_err(fault::image)
+        written.map_err(fault::own_layer)
     }
 
     /// Packs a layer inside the helper's namespace, straight into an upload of the content store.

@@ -14,11 +14,13 @@ pub struct Server {
     pub data_dir: Option<PathBuf>,
     /// How long a stop waits for running builds and open requests.
     pub drain: Span,
+    /// Time between two rounds of removing what nobody needs any more.
+    pub upkeep: Span,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { data_dir: None, drain: Span::seconds(30) }
+        Self { data_dir: None, drain: Span::seconds(30), upkeep: Span::seconds(3600) }
     }
 }
 

@@ -43,6 +43,8 @@ impl Default for Registry {
 pub struct Logs {
     /// Of one build.
     pub build: Size,
+    /// Builds of a tool whose logs are kept.
+    pub builds: u32,
     /// Of one tool at run time; the oldest lines go first.
     pub tool: Size,
     /// Of one instance, before it is read into its tool's log.
@@ -53,7 +55,13 @@ pub struct Logs {
 
 impl Default for Logs {
     fn default() -> Self {
-        Self { build: Size::mib(16), tool: Size::mib(32), instance: Size::mib(8), line: Size(16 << 10) }
+        Self {
+            build: Size::mib(16),
+            builds: 100,
+            tool: Size::mib(32),
+            instance: Size::mib(8),
+            line: Size(16 << 10),
+        }
     }
 }
 

@@ -65,9 +65,11 @@ impl Default for Builder {
 #[serde(default, deny_unknown_fields)]
 pub struct Sandbox {
     /// The OCI runtime, looked up in PATH.
-    pub runc: PathBuf,
+    #[serde(deserialize_with = "super::optional")]
+    pub runc: Option<PathBuf>,
     /// The network's way out, looked up in PATH.
-    pub pasta: PathBuf,
+    #[serde(deserialize_with = "super::optional")]
+    pub pasta: Option<PathBuf>,
     /// Whether the server refuses to start where limits of memory, CPU and processes cannot be held.
     pub require_limits: bool,
     /// Memory.
@@ -85,8 +87,8 @@ pub struct Sandbox {
 impl Default for Sandbox {
     fn default() -> Self {
         Self {
-            runc: PathBuf::from("runc"),
-            pasta: PathBuf::from("pasta"),
+            runc: None,
+            pasta: None,
             require_limits: false,
             memory: Size::mib(512),
             cpu: Cores(1000),

@@ -95,7 +95,9 @@ impl From<RegistryError> for ApiError {
             RegistryError::Mismatch { .. } => Self::bad(Code::DigestInvalid, error.to_string()),
             RegistryError::NoBlob(_) => Self::missing(Code::BlobUnknown, error.to_string()),
             RegistryError::NoManifest { .. } => Self::missing(Code::ManifestUnknown, error.to_string()),
-            RegistryError::Io { .. } | RegistryError::Broken { .. } => Self::internal(&error),
+            RegistryError::Io { .. } | RegistryError::Image { .. } | RegistryError::Broken { .. } => {
+                Self::internal(&error)
+            }
         }
     }
 }

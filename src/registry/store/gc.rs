@@ -9,12 +9,13 @@ use hythe_model::Digest;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::{PoisonError, RwLockWriteGuard};
 use std::time::Duration;
 
 /// What a garbage collection keeps.
 #[derive(Debug, Clone)]
 pub struct GcPolicy {
-    /// Manifests to keep with all that they name: those of live and retained releases.
+    /// Manifests to keep with all that they name, as those of live and retained releases, and blobs to keep as they are.
     pub keep: BTreeSet<Digest>,
     /// Whether tagged manifests are kept as well.
     pub keep_tagged: bool,
@@ -33,9 +34,9 @@ pub struct GcReport {
 }
 
 impl ContentStore {
-    /// Removes manifests and blobs that nothing keeps. Whatever publishes waits meanwhile.
+    /// Removes manifests and blobs that nothing keeps. What is published meanwhile is young and so stays; it waits only
+    /// while one repository or one folder of blobs is swept.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport, RegistryError> {
-        let _alone = self.inner.collecting.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut marks = Marks { store: self, kept: BTreeSet::new(), read: BTreeSet::new() };
         policy.keep.iter().try_for_each(|digest| marks.manifest(digest))?;
         for repository in self.repositories()? {
@@ -63,9 +64,15 @@ impl ContentStore {
         modified.is_ok_and(|time| time.elapsed().map_or(true, |age| age < grace))
     }
 
+    /// Nobody publishes while this is held.
+    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.inner.collecting.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes the names of what goes, before it goes.
     fn sweep_names(&self, stays: &dyn Fn(&Digest) -> bool) -> Result<(), RegistryError> {
         for repository in self.repositories()? {
+            let _alone = self.alone();
             for tag in self.tags(&repository)? {
                 if self.resolve(&repository, &tag)?.is_none_or(|digest| !stays(&digest)) {
                     disk::remove(&self.tag_path(&repository, &tag))?;
@@ -94,6 +101,7 @@ impl ContentStore {
         for algorithm in disk::names(&top)? {
             for part in disk::names(&top.join(&algorithm))? {
                 let folder = top.join(&algorithm).join(part);
+                let _alone = self.alone();
                 for hex in disk::names(&folder)? {
                     let path = folder.join(&hex);
                     if format!("{algorithm}:{hex}").parse().is_ok_and(|digest| stays(&digest)) {

@@ -5,7 +5,6 @@ use crate::runtime::RunnableRelease;
 use crate::status::{ExitReason, InstanceState, InstanceStatus};
 use hythe_model::{Fault, InstanceId, ProcessType, ReleaseNumber, ToolName, Upstream};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -205,10 +204,5 @@ impl Group {
     pub(crate) fn guest(&self, instance: &InstanceId) -> Option<Arc<dyn Guest>> {
         let view = self.slots.iter().map(|slot| slot.view()).find(|view| view.id == *instance)?;
         view.guest
-    }
-
-    /// How long its instances may take to finish, and then to stop.
-    pub(crate) fn grace(&self) -> Duration {
-        self.release.settings.grace
     }
 }

@@ -1,13 +1,12 @@
 //! From a release's image in the store to what a sandbox needs: layers on disk, environment, user.
 
-use super::layers::Layers;
 use crate::fault;
-use crate::runtime::RunnableRelease;
+use crate::runtime::{ImageName, RunnableRelease};
+use hythe_layers::Layers;
 use hythe_model::Fault;
-use hythe_oci::{ImageConfig, Manifest, RunConfig};
-use hythe_registry::{ContentStore, Reference, Repository};
+use hythe_oci::RunConfig;
+use hythe_registry::{ContentStore, Reference, ReferenceError, Repository, StoredImage};
 use hythe_sandbox::{Helper, RelPath};
-use std::io::Read;
 
 /// An image, unpacked.
 #[derive(Debug, Clone)]
@@ -30,32 +29,23 @@ pub(crate) async fn open(
     release: &RunnableRelease,
 ) -> Result<Image, Fault> {
     let bad = |why: String| fault::bad_image(&release.release, why);
-    let (store, wanted) = (content.clone(), release.clone());
-    let read = tokio::task::spawn_blocking(move || documents(&store, &wanted));
-    let (manifest, config) = read.await.map_err(|error| bad(error.to_string()))?.map_err(bad)?;
-    let (blobs, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
-    if blobs.len() != diff_ids.len() {
-        return Err(bad(format!("its manifest has {} layers, its config {}", blobs.len(), diff_ids.len())));
-    }
-    let pairs = blobs.iter().cloned().zip(diff_ids.iter().cloned()).rev().collect();
-    let lowers = layers.unpacked(helper, content, pairs).await.map_err(bad)?;
-    let user = user(helper, &lowers, &config.config).await.map_err(bad)?;
-    Ok(Image { lowers, env: env(&config.config), cwd: cwd(&config.config), user })
+    let name = ImageName::of(release);
+    let image = documents(content, &name).await.map_err(bad)?;
+    let wanted = image.layers().rev().collect();
+    let lowers = layers.unpacked(wanted).await.map_err(|error| bad(error.to_string()))?;
+    let config = &image.config.config;
+    let user = user(helper, &lowers, config).await.map_err(bad)?;
+    Ok(Image { lowers, env: env(config), cwd: cwd(config), user })
 }
 
-fn documents(content: &ContentStore, release: &RunnableRelease) -> Result<(Manifest, ImageConfig), String> {
-    let text = |error: &dyn std::error::Error| error.to_string();
-    let repository: Repository = release.repository.parse().map_err(|error| text(&error))?;
-    let reference = Reference::Digest(release.release.image.clone());
-    let manifest = content.manifest(&repository, &reference).map_err(|error| text(&error))?;
-    let manifest = manifest.ok_or("the registry does not have it")?;
-    let manifest = Manifest::parse(&manifest.bytes).map_err(|error| text(&error))?;
-    let mut config = Vec::new();
-    let limit = hythe_oci::image::MAX_CONFIG as u64 + 1;
-    let blob = content.open_blob(&manifest.config.digest).map_err(|error| text(&error))?;
-    blob.take(limit).read_to_end(&mut config).map_err(|error| text(&error))?;
-    let config = ImageConfig::parse(&config).map_err(|error| text(&error))?;
-    Ok((manifest, config))
+/// The documents of an image that must be there.
+pub(crate) async fn documents(content: &ContentStore, name: &ImageName) -> Result<StoredImage, String> {
+    let repository: Repository =
+        name.repository.parse().map_err(|error: ReferenceError| error.to_string())?;
+    let (content, reference) = (content.clone(), Reference::Digest(name.digest.clone()));
+    let read = tokio::task::spawn_blocking(move || content.image(&repository, &reference));
+    let read = read.await.map_err(|error| error.to_string())?;
+    read.map_err(|error| error.to_string())?.ok_or_else(|| "the registry does not have it".to_owned())
 }
 
 fn env(config: &RunConfig) -> Vec<(String, String)> {

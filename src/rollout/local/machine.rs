@@ -1,6 +1,6 @@
 //! What the supervision needs of a machine, so that it can be tested without one.
 
-use crate::runtime::{OneOff, OneOffSession, Readiness, RunnableRelease};
+use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunnableRelease};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId};
@@ -20,6 +20,12 @@ pub(crate) trait Machine: Send + Sync + 'static {
 
     /// Starts a one-off process.
     async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault>;
+
+    /// The images of what runs or has ended and was not disposed of.
+    async fn images(&self) -> Result<Vec<ImageName>, Fault>;
+
+    /// Removes what is kept of other images than these; how many layers that were.
+    async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault>;
 
     /// Everything that runs or has ended and was not disposed of.
     async fn found(&self) -> Result<Vec<Found>, Fault>;

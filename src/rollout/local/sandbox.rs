@@ -4,11 +4,10 @@
 //! is the image's layers with a writable upper folder of its own; its output goes to files that the helper writes.
 
 use super::image::{self, Image};
-use super::layers::{self, Layers};
 use super::leftovers;
 use super::machine::{Found, Guest, Machine};
 use super::{LocalParts, lines, probe};
-use crate::runtime::{OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
+use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId};
@@ -16,7 +15,7 @@ use hythe_sandbox::{
     Egress, Exit, ExitCause, Limits, Mount, Network, Process, RelPath, Root, Sandbox, SandboxError,
     SandboxSpec, SandboxState, SandboxStatus, Stdio,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +25,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 const SIGTERM: i32 = 15;
-/// Output that is kept of an instance until the log store has taken it.
-const SEGMENT: u64 = 1 << 20;
+/// Files that an instance's output is kept in until the log store has taken it.
 const SEGMENTS: u32 = 8;
 /// Room for `/tmp` where the root is read-only.
 const TMP: u64 = 64 << 20;
@@ -38,6 +36,7 @@ const INSTANCE: &str = "instance";
 const ONE_OFF: &str = "run";
 const ID: &str = "hythe.instance";
 const IMAGE: &str = "hythe.image";
+const REPOSITORY: &str = "hythe.repository";
 const LOG: &str = "hythe.log";
 const MEMORY: &str = "hythe.memory";
 const DISK: &str = "hythe.disk";
@@ -45,19 +44,18 @@ const DISK: &str = "hythe.disk";
 /// Sandboxes of the helper.
 pub(crate) struct Sandboxes {
     pub(super) parts: LocalParts,
-    pub(super) layers: Layers,
     witness: Arc<dyn Witness>,
     count: AtomicU64,
 }
 
 impl Sandboxes {
-    /// Nothing unpacked, nothing started.
+    /// Nothing started.
     pub(crate) fn new(parts: LocalParts, witness: Arc<dyn Witness>) -> Self {
-        Self { parts, layers: Layers::default(), witness, count: AtomicU64::new(0) }
+        Self { parts, witness, count: AtomicU64::new(0) }
     }
 
     pub(super) async fn image(&self, release: &RunnableRelease) -> Result<Image, Fault> {
-        image::open(&self.parts.helper, &self.parts.content, &self.layers, release).await
+        image::open(&self.parts.helper, &self.parts.content, &self.parts.layers, release).await
     }
 
     /// A name that no sandbox had before.
@@ -104,7 +102,8 @@ impl Machine for Sandboxes {
         ];
         let spec = spec(self.fresh_name(release), labels, args, release, image, own)?;
         let labels = spec.labels.clone();
-        let stdio = Stdio::Log { dir: log.clone(), segment_bytes: SEGMENT, segments: SEGMENTS };
+        let segment_bytes = (self.parts.log_bytes / u64::from(SEGMENTS)).max(64 << 10);
+        let stdio = Stdio::Log { dir: log.clone(), segment_bytes, segments: SEGMENTS };
         let sandbox = self.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
         self.witness.started(instance, &log);
         Ok(Arc::new(self.guest(sandbox, Some(instance.clone()), &labels)))
@@ -114,9 +113,25 @@ impl Machine for Sandboxes {
         super::one_off::start(self, run, cancel).await
     }
 
+    async fn images(&self) -> Result<Vec<ImageName>, Fault> {
+        let all = self.parts.helper.list().await.map_err(|error| error.fault())?;
+        Ok(all.iter().filter_map(image_of).collect())
+    }
+
+    async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault> {
+        let mut diff_ids = HashSet::new();
+        for name in keep {
+            // What is kept must be known whole before anything goes.
+            let image = image::documents(&self.parts.content, name).await.map_err(|why| {
+                Fault::new("rollout/prune", format!("The layers of {} are not known.", name.digest)).why(why)
+            })?;
+            diff_ids.extend(image.config.rootfs.diff_ids);
+        }
+        self.parts.layers.prune(&diff_ids).await.map_err(|error| error.fault())
+    }
+
     async fn found(&self) -> Result<Vec<Found>, Fault> {
         let helper = &self.parts.helper;
-        layers::sweep(helper).await.map_err(|error| error.fault())?;
         let mut all = Vec::new();
         for status in helper.list().await.map_err(|error| error.fault())? {
             let Some(kind) = status.labels.get(KIND) else { continue };
@@ -141,6 +156,12 @@ impl Machine for Sandboxes {
     }
 }
 
+/// The image of a sandbox that its labels name.
+fn image_of(status: &SandboxStatus) -> Option<ImageName> {
+    let (repository, digest) = (status.labels.get(REPOSITORY)?, status.labels.get(IMAGE)?);
+    Some(ImageName { repository: repository.clone(), digest: digest.parse().ok()? })
+}
+
 fn instance_of(status: &SandboxStatus) -> Option<InstanceId> {
     serde_json::from_str(status.labels.get(ID)?).ok()
 }
@@ -150,6 +171,7 @@ fn labels(release: &RunnableRelease, kind: &str) -> BTreeMap<String, String> {
     let limits = &release.settings.limits;
     let pairs = [
         (KIND, kind.to_owned()),
+        (REPOSITORY, release.repository.clone()),
         ("hythe.tool", release.release.tool.to_string()),
         ("hythe.release", release.release.number.to_string()),
         (IMAGE, release.release.image.to_string()),

@@ -54,7 +54,7 @@ enum Ended {
 /// Keeps a slot occupied until its group is told to stop.
 pub(crate) async fn supervise(own: Arc<Supervision>, slot: Arc<Slot>, begin: Begin) {
     let mut stop = own.group.stopping();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(own.group.release.settings.backoff);
     let (mut found, mut trial) = match begin {
         Begin::Trial => (None, true),
         Begin::Found(guest, ready) => (Some((guest, ready)), false),
@@ -199,13 +199,14 @@ impl Supervision {
         how: Stop,
         stop: &mut watch::Receiver<Stop>,
     ) -> Ended {
-        let (id, grace) = (slot.view().id, self.group.grace());
+        let id = slot.view().id;
+        let (drain, grace) = (self.group.release.settings.drain, self.group.release.settings.grace);
         self.enter(slot, Stage::Stopping);
         let hurried = hurried(stop);
         let gently = async {
             if how == Stop::Drain {
-                if timeout(grace, self.traffic.drained(&id)).await.is_err() {
-                    tracing::info!(instance = %id, "requests under way were cut: the grace is over");
+                if timeout(drain, self.traffic.drained(&id)).await.is_err() {
+                    tracing::info!(instance = %id, ?drain, "requests under way were cut");
                 }
                 guest.terminate().await;
                 return timeout(grace, guest.exit()).await.ok();

@@ -1,7 +1,7 @@
 //! A machine in memory, and releases to run on it.
 
 use super::machine::{Found, Guest, Machine};
-use crate::runtime::{OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
+use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{
@@ -145,6 +145,14 @@ impl Machine for Memory {
 
     async fn run_once(&self, _: OneOff, _: CancellationToken) -> Result<OneOffSession, Fault> {
         Err(Fault::new("test/none", "There are no one-off processes in memory."))
+    }
+
+    async fn images(&self) -> Result<Vec<ImageName>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn prune(&self, _: &[ImageName]) -> Result<usize, Fault> {
+        Ok(0)
     }
 
     async fn found(&self) -> Result<Vec<Found>, Fault> {

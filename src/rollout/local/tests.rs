@@ -107,7 +107,7 @@ async fn the_old_release_serves_until_the_switch_and_stops_after_its_last_reques
 }
 
 #[tokio::test(start_paused = true)]
-async fn grace_bounds_both_the_last_requests_and_the_shutdown() {
+async fn the_last_requests_and_the_shutdown_are_bounded_each() {
     struct Busy;
     #[async_trait]
     impl Traffic for Busy {
@@ -129,9 +129,9 @@ async fn grace_bounds_both_the_last_requests_and_the_shutdown() {
             switched.elapsed().as_secs()
         }
     };
-    assert_eq!(until("terminate weather.v1.web.1").await, 10);
-    assert_eq!(until("kill weather.v1.web.1").await, 20);
-    assert_eq!(until("dispose weather.v1.web.1").await, 20);
+    assert_eq!(until("terminate weather.v1.web.1").await, 30);
+    assert_eq!(until("kill weather.v1.web.1").await, 40);
+    assert_eq!(until("dispose weather.v1.web.1").await, 40);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A runtime with a helper of its own, and images made of busybox.
 
+use hythe_layers::Layers;
 use hythe_model::{
     Actor, BuildEvent, BuildId, CommitId, Digest, Fault, Formation, InstanceId, Process, Release,
     ReleaseCause, ReleaseNumber, ReleaseState, Route, ToolName,
@@ -9,14 +10,13 @@ use hythe_oci::{
 };
 use hythe_registry::{ContentStore, Reference, Repository};
 use hythe_rollout::{Candidate, LocalParts, LocalRuntime, RunSettings, RunnableRelease, Runtime, Unwatched};
-use hythe_sandbox::{Helper, HelperOptions, RelPath};
-use std::path::PathBuf;
+use hythe_sandbox::Helper;
+pub(crate) use hythe_testing::{Bench, as_hythe};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
-
-const TEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What every process of the images runs; its config says how it behaves.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -33,52 +33,28 @@ echo "$HYTHE_RELEASE" >/www/release
 exec /bin/busybox httpd -f -p "$PORT" -h /www
 "#;
 
-/// Runs a test as the user `hythe`: by itself, or as root by running this program again as that user.
-pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
-    if rustix::process::geteuid().is_root() {
-        let program = std::env::current_exe().unwrap();
-        let status = std::process::Command::new("setpriv")
-            .args(["--reuid=hythe", "--regid=hythe", "--init-groups", "--inh-caps=-all"])
-            .arg(program)
-            .args(["--exact", name, "--nocapture"])
-            .env("HOME", "/var/lib/hythe")
-            .status()
-            .expect("setpriv starts; prepare the machine by scripts/prepare");
-        assert!(status.success(), "{name} failed as the user hythe");
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long");
-    });
-}
-
 /// A helper, a store and a runtime in a folder of their own.
 pub(crate) struct World {
     pub(crate) runtime: LocalRuntime,
     pub(crate) helper: Helper,
     pub(crate) content: ContentStore,
-    pub(crate) folder: PathBuf,
-    options: HelperOptions,
+    pub(crate) bench: Bench,
     image: Digest,
 }
 
 impl World {
     pub(crate) async fn new(name: &str) -> Self {
-        let folder = PathBuf::from(format!("/var/tmp/hythe-rollout-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let options = HelperOptions::new(helper_program(), folder.join("ns"), folder.join("s.sock"));
-        let helper = Helper::open(options.clone()).await.unwrap();
-        let content = ContentStore::open(folder.join("registry")).unwrap();
+        let bench = Bench::new("rollout", name).await;
+        let content = ContentStore::open(bench.folder.join("registry")).unwrap();
         let image = publish(&content);
-        let runtime = runtime(&helper, &content, &folder);
-        Self { runtime, helper, content, folder, options, image }
+        let runtime = runtime(&bench.helper, &content, &bench.folder).await;
+        Self { runtime, helper: bench.helper.clone(), content, bench, image }
     }
 
     /// The server again, over the same helper.
     pub(crate) async fn restarted(self) -> Self {
-        let helper = Helper::open(self.options.clone()).await.unwrap();
-        let runtime = runtime(&helper, &self.content, &self.folder);
+        let helper = self.bench.reopened().await;
+        let runtime = runtime(&helper, &self.content, &self.bench.folder).await;
         Self { runtime, helper, ..self }
     }
 
@@ -156,11 +132,7 @@ impl World {
     pub(crate) async fn end(self) {
         self.runtime.stop_tool(&tool()).await;
         assert_eq!(self.sandboxes().await, 0, "nothing is left of a deleted tool");
-        for name in ["layers", "instances"] {
-            self.helper.remove(&RelPath::new(name).unwrap()).await.unwrap();
-        }
-        self.helper.shutdown().await.unwrap();
-        std::fs::remove_dir_all(&self.folder).unwrap();
+        self.bench.end().await;
     }
 }
 
@@ -168,20 +140,16 @@ pub(crate) fn tool() -> ToolName {
     "weather".parse().unwrap()
 }
 
-fn runtime(helper: &Helper, content: &ContentStore, folder: &std::path::Path) -> LocalRuntime {
+async fn runtime(helper: &Helper, content: &ContentStore, folder: &Path) -> LocalRuntime {
+    let layers = Layers::open(helper.clone(), content.clone(), &folder.join("ns")).await.unwrap();
     LocalRuntime::new(LocalParts {
         helper: helper.clone(),
         content: content.clone(),
+        layers,
         logs: folder.join("logs"),
+        log_bytes: 8 << 20,
         traffic: Arc::new(Unwatched),
     })
-}
-
-/// The helper's program, beside this test's.
-fn helper_program() -> PathBuf {
-    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("hythe-sandbox");
-    assert!(program.is_file(), "{} is missing: cargo build -p hythe-sandbox", program.display());
-    program
 }
 
 /// An image of two layers, the second over the first.

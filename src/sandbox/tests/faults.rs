@@ -18,7 +18,7 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
         spec.network = crate::support::egress();
         let sandbox = world.start(spec).await;
         assert_eq!(processes(&mark).len(), 1);
-        let helper = processes(world.options.socket.to_str().unwrap());
+        let helper = processes(world.options().socket.to_str().unwrap());
         assert_eq!(helper.len(), 1, "the helper is one process");
         kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::KILL).unwrap();
         let begun = Instant::now();
@@ -41,16 +41,16 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
 fn a_folder_has_one_helper_and_it_ends_when_told() {
     as_hythe("faults::a_folder_has_one_helper_and_it_ends_when_told", || async {
         let mut world = World::new("single").await;
-        let mut second = world.options.clone();
+        let mut second = world.options().clone();
         second.socket = world.folder().join("other.sock");
         let error = Helper::open(second).await.unwrap_err();
         assert!(error.to_string().contains("another helper serves"), "{error}");
         // A service manager's SIGTERM is a proper end too.
         world.start(world.script("sleeper", "sleep 1000")).await;
-        let helper = processes(world.options.socket.to_str().unwrap());
+        let helper = processes(world.options().socket.to_str().unwrap());
         kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::TERM).unwrap();
         let begun = Instant::now();
-        while !processes(world.options.socket.to_str().unwrap()).is_empty() {
+        while !processes(world.options().socket.to_str().unwrap()).is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the helper does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -104,7 +104,7 @@ fn another_user_of_the_machine_is_not_served() {
     as_hythe("faults::another_user_of_the_machine_is_not_served", || async {
         let world = World::new("strangers").await;
         let mode = std::os::unix::fs::PermissionsExt::mode(
-            &std::fs::metadata(&world.options.socket).unwrap().permissions(),
+            &std::fs::metadata(&world.options().socket).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
         world.end().await;
@@ -115,7 +115,7 @@ fn another_user_of_the_machine_is_not_served() {
 fn the_machine_is_probed_without_disturbing_a_helper() {
     as_hythe("faults::the_machine_is_probed_without_disturbing_a_helper", || async {
         let world = World::new("probe").await;
-        let options = world.options.clone();
+        let options = world.options().clone();
         let found = tokio::task::spawn_blocking(move || probe(&options)).await.unwrap();
         for one in &found {
             println!(
@@ -130,7 +130,7 @@ fn the_machine_is_probed_without_disturbing_a_helper() {
         for name in ["user namespaces", "overlay", "runtime", "sandbox network", "cgroups", "tun device"] {
             assert_eq!(state(name), CapabilityState::Pass, "{name}");
         }
-        let mut options = world.options.clone();
+        let mut options = world.options().clone();
         options.pasta = "/nothing/pasta".into();
         options.cgroup = "nobody".into();
         let found = tokio::task::spawn_blocking(move || probe(&options)).await.unwrap();
@@ -152,7 +152,7 @@ fn what_is_not_understood_is_refused_and_the_helper_goes_on() {
     as_hythe("faults::what_is_not_understood_is_refused_and_the_helper_goes_on", || async {
         let world = World::new("nonsense").await;
         let ask = |text: &str| {
-            let stream = UnixStream::connect(&world.options.socket).unwrap();
+            let stream = UnixStream::connect(&world.options().socket).unwrap();
             wire::send(&stream, Frame { json: text.as_bytes().to_vec(), ..Frame::default() }).unwrap();
             let answer = wire::receive(&stream).unwrap().unwrap();
             String::from_utf8(answer.json).unwrap()
@@ -173,7 +173,7 @@ fn what_is_not_understood_is_refused_and_the_helper_goes_on() {
             assert!(ask(text).contains("refused"), "{text}");
         }
         // A frame that promises more than is allowed ends the connection, and nothing else.
-        let mut stream = UnixStream::connect(&world.options.socket).unwrap();
+        let mut stream = UnixStream::connect(&world.options().socket).unwrap();
         stream.write_all(&[0xff; 8]).unwrap();
         assert_eq!(stream.read(&mut [0; 8]).unwrap_or(0), 0);
         let mut bad = [

@@ -155,7 +155,7 @@ fn a_client_that_comes_back_finds_what_runs_and_its_open_files() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // Another server process: nothing is shared but the options.
-        let other = Helper::open(world.options.clone()).await.unwrap();
+        let other = Helper::open(world.options().clone()).await.unwrap();
         assert_eq!(other.list_fds().await.unwrap(), ["listener"]);
         let kept = other.take_fd("listener").await.unwrap().unwrap();
         std::os::unix::net::UnixStream::from(kept).write_all(b"x").unwrap();

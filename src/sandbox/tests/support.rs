@@ -3,60 +3,35 @@
 use hythe_sandbox::{
     Egress, Exit, Helper, HelperOptions, Limits, Network, Process, RelPath, Root, Sandbox, SandboxSpec, Stdio,
 };
-use rustix::process::{Pid, Signal, kill_process};
+pub(crate) use hythe_testing::{Bench, as_hythe, processes};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-/// Longest time for one test, so that a sandbox that hangs fails instead of waiting for ever.
-const TEST_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// Runs a test as the user `hythe`: by itself, or as root by running this program again as that user.
-pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
-    if rustix::process::geteuid().is_root() {
-        let program = std::env::current_exe().unwrap();
-        let status = std::process::Command::new("setpriv")
-            .args(["--reuid=hythe", "--regid=hythe", "--init-groups", "--inh-caps=-all"])
-            .arg(program)
-            .args(["--exact", name, "--nocapture"])
-            .env("HOME", "/var/lib/hythe")
-            .status()
-            .expect("setpriv starts; prepare the machine by scripts/prepare");
-        assert!(status.success(), "{name} failed as the user hythe");
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long");
-    });
-}
-
-/// A helper in a folder of its own.
+/// A helper, and a base for sandboxes.
 pub(crate) struct World {
     pub(crate) helper: Helper,
-    pub(crate) options: HelperOptions,
-    pub(crate) folder: PathBuf,
+    bench: Bench,
     pub(crate) lowers: Vec<RelPath>,
 }
 
 impl World {
     pub(crate) async fn new(name: &str) -> Self {
-        let folder = PathBuf::from(format!("/var/tmp/hythe-sandbox-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let program = Path::new(env!("CARGO_BIN_EXE_hythe-sandbox"));
-        let options = HelperOptions::new(program, folder.join("ns"), folder.join("s.sock"));
-        let helper = Helper::open(options.clone()).await.unwrap();
+        let bench = Bench::new("sandbox", name).await;
         let lowers = vec![path("layers/base"), path("layers/seed")];
-        let world = Self { helper, options, folder, lowers };
+        let world = Self { helper: bench.helper.clone(), bench, lowers };
         world.make_base().await;
         world
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.bench.folder
+    }
+
+    pub(crate) fn options(&self) -> &HelperOptions {
+        &self.bench.options
     }
 
     /// Busybox with a link for each of its programs, put there by itself.
@@ -127,40 +102,13 @@ impl World {
 
     /// A new helper after the death of the old one.
     pub(crate) async fn reopen(&mut self) {
-        self.helper = Helper::open(self.options.clone()).await.unwrap();
+        self.helper = self.bench.reopened().await;
     }
 
     /// Ends everything and removes the folder.
     pub(crate) async fn end(self) {
-        for sandbox in self.helper.list().await.unwrap() {
-            self.helper.attach(&sandbox.id).await.unwrap().unwrap().release().await.unwrap();
-        }
-        for name in ["layers", "instances", "builds"] {
-            self.helper.remove(&path(name)).await.unwrap();
-        }
-        self.helper.shutdown().await.unwrap();
-        std::fs::remove_dir_all(&self.folder).unwrap();
+        self.bench.end().await;
     }
-}
-
-impl Drop for World {
-    /// A test that fails leaves its folder to be looked at, but nothing that runs.
-    fn drop(&mut self) {
-        for pid in processes(self.options.socket.to_str().unwrap_or_default()) {
-            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
-        }
-    }
-}
-
-/// Processes of this machine whose command line contains `needle`, this one excepted.
-pub(crate) fn processes(needle: &str) -> Vec<i32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let matches = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        pid.cast_unsigned() != std::process::id() && String::from_utf8_lossy(&line).contains(needle)
-    };
-    pids.filter(matches).collect()
 }
 
 pub(crate) fn path(text: &str) -> RelPath {

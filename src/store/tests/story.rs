@@ -13,7 +13,6 @@ async fn the_story_of_a_tool() {
     let build = a_build(&store).await;
     releases(&store, build).await;
     config(&store).await;
-    instances(&store).await;
     the_end(&store).await;
 }
 
@@ -172,6 +171,27 @@ async fn releases(store: &Store, build: BuildId) {
     assert_eq!(store.releases(&weather, 1).await.unwrap().len(), 1);
     assert_eq!(store.live_releases().await.unwrap(), [done.release]);
     assert_eq!(store.releases_rolling_out().await.unwrap(), []);
+    retention(store, build).await;
+}
+
+/// v1 is superseded, v2 failed, v3 is live; now v4 rolls out with an image of its own.
+async fn retention(store: &Store, build: BuildId) {
+    let fourth = NewRelease { image: Digest::sha256([4; 32]), ..new_release("weather", None) };
+    let fourth = store.create_release(fourth).await.unwrap();
+    let kept = async |per_tool| {
+        let kept = store.retained_releases(per_tool).await.unwrap();
+        kept.into_iter().map(|release| release.image).collect::<Vec<_>>()
+    };
+    let old = image().digest;
+    assert_eq!(kept(0).await.len(), 2, "live and rolling out");
+    assert_eq!(kept(1).await.len(), 2);
+    assert_eq!(kept(3).await.len(), 3, "the failed one does not count");
+    assert!(kept(0).await.contains(&fourth.image) && kept(0).await.contains(&old));
+    store.fail_release(&tool("weather"), fourth.number, &fault()).await.unwrap();
+    assert_eq!(kept(10).await, [old.clone(), old]);
+    assert_eq!(store.last_build().await.unwrap(), Some(build));
+    assert_eq!(store.newest_builds(1).await.unwrap(), [build].into());
+    assert_eq!(store.newest_builds(0).await.unwrap(), [].into());
 }
 
 async fn config(store: &Store) {
@@ -204,32 +224,6 @@ async fn config(store: &Store) {
     }
     store.reseal(sealed).await.unwrap();
     assert_eq!(store.config(&weather, 2).await.unwrap()[0].sealed, [3, 0xff]);
-}
-
-async fn instances(store: &Store) {
-    let id = InstanceId {
-        tool: tool("weather"),
-        release: ReleaseNumber(3),
-        process: ProcessType::web(),
-        index: 1,
-        attempt: 2,
-    };
-    let started_at = Timestamp::from_microsecond(1_700_000_000_000_001).unwrap();
-    let mut row = InstanceRow {
-        id: id.clone(),
-        sandbox: "weather.v3.web.1.2".to_owned(),
-        state: InstanceState::Starting,
-        port: 8080,
-        started_at,
-    };
-    store.put_instance(&row).await.unwrap();
-    row.state = InstanceState::Ready;
-    store.put_instance(&row).await.unwrap();
-    assert_eq!(store.instances(None).await.unwrap(), std::slice::from_ref(&row));
-    assert_eq!(store.instances(Some(&tool("quotes"))).await.unwrap(), []);
-    store.remove_instance(&id).await.unwrap();
-    store.remove_instance(&id).await.unwrap();
-    assert_eq!(store.instances(Some(&tool("weather"))).await.unwrap(), []);
 }
 
 async fn the_end(store: &Store) {

@@ -1,6 +1,7 @@
 //! A builder of its own for each test: helper, content store, a stack of busybox, and buildpacks written in shell.
 
 use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings};
+use hythe_layers::Layers;
 use hythe_model::render::Renderer;
 use hythe_model::{BuildEvent, BuildId, Digest, Fault, PublishedImage, SourceTree, ToolName};
 use hythe_oci::{
@@ -8,40 +9,17 @@ use hythe_oci::{
 };
 use hythe_registry::{ContentStore, Reference, Repository};
 use hythe_sandbox::{
-    ApplyOptions, ArchiveFormat, Helper, HelperOptions, Limits, Network, Process, RelPath, Root, SandboxSpec,
-    Stdio,
+    ApplyOptions, ArchiveFormat, Helper, Limits, Network, Process, RelPath, Root, SandboxSpec, Stdio,
 };
 use hythe_stacks::{StackImage, StackImages, StackLayer, User, Users};
+pub(crate) use hythe_testing::{Bench, as_hythe};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// Longest time for one test, on a busy machine.
-const TEST_TIMEOUT: Duration = Duration::from_mins(4);
-
-/// Runs a test as the user `hythe`: by itself, or as root by running this program again as that user.
-pub(crate) fn as_hythe<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        let status = std::process::Command::new("setpriv")
-            .args(["--reuid=hythe", "--regid=hythe", "--init-groups", "--inh-caps=-all"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env("HOME", "/var/lib/hythe")
-            .status()
-            .expect("setpriv starts; prepare the machine by scripts/prepare");
-        assert!(status.success(), "{name} failed as the user hythe");
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test takes too long");
-    });
-}
 
 fn program(name: &str) -> PathBuf {
     let prefix =
@@ -55,6 +33,8 @@ pub(crate) type Shell<'a> = (&'a str, &'a str, &'a str);
 pub(crate) struct World {
     pub(crate) helper: Helper,
     pub(crate) content: ContentStore,
+    layers: Layers,
+    bench: Bench,
     pub(crate) folder: PathBuf,
     pub(crate) limits: BuildLimits,
     pub(crate) network: NetworkSettings,
@@ -82,13 +62,13 @@ impl Ended {
 
 impl World {
     pub(crate) async fn new(name: &str) -> Self {
-        let folder = PathBuf::from(format!("/var/tmp/hythe-build-{name}-{}", std::process::id()));
+        let bench = Bench::new("build", name).await;
+        let (helper, folder) = (bench.helper.clone(), bench.folder.clone());
         fs::create_dir_all(folder.join("sources")).unwrap();
-        let options = HelperOptions::new(program("hythe-sandbox"), folder.join("ns"), folder.join("s.sock"));
-        let helper = Helper::open(options).await.unwrap();
         let content = ContentStore::open(folder.join("registry")).unwrap();
+        let layers = Layers::open(helper.clone(), content.clone(), &folder.join("ns")).await.unwrap();
         let limits = BuildLimits { memory_bytes: 256 << 20, pids: 128, ..BuildLimits::default() };
-        Self { helper, content, folder, limits, network: NetworkSettings::default() }
+        Self { helper, content, layers, bench, folder, limits, network: NetworkSettings::default() }
     }
 
     /// A builder whose groups are the lines of `order`, as in `a b?`.
@@ -139,6 +119,7 @@ impl World {
         Builder::new(BuilderParts {
             helper: self.helper.clone(),
             content: self.content.clone(),
+            layers: self.layers.clone(),
             stack: self.stack(version),
             lifecycle: program("lifecycle"),
             launcher: program("launcher"),
@@ -275,11 +256,7 @@ impl World {
 
     /// Ends everything and removes the folder.
     pub(crate) async fn end(self) {
-        for name in ["layers", "builds", "caches", "run"] {
-            self.helper.remove(&path(name)).await.unwrap();
-        }
-        self.helper.shutdown().await.unwrap();
-        fs::remove_dir_all(&self.folder).unwrap();
+        self.bench.end().await;
     }
 
     fn stack(&self, version: &str) -> StackImages {

@@ -159,9 +159,10 @@ impl Clone {
 
     /// A git command of this clone.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("git");
+        // As at a terminal: what starts the tests may have Ctrl-C ignored, and children inherit that.
+        let mut command = Command::new("env");
         command
-            .arg("-C")
+            .args(["--default-signal=INT", "git", "-C"])
             .arg(&self.path)
             .args(["-c", "user.name=Alice", "-c", "user.email=alice@example.org"])
             .args(args);

@@ -1,0 +1,163 @@
+//! Removes what nobody needs any more: images, their unpacked layers, sources, commits and logs of old builds.
+//!
+//! What is kept follows from the store alone: live releases, the newest ones of each tool, and builds that have not
+//! ended. Whatever is younger than the graces of the rooms below stays too, so that nothing is taken from a push that is
+//! under way. Every step may be cut off and is done again the next time.
+
+use crate::{Platform, faults};
+use hythe_model::{BuildId, CommitId, Digest, Fault, ToolName};
+use hythe_registry::{GcPolicy, GcReport};
+use hythe_rollout::ImageName;
+use hythe_store::RetainedRelease;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// After a start tools come first.
+const FIRST: Duration = Duration::from_mins(1);
+/// A source that is older belongs to no push that is being read.
+const SOURCE_GRACE: Duration = Duration::from_hours(1);
+/// Where commits of builds are kept by name.
+pub(crate) const BUILD_REFS: &str = "refs/hythe/builds/";
+
+/// How much is kept.
+#[derive(Debug, Clone)]
+pub struct Keep {
+    /// Time between two rounds.
+    pub every: Duration,
+    /// Releases of a tool whose images are kept, beside the live one.
+    pub releases: u32,
+    /// Builds of a tool whose logs are kept.
+    pub builds: u32,
+    /// How long a blob stays that nothing names.
+    pub blob_grace: Duration,
+}
+
+/// What a round removed.
+#[derive(Debug, Default)]
+struct Removed {
+    sources: usize,
+    commits: usize,
+    logs: usize,
+    layers: usize,
+    content: GcReport,
+}
+
+/// What must stay of every tool's commits and images.
+struct Wanted {
+    last: Option<BuildId>,
+    images: BTreeSet<ImageName>,
+    commits: HashMap<ToolName, HashSet<CommitId>>,
+    sources: HashSet<Digest>,
+}
+
+impl Platform {
+    /// Cleans up again and again until `shutdown`.
+    pub async fn run_upkeep(&self, shutdown: CancellationToken) {
+        let every = self.parts().settings.keep.every;
+        let mut wait = FIRST.min(every);
+        let mut since = None;
+        while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+            wait = every;
+            let begun = Timestamp::now();
+            match self.clean_up(since).await {
+                Ok(Removed { sources, commits, logs, layers, content: GcReport { blobs, bytes } }) => {
+                    since = Some(begun);
+                    tracing::info!(sources, commits, logs, layers, blobs, bytes, "cleaned up");
+                }
+                Err(fault) => tracing::error!(%fault, "could not clean up; the next round tries again"),
+            }
+        }
+    }
+
+    /// One round; repositories are repacked where builds came after `since`.
+    async fn clean_up(&self, since: Option<Timestamp>) -> Result<Removed, Fault> {
+        let wanted = self.wanted().await?;
+        let parts = self.parts();
+        let mut removed = Removed { logs: self.remove_logs(wanted.last).await?, ..Removed::default() };
+
+        let (sources, keep) = (parts.sources.clone(), wanted.sources);
+        removed.sources = blocking(move || sources.prune(&keep, SOURCE_GRACE)).await?;
+        removed.commits = self.tidy_repositories(wanted.last, wanted.commits, since).await?;
+
+        let images: Vec<ImageName> = wanted.images.into_iter().collect();
+        removed.layers = parts.runtime.prune(&images).await?;
+        let policy = GcPolicy {
+            keep: images.into_iter().map(|image| image.digest).chain(parts.builder.keeps()).collect(),
+            // A tag is somebody's wish; the platform's own releases have none.
+            keep_tagged: true,
+            grace: parts.settings.keep.blob_grace,
+        };
+        let content = parts.content.clone();
+        removed.content = blocking(move || content.gc(&policy)).await?;
+        Ok(removed)
+    }
+
+    async fn wanted(&self) -> Result<Wanted, Fault> {
+        let parts = self.parts();
+        let mut wanted = Wanted {
+            // First: what comes after it is in none of the lists below, and stays.
+            last: self.store().last_build().await?,
+            images: parts.runtime.images().await?.into_iter().collect(),
+            commits: HashMap::new(),
+            sources: HashSet::new(),
+        };
+        let releases = self.store().retained_releases(parts.settings.keep.releases).await?;
+        for RetainedRelease { tool, image, commit } in releases {
+            wanted.images.insert(ImageName { repository: format!("tools/{tool}"), digest: image });
+            wanted.commits.entry(tool).or_default().insert(commit);
+        }
+        for build in self.store().unfinished_builds().await? {
+            wanted.sources.insert(build.source.digest);
+            wanted.commits.entry(build.tool).or_default().insert(build.source.commit);
+        }
+        Ok(wanted)
+    }
+
+    async fn remove_logs(&self, last: Option<BuildId>) -> Result<usize, Fault> {
+        let keep = self.store().newest_builds(self.parts().settings.keep.builds).await?;
+        let stays = move |build| Some(build) > last || keep.contains(&build);
+        let removed = self.logs().prune_builds(stays).await;
+        removed.map_err(|error| faults::internal("remove logs of builds", &error))
+    }
+
+    /// Drops the names of commits that no release needs, and repacks where there was work.
+    async fn tidy_repositories(
+        &self,
+        last: Option<BuildId>,
+        mut wanted: HashMap<ToolName, HashSet<CommitId>>,
+        since: Option<Timestamp>,
+    ) -> Result<usize, Fault> {
+        let mut removed = 0;
+        for tool in self.store().tools().await? {
+            let newest = self.store().builds(&tool.name, 1).await?.into_iter().next();
+            let keep = wanted.remove(&tool.name).unwrap_or_default();
+            if newest.is_none_or(|build| since.is_some_and(|since| build.created_at <= since)) {
+                continue;
+            }
+            let (repositories, name) = (self.parts().repositories.clone(), tool.name.clone());
+            let stays = move |reference: &str, commit: &CommitId| {
+                let build = reference.strip_prefix(BUILD_REFS).and_then(|number| number.parse().ok());
+                keep.contains(commit) || build.is_none_or(|build| Some(BuildId(build)) > last)
+            };
+            let tidied = blocking(move || {
+                let count = repositories.prune_refs(&name, BUILD_REFS, stays)?;
+                repositories.maintain(&name).map(|()| count)
+            });
+            match tidied.await {
+                Ok(count) => removed += count,
+                Err(fault) => tracing::warn!(tool = %tool.name, %fault, "a repository could not be tidied"),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| faults::internal("clean up", &error))?
+        .map_err(|error| faults::internal("clean up", &error))
+}

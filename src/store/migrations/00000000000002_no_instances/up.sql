@@ -1,0 +1,2 @@
+-- What runs is found by the labels of its sandboxes; these rows were never read.
+DROP TABLE instances;

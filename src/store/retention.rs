@@ -1,0 +1,89 @@
+//! What old work is kept for: the questions of whoever cleans up.
+
+use crate::codec::parse;
+use crate::releases::word;
+use crate::schema::builds;
+use crate::{Store, StoreError};
+use diesel::dsl::max;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use hythe_model::{BuildId, CommitId, Digest, ReleaseState, ToolName};
+use std::collections::HashSet;
+
+/// A release whose image and commit must stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedRelease {
+    /// Its tool.
+    pub tool: ToolName,
+    /// Digest of its image's manifest.
+    pub image: Digest,
+    /// The commit its image was built from.
+    pub commit: CommitId,
+}
+
+#[derive(QueryableByName)]
+struct ReleaseRow {
+    #[diesel(sql_type = Text)]
+    tool: String,
+    #[diesel(sql_type = Text)]
+    image: String,
+    #[diesel(sql_type = Text)]
+    commit_id: String,
+}
+
+#[derive(QueryableByName)]
+struct BuildRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+/// The newest of each tool among those that did not fail, and whatever is live or on its way.
+const RELEASES: &str = "SELECT tools.name AS tool, ranked.image AS image, ranked.commit_id AS commit_id FROM ( \
+        SELECT *, row_number() OVER (PARTITION BY tool_id ORDER BY number DESC) AS place FROM releases WHERE state <> ? \
+    ) AS ranked JOIN tools ON tools.id = ranked.tool_id \
+    WHERE ranked.place <= ? OR ranked.state IN (?, ?)";
+
+const BUILDS: &str = "SELECT id FROM ( \
+        SELECT id, state, row_number() OVER (PARTITION BY tool_id ORDER BY id DESC) AS place FROM builds \
+    ) AS ranked WHERE place <= ? OR state IN ('queued', 'running')";
+
+impl Store {
+    /// The live releases of all tools, those that roll out, and of each tool the newest `per_tool` that did not fail.
+    pub async fn retained_releases(&self, per_tool: u32) -> Result<Vec<RetainedRelease>, StoreError> {
+        let work = move |reader: &mut SqliteConnection| {
+            let rows: Vec<ReleaseRow> = diesel::sql_query(RELEASES)
+                .bind::<Text, _>(word(ReleaseState::Failed))
+                .bind::<BigInt, _>(i64::from(per_tool))
+                .bind::<Text, _>(word(ReleaseState::Live))
+                .bind::<Text, _>(word(ReleaseState::RollingOut))
+                .load(reader)?;
+            let read = |row: ReleaseRow| {
+                Ok(RetainedRelease {
+                    tool: parse("tools.name", &row.tool)?,
+                    image: parse("releases.image", &row.image)?,
+                    commit: parse("releases.commit_id", &row.commit_id)?,
+                })
+            };
+            Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
+        };
+        self.db.read("list the releases to keep", work).await
+    }
+
+    /// The newest `per_tool` builds of each tool and all that have not ended.
+    pub async fn newest_builds(&self, per_tool: u32) -> Result<HashSet<BuildId>, StoreError> {
+        let work = move |reader: &mut SqliteConnection| {
+            let rows: Vec<BuildRow> =
+                diesel::sql_query(BUILDS).bind::<BigInt, _>(i64::from(per_tool)).load(reader)?;
+            Ok(rows.into_iter().map(|row| BuildId(row.id)).collect())
+        };
+        self.db.read("list the newest builds", work).await
+    }
+
+    /// The build that was queued last, of all tools.
+    pub async fn last_build(&self) -> Result<Option<BuildId>, StoreError> {
+        let work = |reader: &mut SqliteConnection| {
+            Ok(builds::table.select(max(builds::id)).first::<Option<i64>>(reader)?.map(BuildId))
+        };
+        self.db.read("find the last build", work).await
+    }
+}
