@@ -5,9 +5,12 @@
 mod stories {
     mod api;
     mod attack;
+    mod faults;
     mod push;
     mod restart;
     mod rollout;
     mod together;
+    mod traffic;
+    mod upkeep;
 }
 mod support;

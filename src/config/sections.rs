@@ -36,6 +36,16 @@ impl Config {
             let next = "Use mode \"auto\" or \"own\", or listen on 127.0.0.1 behind a proxy that speaks TLS.";
             return found("tls", "mode", "plain HTTP is for loopback addresses only", next);
         }
+        if self.ssh.listen.ip().is_unspecified() && self.ssh.public.is_none() {
+            let next =
+                "Set public in [ssh] to the host and port that people push to, as in \"git.example.org:22\".";
+            return found("ssh", "listen", "git remotes cannot name this address", next);
+        }
+        if self.api.listen.ip().is_unspecified() && self.api.public.is_none() {
+            let next =
+                "Set public in [api] to the host and port of its URL, as in \"hythe.example.org:8443\".";
+            return found("api", "listen", "clients cannot name this address", next);
+        }
         if self.tls.mode == TlsMode::Files && (self.tls.certificate.is_none() || self.tls.key.is_none()) {
             let next = "Set certificate and key in [tls], each to a PEM file.";
             return found("tls", "mode", "mode \"files\" needs a certificate and a key", next);

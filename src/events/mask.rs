@@ -69,6 +69,12 @@ impl Masker {
         change(event, |text| self.mask(text).into_owned())
     }
 
+    /// The fault with every text in it masked.
+    #[must_use]
+    pub fn mask_fault(&self, fault: Fault) -> Fault {
+        change_fault(fault, &|text| self.mask(text).into_owned())
+    }
+
     /// Bytes of the longest pattern.
     pub(crate) fn longest(&self) -> usize {
         self.longest
@@ -86,13 +92,14 @@ pub(crate) fn change(event: BuildEvent, change: impl Fn(&str) -> String) -> Buil
         BuildEvent::Note { phase, text, millis } => BuildEvent::Note { phase, text: change(&text), millis },
         BuildEvent::Output { phase, line } => BuildEvent::Output { phase, line: change(&line) },
         BuildEvent::Live { .. } => event,
-        BuildEvent::Failed { fault } => {
-            let all = |lines: Vec<String>| lines.iter().map(|line| change(line)).collect();
-            let Fault { id, what, why, next } = fault;
-            let fault = Fault { id, what: change(&what), why: all(why), next: all(next) };
-            BuildEvent::Failed { fault }
-        }
+        BuildEvent::Failed { fault } => BuildEvent::Failed { fault: change_fault(fault, &change) },
     }
+}
+
+fn change_fault(fault: Fault, change: &impl Fn(&str) -> String) -> Fault {
+    let all = |lines: Vec<String>| lines.iter().map(|line| change(line)).collect();
+    let Fault { id, what, why, next } = fault;
+    Fault { id, what: change(&what), why: all(why), next: all(next) }
 }
 
 /// As a JSON text writes it, without the quotes.

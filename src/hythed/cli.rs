@@ -1,6 +1,6 @@
 //! The command line of the server: one mode a verb.
 
-use crate::{check, control, first_run, serve, settings};
+use crate::{check, control, first_run, rotate, serve, settings};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -57,6 +57,8 @@ enum Verb {
         /// The backup
         from: PathBuf,
     },
+    /// Seal every config value under a new key; the server must be stopped, tools run on
+    RotateKeys(Place),
     /// Remove the data folder and everything in it
     Wipe {
         #[command(flatten)]
@@ -94,6 +96,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::HostKey(place) => println!("{}", first_run::host_key(&settings::load(&place)?)?),
         Verb::Backup { place, to } => crate::backup::backup(&settings::load(&place)?, &to)?,
         Verb::Restore { place, from } => crate::backup::restore(&settings::load(&place)?, &from)?,
+        Verb::RotateKeys(place) => rotate::main(&settings::load(&place)?)?,
         Verb::Wipe { place, yes } => control::wipe(&settings::load(&place)?, yes)?,
         Verb::Hook { kind } => return Ok(hythe_ssh::hook::main(&kind)),
     }

@@ -12,8 +12,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to drain.
-const DRAIN: Duration = Duration::from_secs(90);
+/// Time that a stop takes beside its two drains.
+const REST: Duration = Duration::from_secs(30);
 
 /// Shows that this process is the data folder's one server; the lock ends with the process.
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
@@ -44,10 +44,12 @@ pub(crate) fn stop(settings: &Settings, all: bool) -> Result<()> {
     let data = settings.data()?;
     if let Some(pid) = running(&data)? {
         kill(pid, Signal::SIGTERM).context("cannot signal the server")?;
-        let deadline = Instant::now() + DRAIN;
+        let server = &settings.config.server;
+        let patience = server.drain.duration() + server.finish.duration() + REST;
+        let deadline = Instant::now() + patience;
         while running(&data)? == Some(pid) {
             if Instant::now() > deadline {
-                bail!("the server (process {pid}) did not stop within {} s", DRAIN.as_secs());
+                bail!("the server (process {pid}) did not stop within {} s", patience.as_secs());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

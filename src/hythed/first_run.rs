@@ -14,11 +14,23 @@ pub(crate) fn host_key(settings: &Settings) -> Result<String> {
 }
 
 /// Makes the administrator where there is no account yet, and shows the token: this once, and nowhere else.
-pub(crate) async fn bootstrap(auth: &Auth, key: &HostKey, api: SocketAddr) -> Result<()> {
+pub(crate) async fn bootstrap(
+    auth: &Auth,
+    key: &HostKey,
+    settings: &Settings,
+    api: SocketAddr,
+) -> Result<()> {
     let Some(made) = auth.bootstrap().await.context("cannot make the first account")? else { return Ok(()) };
     println!("First run.");
     println!("  SSH host key   {}", key.fingerprint());
     println!("  Admin token    {}   (shown this once)", made.token.token.expose_secret());
-    println!("  Log in with    hythe login http://{api} --token -");
+    println!("  Log in with    hythe login {} --token -", url(settings, api));
     Ok(())
+}
+
+/// Where the API is, as clients name it.
+fn url(settings: &Settings, api: SocketAddr) -> String {
+    let scheme = if settings.speaks_tls(api) { "https" } else { "http" };
+    let listen = api.to_string();
+    format!("{scheme}://{}", settings.config.api.public.as_deref().unwrap_or(&listen))
 }

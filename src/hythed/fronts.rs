@@ -11,7 +11,7 @@ use hythe_pipeline::Platform;
 use hythe_registry::RegistryOptions;
 use hythe_router::{Router, RouterParts, RouterSettings};
 use hythe_ssh::{HostKey, SshLimits, SshParts};
-use std::future::Future;
+use nix::sys::resource::{Resource, getrlimit};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -34,8 +34,7 @@ impl Fronts {
         }))
     }
 
-    /// Starts them all. The future ends when `shutdown` was asked for and all have drained; a front that fails stops
-    /// the others.
+    /// Starts them all. SSH and the API end at `shutdown`, the router when it is told to.
     pub(crate) fn serve(
         self,
         settings: &Settings,
@@ -44,27 +43,29 @@ impl Fronts {
         platform: Platform,
         host_key: HostKey,
         shutdown: CancellationToken,
-    ) -> Result<impl Future<Output = Result<()>>> {
+    ) -> Result<Running> {
         let config = &settings.config;
         let router_tls = tls::for_front(settings, data, config.router.listen)?;
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
         let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone())?;
         let ssh = ssh_parts(settings, data, rooms, platform, host_key);
+        let router = tool_router(settings, rooms)?;
+        let closing = CancellationToken::new();
 
-        let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+        let (mut drains, mut serves) = (JoinSet::new(), JoinSet::new());
         let stop = shutdown.clone();
-        tasks.spawn(
+        drains.spawn(
             async move { hythe_ssh::serve(self.ssh, ssh, stop).await.context("the ssh front failed") },
         );
-        let (router, stop) = (tool_router(settings, rooms), shutdown.clone());
-        tasks.spawn(async move {
-            hythe_router::serve(self.router, router_tls, router, stop).await.context("the router failed")
-        });
         let stop = shutdown.clone();
-        tasks.spawn(async move {
+        drains.spawn(async move {
             hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")
         });
-        Ok(until_all_end(tasks, shutdown))
+        let stop = closing.clone();
+        serves.spawn(async move {
+            hythe_router::serve(self.router, router_tls, router, stop).await.context("the router failed")
+        });
+        Ok(Running { drains, serves, shutdown, closing, ended: Ok(()) })
     }
 
     fn api_router(
@@ -117,9 +118,9 @@ fn ssh_parts(
     }
 }
 
-fn tool_router(settings: &Settings, rooms: &Rooms) -> Router {
+fn tool_router(settings: &Settings, rooms: &Rooms) -> Result<Router> {
     let chosen = &settings.config.router;
-    Router::new(RouterParts {
+    Ok(Router::new(RouterParts {
         routes: rooms.runtime.routes(),
         dial: Arc::new(Dialer(rooms.runtime.clone())),
         in_flight: rooms.in_flight.clone(),
@@ -131,25 +132,71 @@ fn tool_router(settings: &Settings, rooms: &Rooms) -> Router {
             body_bytes: Some(chosen.body.bytes()),
             header_timeout: chosen.head_time.duration(),
             stall_timeout: chosen.idle_time.duration(),
-            connections: chosen.connections as usize,
+            connections: connections(chosen.connections as usize)?,
             requests_per_instance: chosen.requests_per_instance as usize,
-            shutdown_grace: settings.config.server.drain.duration(),
+            shutdown_grace: settings.config.server.finish.duration(),
             ..RouterSettings::default()
         },
-    })
+    }))
 }
 
-async fn until_all_end(mut tasks: JoinSet<Result<()>>, shutdown: CancellationToken) -> Result<()> {
-    let mut first = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let ended = ended.context("a front panicked").and_then(|ended| ended);
-        if !shutdown.is_cancelled() {
-            tracing::error!(?ended, "a front ended by itself; the others drain");
-            shutdown.cancel();
-        }
-        if first.is_ok() {
-            first = ended;
+/// As many connections as were chosen, or as the process may have descriptors for: two each, and some for all else.
+fn connections(chosen: usize) -> Result<usize> {
+    const REST: u64 = 512;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
+    let room = usize::try_from(most.saturating_sub(REST) / 2).unwrap_or(usize::MAX).max(64);
+    if room < chosen {
+        tracing::warn!(
+            chosen,
+            room,
+            "open files are limited (ulimit -n): the router takes fewer connections"
+        );
+    }
+    Ok(chosen.min(room))
+}
+
+/// Fronts that run.
+pub(crate) struct Running {
+    /// What drains first: pushes and the API.
+    drains: JoinSet<Result<()>>,
+    /// What serves to the very end: tools.
+    serves: JoinSet<Result<()>>,
+    shutdown: CancellationToken,
+    closing: CancellationToken,
+    /// The first failure.
+    ended: Result<()>,
+}
+
+impl Running {
+    /// Waits until the shutdown was asked for and pushes and the API have drained; tools are served still. A front that
+    /// fails asks for the shutdown itself.
+    pub(crate) async fn drained(&mut self) {
+        while !self.drains.is_empty() {
+            let ended = tokio::select! {
+                Some(ended) = self.drains.join_next() => ended,
+                Some(ended) = self.serves.join_next() => ended,
+            };
+            self.note(ended);
         }
     }
-    first
+
+    /// Ends the router: new requests wait at the listener for the next start.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.closing.cancel();
+        while let Some(ended) = self.serves.join_next().await {
+            self.note(ended);
+        }
+        self.ended
+    }
+
+    fn note(&mut self, ended: Result<Result<()>, tokio::task::JoinError>) {
+        let ended = ended.context("a front panicked").and_then(|ended| ended);
+        if !self.shutdown.is_cancelled() {
+            tracing::error!(?ended, "a front ended by itself; the others drain");
+            self.shutdown.cancel();
+        }
+        if self.ended.is_ok() {
+            self.ended = ended;
+        }
+    }
 }

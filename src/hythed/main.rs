@@ -13,6 +13,7 @@ mod fronts;
 mod glue;
 mod listeners;
 mod rooms;
+mod rotate;
 mod serve;
 mod settings;
 mod tls;

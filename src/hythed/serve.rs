@@ -7,6 +7,7 @@ use crate::settings::Settings;
 use crate::{first_run, rooms};
 use anyhow::{Context, Result};
 use hythe_ssh::HostKey;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +19,21 @@ pub(crate) fn main(settings: &Settings) -> Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     anyhow::ensure!(installed.is_ok(), "a second TLS provider is installed");
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(settings));
     // Tasks that only wait for clients must not hold the process back.
     runtime.shutdown_background();
     done
+}
+
+/// As many open files as this process may have: every connection is one or two.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 async fn serve(settings: &Settings) -> Result<()> {
@@ -33,13 +44,15 @@ async fn serve(settings: &Settings) -> Result<()> {
 
     let config = &settings.config;
     let rooms = rooms::open(settings, &data).await?;
+    let guarded = rooms.helper.clone();
+    tokio::spawn(async move { guarded.guard().await });
     let host_key = HostKey::open_or_create(&data.host_key())?;
     let fronts = Fronts {
         ssh: listener(&rooms.helper, "ssh", config.ssh.listen).await?,
         api: listener(&rooms.helper, "api", config.api.listen).await?,
         router: listener(&rooms.helper, "router", config.router.listen).await?,
     };
-    first_run::bootstrap(&rooms.auth, &host_key, fronts.api.local_addr()?).await?;
+    first_run::bootstrap(&rooms.auth, &host_key, settings, fronts.api.local_addr()?).await?;
     let port = fronts.router.local_addr()?.port();
     let platform = rooms::platform(settings, &data, &rooms, port).await?;
 
@@ -53,14 +66,16 @@ async fn serve(settings: &Settings) -> Result<()> {
         async move { platform.run_upkeep(shutdown).await }
     });
     let addresses = fronts.addresses()?;
-    let running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown)?;
+    let mut running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown)?;
     write_addresses(&data.addresses(), &addresses)?;
     tracing::info!(%addresses, "ready");
 
-    let ended = running.await;
+    running.drained().await;
     queue.await.context("the build queue ended badly")?;
     // Whatever it does may be cut off.
     upkeep.abort();
+    // Last, so that tools are served while all else drains.
+    let ended = running.close().await;
     let _ = fs::remove_file(data.addresses());
     tracing::info!("stopped; tools run on");
     ended

@@ -32,7 +32,7 @@ pub(crate) fn for_front(
     let tls = &settings.config.tls;
     let (chain, key) = match (tls.mode, &tls.certificate, &tls.key) {
         (TlsMode::Files, Some(certificate), Some(key)) => given(certificate, key)?,
-        _ => own(data, &settings.config.router.domain, listen)?,
+        _ => own(data, settings, listen)?,
     };
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -51,14 +51,19 @@ fn given(certificate: &Path, key: &Path) -> Result<Chain> {
 }
 
 /// A certificate for every tool and for the address itself, signed by the platform's authority.
-fn own(data: &Data, domain: &str, listen: SocketAddr) -> Result<Chain> {
+fn own(data: &Data, settings: &Settings, listen: SocketAddr) -> Result<Chain> {
+    let domain = &settings.config.router.domain;
     let key = authority_key(data)?;
     let params = authority_params()?;
     let authority = params.self_signed(&key)?;
     publish(&data.keys().join("ca.pem"), &authority.pem())?;
     let issuer = Issuer::new(params, key);
-    let names = [domain.to_owned(), format!("*.{domain}"), "localhost".to_owned(), listen.ip().to_string()];
-    let mut params = CertificateParams::new(names.to_vec())?;
+    let mut names =
+        vec![domain.clone(), format!("*.{domain}"), "localhost".to_owned(), listen.ip().to_string()];
+    // A port stands behind the last colon, an IPv6 address in brackets.
+    let public = settings.config.api.public.as_deref().and_then(|public| public.rsplit_once(':'));
+    names.extend(public.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+    let mut params = CertificateParams::new(names.clone())?;
     params.distinguished_name.push(DnType::CommonName, domain);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;

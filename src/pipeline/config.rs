@@ -63,6 +63,8 @@ impl Platform {
         tool: &ToolName,
         changes: Vec<ConfigChange>,
     ) -> Result<Option<Release>, Fault> {
+        // Of two changes at once the second starts from what the first has released.
+        let turn = self.inner.turns.take(tool).await;
         self.tool(tool).await?;
         let keys = changes.iter().map(|change| change.key().to_owned()).collect();
         let edits =
@@ -72,7 +74,7 @@ impl Platform {
         if self.store().live_release(tool).await?.is_none() {
             return Ok(None);
         }
-        let release = self.release_again(actor, tool, |draft| {
+        let release = self.release_in_turn(&turn, actor, tool, |draft| {
             draft.config = Some(version);
             Ok(ReleaseCause::Config { keys })
         });

@@ -1,5 +1,6 @@
 //! One build from its row to a live release: the corridor's phases in order.
 
+use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::release::{Base, Draft};
 use crate::{Platform, faults};
@@ -8,7 +9,6 @@ use hythe_model::{Fault, Formation, Phase, Process, ProcessType, PublishedImage,
 use hythe_store::Build;
 use std::collections::BTreeMap;
 use tokio::sync::OwnedMutexGuard;
-use tokio_util::sync::CancellationToken;
 
 impl Platform {
     /// Builds and releases one build that is running. Everything it did is in the store and in the build's log.
@@ -16,7 +16,7 @@ impl Platform {
         &self,
         build: &Build,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<Release, Fault> {
         let image = self.build_image(build, log, cancel).await?;
         let turn = self.wait_for_turn(build, log, cancel).await?;
@@ -33,7 +33,7 @@ impl Platform {
         build: &Build,
         release: Release,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<Release, Fault> {
         let turn = self.wait_for_turn(build, log, cancel).await?;
         let base = self.base_for(build).await?;
@@ -46,7 +46,7 @@ impl Platform {
         &self,
         build: &Build,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<PublishedImage, Fault> {
         if let Some(image) = &build.image {
             return Ok(image.clone());
@@ -62,7 +62,7 @@ impl Platform {
             no_cache: build.options.no_cache,
             env: self.build_env(&build.tool).await?,
         };
-        let image = parts.builder.build(request, log, cancel.clone()).await?;
+        let image = parts.builder.build(request, log, cancel.token().clone()).await?;
         parts.store.set_build_image(build.id, &image).await?;
         Ok(image)
     }
@@ -82,7 +82,7 @@ impl Platform {
         &self,
         build: &Build,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<OwnedMutexGuard<()>, Fault> {
         if let Some(turn) = self.inner.turns.try_take(&build.tool) {
             return Ok(turn);
@@ -90,7 +90,7 @@ impl Platform {
         log.note(Phase::Release, "waiting for a rollout of this tool to end");
         tokio::select! {
             turn = self.inner.turns.take(&build.tool) => Ok(turn),
-            () = cancel.cancelled() => Err(faults::cancelled()),
+            () = cancel.token().cancelled() => Err(cancel.fault()),
         }
     }
 

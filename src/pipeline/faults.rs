@@ -37,6 +37,12 @@ pub(crate) fn rollback_to_failed(number: ReleaseNumber) -> Fault {
     .next("Choose a release that was live: hythe releases")
 }
 
+pub(crate) fn image_gone(tool: &ToolName, number: ReleaseNumber, kept: u32) -> Fault {
+    Fault::new("releases/image-gone", format!("The image of {number} was removed."))
+        .why(format!("The newest {kept} releases of a tool are kept (registry.keep_releases)."))
+        .next(format!("See what there is: hythe releases -t {tool}; or push that commit again."))
+}
+
 pub(crate) fn nothing_deployed(tool: &ToolName) -> Fault {
     Fault::new("releases/none", format!("Nothing is deployed in {tool} yet."))
         .next("Push first: git push hythe main")

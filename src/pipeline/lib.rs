@@ -4,10 +4,12 @@
 //! `release` hold its phases; `queue` runs builds durably, fairly and resumably. Stages do the work; this room
 //! orders it and writes each step down before it begins. It never speaks a protocol.
 
+mod cancel;
 mod config;
 mod deploy;
 mod faults;
 mod log;
+mod masks;
 mod parts;
 mod push;
 mod queue;

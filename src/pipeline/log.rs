@@ -2,10 +2,9 @@
 
 use crate::Platform;
 use hythe_build::EventSink;
-use hythe_events::{LogStore, Masker};
+use hythe_events::LogStore;
 use hythe_model::{BuildEvent, BuildId, Phase};
 use hythe_store::Build;
-use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// Writes one build's events; or drops them where a release has no build.
@@ -54,8 +53,7 @@ impl EventSink for BuildLog {
 impl Platform {
     /// The log of a build, masking what the tool's newest config holds.
     pub(crate) async fn build_log(&self, build: &Build) -> BuildLog {
-        let config = self.config(&build.tool).await.unwrap_or_default();
-        let masker = Masker::new(config.iter().map(|entry| entry.value.expose_secret()));
+        let masker = self.masker(&build.tool, []).await.unwrap_or_default();
         self.logs().mask_build(build.id, masker);
         BuildLog { to: Some((build.id, self.logs().clone())) }
     }

@@ -8,7 +8,7 @@ use hythe_model::{
     Actor, BuildCause, BuildEvent, BuildId, CommitId, Fault, Phase, PushOptions, PushRequest, ReleaseNumber,
     SourceTree, ToolName,
 };
-use hythe_store::{Build, NewBuild};
+use hythe_store::{Build, BuildState, NewBuild};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +139,7 @@ impl Platform {
                     continue;
                 }
             };
-            let Some(event) = event else { return Err(faults::interrupted()) };
+            let Some(event) = event else { return self.ended(build).await };
             let event = event.map_err(|error| faults::internal("read the build's log", &error))?.event;
             if let BuildEvent::Failed { fault } = event {
                 return Err(with_log(fault, build));
@@ -152,6 +152,20 @@ impl Platform {
                     release.parse().map_err(|error| faults::internal("read a release's number", &error))?;
                 return Ok(PushOutcome::Live { release });
             }
+        }
+    }
+}
+
+impl Platform {
+    /// How a build ended whose log does not say so, as when the disk is full.
+    async fn ended(&self, build: &Build) -> Result<PushOutcome, Fault> {
+        let row = self.store().build(build.id).await?;
+        match row {
+            Some(Build { state: BuildState::Succeeded, release: Some(release), .. }) => {
+                Ok(PushOutcome::Live { release })
+            }
+            Some(Build { fault: Some(fault), .. }) => Err(with_log(fault, build)),
+            _ => Err(faults::interrupted()),
         }
     }
 }

@@ -3,12 +3,13 @@
 //! The queue itself is rows in the store; this file holds only what a running program adds: who can be cancelled, and
 //! how many run at once.
 
+use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState};
 use hythe_store::{Build, BuildOutcome, BuildState};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -16,17 +17,10 @@ use tokio_util::task::TaskTracker;
 
 /// The builds that run in this program.
 pub(crate) struct Running {
-    builds: Mutex<HashMap<BuildId, Arc<Active>>>,
+    builds: Mutex<HashMap<BuildId, Arc<Cancel>>>,
     slots: Arc<Semaphore>,
     wake: Notify,
     tasks: TaskTracker,
-}
-
-/// One running build, as those see it who may end it.
-#[derive(Default)]
-struct Active {
-    cancel: CancellationToken,
-    reason: OnceLock<Fault>,
 }
 
 impl Running {
@@ -39,18 +33,14 @@ impl Running {
         }
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, Arc<Active>>> {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, Arc<Cancel>>> {
         self.builds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks a running build to end for this reason; the first reason counts. `false` where it does not run here.
     pub(crate) fn cancel(&self, build: BuildId, reason: Fault) -> bool {
         let active = self.map().get(&build).cloned();
-        active.is_some_and(|active| {
-            let _ = active.reason.set(reason);
-            active.cancel.cancel();
-            true
-        })
+        active.map(|active| active.ask(reason)).is_some()
     }
 
     /// Tells the queue that something waits.
@@ -93,7 +83,7 @@ impl Platform {
 
     async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
         let log = self.build_log(&build).await;
-        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, &cancel).await).await;
+        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, cancel).await).await;
         drop(slot);
     }
 
@@ -102,16 +92,16 @@ impl Platform {
         &self,
         build: &Build,
         log: &BuildLog,
-        work: impl AsyncFnOnce(CancellationToken) -> Result<Release, Fault>,
+        work: impl AsyncFnOnce(&Cancel) -> Result<Release, Fault>,
     ) {
-        let active = self.inner.running.map().entry(build.id).or_default().clone();
+        let cancel = self.inner.running.map().entry(build.id).or_default().clone();
         // A newer push may have come between the claim and the line above.
         if let Ok(Some(row)) = self.store().build(build.id).await
             && let Some(newer) = row.superseded_by
         {
             self.inner.running.cancel(build.id, faults::superseded(newer));
         }
-        let result = work(active.cancel.clone()).await;
+        let result = work(&cancel).await;
         self.inner.running.map().remove(&build.id);
         let event = match result {
             Ok(release) => BuildEvent::Live {
@@ -120,17 +110,15 @@ impl Platform {
                 millis: millis_since(build.created_at),
             },
             Err(fault) => {
-                let cancelled = active.cancel.is_cancelled();
-                let fault = active.reason.get().cloned().unwrap_or(fault);
-                self.finish(build.id, fault.clone(), cancelled).await;
+                let fault = self.told(&build.tool, fault, &cancel).await;
+                self.finish(build.id, cancel.outcome(fault.clone())).await;
                 BuildEvent::Failed { fault }
             }
         };
         log.end(&event);
     }
 
-    async fn finish(&self, build: BuildId, fault: Fault, cancelled: bool) {
-        let outcome = if cancelled { BuildOutcome::Cancelled(fault) } else { BuildOutcome::Failed(fault) };
+    async fn finish(&self, build: BuildId, outcome: BuildOutcome) {
         if let Err(error) = self.store().finish_build(build, outcome).await {
             tracing::error!(%build, %error, "the end of a build could not be written down");
         }
@@ -180,7 +168,8 @@ impl Platform {
         }
         for release in self.store().releases_rolling_out().await? {
             if !self.resumes(&release) {
-                self.store().fail_release(&release.tool, release.number, &faults::interrupted()).await?;
+                let outcome = BuildOutcome::Failed(faults::interrupted());
+                self.store().fail_release(&release.tool, release.number, &outcome).await?;
             }
         }
         Ok(())
@@ -188,10 +177,11 @@ impl Platform {
 
     async fn interrupt(&self, build: &Build) -> Result<(), Fault> {
         let fault = faults::interrupted();
+        let outcome = BuildOutcome::Failed(fault.clone());
         if let Some(number) = build.release {
-            self.store().fail_release(&build.tool, number, &fault).await?;
+            self.store().fail_release(&build.tool, number, &outcome).await?;
         }
-        self.store().finish_build(build.id, BuildOutcome::Failed(fault.clone())).await?;
+        self.store().finish_build(build.id, outcome).await?;
         self.build_log(build).await.end(&BuildEvent::Failed { fault });
         Ok(())
     }
@@ -209,7 +199,7 @@ impl Platform {
         self.inner.running.map().insert(build.id, Arc::default());
         self.inner.running.tasks.spawn(async move {
             let log = platform.build_log(&build).await;
-            let work = async |cancel| platform.resume_release(&build, release, &log, &cancel).await;
+            let work = async |cancel: &Cancel| platform.resume_release(&build, release, &log, cancel).await;
             platform.run_to_the_end(&build, &log, work).await;
         });
         Ok(())

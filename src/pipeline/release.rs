@@ -1,14 +1,16 @@
 //! The corridor from a release on, and the side doors that join it there.
 
+use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{
     Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ToolName,
 };
+use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};
 use hythe_store::{DeployRef, NewRelease};
 use std::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::OwnedMutexGuard;
 
 /// What a release is made against: compared again when it goes live.
 pub(crate) struct Base {
@@ -64,6 +66,7 @@ impl Platform {
         if earlier.state == hythe_model::ReleaseState::Failed {
             return Err(faults::rollback_to_failed(to));
         }
+        self.expect_image(&earlier).await?;
         self.release_again(actor, tool, |draft| {
             draft.image = earlier.image;
             draft.commit = earlier.commit;
@@ -75,19 +78,44 @@ impl Platform {
         .await
     }
 
+    /// A fault where the image of a release is not kept any more.
+    pub(crate) async fn expect_image(&self, release: &Release) -> Result<(), Fault> {
+        let (content, repository) = (self.parts().content.clone(), Repository::of_tool(&release.tool));
+        let reference = Reference::Digest(release.image.clone());
+        let found = tokio::task::spawn_blocking(move || content.manifest(&repository, &reference)).await;
+        let found = found.map_err(|error| faults::internal("look for an image", &error))?;
+        match found.map_err(|error| faults::internal("look for an image", &error))? {
+            Some(_) => Ok(()),
+            None => {
+                Err(faults::image_gone(&release.tool, release.number, self.parts().settings.keep.releases))
+            }
+        }
+    }
+
     /// What runs now.
     pub async fn instances(&self, tool: &ToolName) -> Result<Vec<InstanceStatus>, Fault> {
         Ok(self.parts().runtime.instances(tool).await)
     }
 
-    /// Releases the live triple with one change, under the tool's turn.
-    pub(crate) async fn release_again(
+    /// Waits for the tool's turn and releases the live triple with one change.
+    async fn release_again(
         &self,
         actor: &Actor,
         tool: &ToolName,
         change: impl FnOnce(&mut Draft) -> Result<ReleaseCause, Fault>,
     ) -> Result<Release, Fault> {
-        let _turn = self.inner.turns.take(tool).await;
+        let turn = self.inner.turns.take(tool).await;
+        self.release_in_turn(&turn, actor, tool, change).await
+    }
+
+    /// Releases the live triple with one change.
+    pub(crate) async fn release_in_turn(
+        &self,
+        _turn: &OwnedMutexGuard<()>,
+        actor: &Actor,
+        tool: &ToolName,
+        change: impl FnOnce(&mut Draft) -> Result<ReleaseCause, Fault>,
+    ) -> Result<Release, Fault> {
         let base = self.base(tool).await?;
         let live = base.live.clone().ok_or_else(|| faults::nothing_deployed(tool))?;
         let mut draft = Draft {
@@ -105,7 +133,7 @@ impl Platform {
         draft.cause = change(&mut draft)?;
         let log = BuildLog::none();
         let release = self.write_release(draft, &log).await?;
-        self.roll_out(release, &base, &log, &CancellationToken::new()).await
+        self.roll_out(release, &base, &log, &Cancel::default()).await
     }
 
     /// What is live now and where the deploy ref stands. Hold the tool's turn.
@@ -149,12 +177,14 @@ impl Platform {
         release: Release,
         base: &Base,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<Release, Fault> {
         match self.try_roll_out(&release, base, log, cancel).await {
             Ok(live) => Ok(live),
             Err(fault) => {
-                self.store().fail_release(&release.tool, release.number, &fault).await?;
+                let fault = self.told(&release.tool, fault, cancel).await;
+                let outcome = cancel.outcome(fault.clone());
+                self.store().fail_release(&release.tool, release.number, &outcome).await?;
                 Err(still_serving(fault, base))
             }
         }
@@ -165,15 +195,15 @@ impl Platform {
         release: &Release,
         base: &Base,
         log: &BuildLog,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Result<Release, Fault> {
         let begun = Instant::now();
         let runnable = self.runnable(release).await?;
         let runtime = &self.parts().runtime;
-        let candidate = runtime.start(runnable, &|event| log.push(&event), cancel.clone()).await?;
-        if cancel.is_cancelled() {
+        let candidate = runtime.start(runnable, &|event| log.push(&event), cancel.token().clone()).await?;
+        if cancel.is_asked() {
             runtime.abandon(candidate).await;
-            return Err(faults::cancelled());
+            return Err(cancel.fault());
         }
         let live = match self.make_live(release, base).await {
             Ok(live) => live,

@@ -1,10 +1,8 @@
 //! What a release needs to run, and one-off processes in its image.
 
 use crate::{Platform, faults};
-use hythe_events::Masker;
 use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
 use hythe_rollout::{OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
-use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// What to run once.
@@ -25,17 +23,17 @@ impl Platform {
             }
             None => self.store().live_release(tool).await?.ok_or_else(|| faults::nothing_deployed(tool))?,
         };
+        self.expect_image(&release).await?;
         let release = self.runnable(&release).await?;
         self.parts().runtime.run_once(OneOff { release, args: run.args }).await
     }
 
     /// A release with its config opened and its settings resolved.
     pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
-        let settings = self.run_settings(&release.tool).await?;
+        let settings = self.run_settings(release).await?;
         let values = self.open_config(&release.tool, release.config).await?;
         // Before anything of it runs: what it prints is masked from its first line on.
-        self.logs()
-            .mask_tool(&release.tool, Masker::new(values.iter().map(|entry| entry.value.expose_secret())));
+        self.logs().mask_tool(&release.tool, self.masker(&release.tool, [release.config]).await?);
         let env = values
             .into_iter()
             .filter(|entry| entry.scope.in_run())
@@ -49,9 +47,9 @@ impl Platform {
         })
     }
 
-    /// The tool's settings over the platform's.
-    async fn run_settings(&self, tool: &ToolName) -> Result<RunSettings, Fault> {
-        let chosen = self.tool(tool).await?.settings;
+    /// The tool's settings, as they were when the release was made, over the platform's.
+    async fn run_settings(&self, release: &Release) -> Result<RunSettings, Fault> {
+        let chosen = self.store().release_settings(&release.tool, release.number).await?;
         let mut settings = self.parts().settings.run.clone();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         if let Some(path) = chosen.health_path {

@@ -38,6 +38,10 @@ impl Platform {
         // The row goes last but for what it names: a crash before it leaves a tool that can be deleted again.
         let (repositories, tool) = (parts.repositories.clone(), name.clone());
         self.in_repository(move || repositories.delete(&tool)).await?;
+        for build in self.store().builds(name, u32::MAX).await? {
+            let removed = parts.logs.remove_build(build.id).await;
+            removed.map_err(|error| faults::internal("remove the logs", &error))?;
+        }
         parts.logs.remove_tool(name).await.map_err(|error| faults::internal("remove the logs", &error))?;
         let (content, repository) = (parts.content.clone(), Repository::of_tool(name));
         let removed = tokio::task::spawn_blocking(move || content.delete_repository(&repository)).await;

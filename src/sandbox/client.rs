@@ -4,6 +4,7 @@
 //! answer, never the work: what was asked is done all the same.
 
 mod files;
+mod guard;
 mod pool;
 mod sandbox;
 mod start;
@@ -14,9 +15,10 @@ use crate::wire::{self, Frame, Reply, Request, StdioPlan};
 use crate::{Exit, HelperInfo, OverlayMount, RelPath, SandboxError, SandboxSpec, SandboxStatus, Stdio};
 use pool::Pool;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the helper's program, its folder and its socket are, and what it runs.
 #[derive(Debug, Clone)]
@@ -75,6 +77,8 @@ struct Inner {
     dials: Pool,
     /// Waiting takes as long as a sandbox lives: it must not keep other requests from their turn.
     waits: Pool,
+    /// Duplicates of the open files that the helper keeps, for its successor.
+    kept: Mutex<BTreeMap<String, OwnedFd>>,
 }
 
 impl Helper {
@@ -82,7 +86,8 @@ impl Helper {
     pub async fn open(options: HelperOptions) -> Result<Helper, SandboxError> {
         let calls = Pool::new(options.socket.clone());
         let (dials, waits) = (Pool::new(options.socket.clone()), Pool::new(options.socket.clone()));
-        let helper = Helper { inner: Arc::new(Inner { options, calls, dials, waits }) };
+        let helper =
+            Helper { inner: Arc::new(Inner { options, calls, dials, waits, kept: Mutex::default() }) };
         if !helper.inner.calls.reachable().await {
             start::start(&helper.inner.options).await?;
         }
@@ -145,6 +150,9 @@ impl Helper {
 
     /// Keeps an open file, as a listening socket, for a later run of the server; replaces one of the same name.
     pub async fn put_fd(&self, name: &str, fd: OwnedFd) -> Result<(), SandboxError> {
+        if let Ok(own) = fd.try_clone() {
+            self.kept().insert(name.to_owned(), own);
+        }
         let request = Request::PutFd { name: name.to_owned() };
         self.call(&request, Vec::new(), vec![fd]).await?.value(&request)
     }
@@ -152,17 +160,26 @@ impl Helper {
     /// A duplicate of an open file that is kept.
     pub async fn take_fd(&self, name: &str) -> Result<Option<OwnedFd>, SandboxError> {
         let request = Request::TakeFd { name: name.to_owned() };
-        Ok(self.call(&request, Vec::new(), Vec::new()).await?.fds.pop())
+        let taken = self.call(&request, Vec::new(), Vec::new()).await?.fds.pop();
+        if let Some(own) = taken.as_ref().and_then(|fd| fd.try_clone().ok()) {
+            self.kept().insert(name.to_owned(), own);
+        }
+        Ok(taken)
     }
 
     /// Closes an open file that is kept.
     pub async fn drop_fd(&self, name: &str) -> Result<(), SandboxError> {
+        self.kept().remove(name);
         self.ask(Request::DropFd { name: name.to_owned() }).await
     }
 
     /// Names of the open files that are kept.
     pub async fn list_fds(&self) -> Result<Vec<String>, SandboxError> {
         self.ask(Request::ListFds).await
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, OwnedFd>> {
+        self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, SandboxError> {

@@ -51,6 +51,16 @@ pub enum BuildOutcome {
     Cancelled(Fault),
 }
 
+impl BuildOutcome {
+    /// Why it did not succeed.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Succeeded => None,
+            Self::Failed(fault) | Self::Cancelled(fault) => Some(fault),
+        }
+    }
+}
+
 /// A build to queue. Its source is durable already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBuild {

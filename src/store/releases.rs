@@ -5,7 +5,7 @@ use crate::codec::{from_json, json, narrow, now, parse, time};
 use crate::db::Outcome;
 use crate::schema::{builds, releases, tools};
 use crate::tools::tool_id;
-use crate::{BuildOutcome, DeployRef, Store, StoreError};
+use crate::{BuildOutcome, DeployRef, Store, StoreError, ToolSettings};
 use diesel::prelude::*;
 use hythe_model::{
     Actor, BuildId, CommitId, Digest, Fault, Formation, Process, Release, ReleaseCause, ReleaseNumber,
@@ -158,6 +158,7 @@ fn next_number(writer: &mut SqliteConnection, tool: i64) -> Outcome<i64> {
 
 fn insert(writer: &mut SqliteConnection, tool: i64, new: &NewRelease) -> Outcome<ReleaseNumber> {
     let next = next_number(writer, tool)?;
+    let settings: String = tools::table.find(tool).select(tools::settings).first(writer)?;
     let row = (
         releases::tool_id.eq(tool),
         releases::number.eq(next),
@@ -172,6 +173,7 @@ fn insert(writer: &mut SqliteConnection, tool: i64, new: &NewRelease) -> Outcome
         releases::state.eq(word(ReleaseState::RollingOut)),
         releases::build_id.eq(new.build.map(|build| build.0)),
         releases::created_at.eq(now()),
+        releases::settings.eq(settings),
     );
     diesel::insert_into(releases::table).values(row).execute(writer)?;
     if let Some(build) = new.build {
@@ -251,20 +253,21 @@ impl Store {
         self.db.write("make a release live", work).await
     }
 
-    /// Marks a release that is rolling out as failed, and its unfinished build with it. `false`, and no change, where it
-    /// was not rolling out any more.
+    /// Marks a release that is rolling out as failed, and ends its unfinished build with this outcome. `false`, and no
+    /// change, where it was not rolling out any more.
     pub async fn fail_release(
         &self,
         tool: &ToolName,
         number: ReleaseNumber,
-        fault: &Fault,
+        outcome: &BuildOutcome,
     ) -> Result<bool, StoreError> {
-        let (tool, fault) = (tool.clone(), fault.clone());
+        let (tool, outcome) = (tool.clone(), outcome.clone());
         let work = move |writer: &mut SqliteConnection| {
             let release = (tool_id(writer, &tool)?, number);
-            let done = shift(writer, release, ReleaseState::RollingOut, ReleaseState::Failed, Some(&fault))?;
+            let (from, to) = (ReleaseState::RollingOut, ReleaseState::Failed);
+            let done = shift(writer, release, from, to, outcome.fault())?;
             if let Some(Shifted { build: Some(build) }) = done {
-                finish(writer, build, &BuildOutcome::Failed(fault))?;
+                finish(writer, build, &outcome)?;
             }
             Ok(done.is_some())
         };
@@ -283,6 +286,26 @@ impl Store {
             one(reader, &tool, id, number)
         };
         self.db.read("read a release", work).await
+    }
+
+    /// The tool's settings as they were when the release was made.
+    pub async fn release_settings(
+        &self,
+        tool: &ToolName,
+        number: ReleaseNumber,
+    ) -> Result<ToolSettings, StoreError> {
+        let tool = tool.clone();
+        let work = move |reader: &mut SqliteConnection| {
+            let id = tool_id(reader, &tool)?;
+            let row = releases::table.find((id, i64::from(number.0))).select(releases::settings);
+            let own = row.first::<Option<String>>(reader).optional()?.flatten();
+            let text = match own {
+                Some(text) => text,
+                None => tools::table.find(id).select(tools::settings).first(reader)?,
+            };
+            Ok(from_json("releases.settings", &text)?)
+        };
+        self.db.read("read a release's settings", work).await
     }
 
     /// A tool's releases, newest first, at most `limit`.

@@ -99,6 +99,7 @@ diesel::table! {
         fault -> Nullable<Text>,
         build_id -> Nullable<BigInt>,
         created_at -> BigInt,
+        settings -> Nullable<Text>,
     }
 }
 

@@ -26,31 +26,3 @@ fn a_tool_that_never_listens_or_exits_never_takes_traffic() {
     robin.push("quiet").ok();
     assert_eq!(robin.get("quiet", "/").body, home);
 }
-
-#[test]
-fn a_release_under_load_fails_no_request() {
-    let robin = Client::new(crate::support::shared(), "load");
-    robin.tool_from("steady", "static-site");
-    robin.push("steady").ok();
-    let router = crate::support::shared().address("router").to_owned();
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        let load = scope.spawn(move || {
-            let client = reqwest::blocking::Client::new();
-            let mut answered = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let answer =
-                    client.get(format!("http://{router}/")).header("Host", "steady.localhost").send();
-                assert_eq!(answer.expect("an answer").status(), 200);
-                answered += 1;
-            }
-            answered
-        });
-        for _ in 0..5 {
-            robin.hythe(&["restart", "-t", "steady"]).ok();
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(load.join().expect("no request failed") > 20);
-    });
-}

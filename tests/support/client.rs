@@ -68,8 +68,13 @@ impl<'a> Client<'a> {
         let client = Self::stranger(server, name);
         let login = ["login", &format!("http://{}", server.address("api")), "--token", server.token()];
         client.hythe(&login).ok();
-        client.hythe(&["keys", "add", client.home.join("key.pub").to_str().expect("a path")]).ok();
+        client.add_own_key();
         client
+    }
+
+    /// Tells the platform this maintainer's key.
+    pub(crate) fn add_own_key(&self) {
+        self.hythe(&["keys", "add", self.home.join("key.pub").to_str().expect("a path")]).ok();
     }
 
     /// The same maintainer, after the server was started again.
@@ -150,6 +155,12 @@ impl<'a> Client<'a> {
     /// Runs the CLI.
     pub(crate) fn hythe(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(program("hythe")).args(args).output().expect("hythe runs"))
+    }
+
+    /// Starts the CLI and comes back at once.
+    pub(crate) fn hythe_in_background(&self, args: &[&str]) -> Child {
+        let mut command = self.command(program("hythe"));
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hythe runs")
     }
 
     /// Runs git in one of the maintainer's repositories.

@@ -14,6 +14,8 @@ pub(crate) struct Server {
     folder: PathBuf,
     addresses: Value,
     token: String,
+    /// A file system of its own, mounted here.
+    disk: Option<PathBuf>,
 }
 
 /// The checkout's root.
@@ -30,6 +32,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The start of a command that is run as the platform's user.
 fn as_hythe() -> Command {
     Command::new(checkout().join("scripts/as-hythe"))
 }
@@ -38,14 +41,19 @@ impl Server {
     /// Starts a server with these lines added to its configuration.
     pub(crate) fn start(name: &str, extra: &str) -> Self {
         let mut server = Self::prepared(name, extra);
-        server.spawn();
-        let log = server.log();
+        server.begin();
+        server
+    }
+
+    /// The first start, whose token is kept.
+    fn begin(&mut self) {
+        self.spawn();
+        let log = self.log();
         let token = log
             .lines()
             .find_map(|line| line.trim().strip_prefix("Admin token"))
             .expect("a first run's token");
-        token.split_whitespace().next().expect("a token").clone_into(&mut server.token);
-        server
+        token.split_whitespace().next().expect("a token").clone_into(&mut self.token);
     }
 
     /// Starts a server on a folder that is restored from a backup; the administrator's token is the old one.
@@ -55,6 +63,38 @@ impl Server {
         token.clone_into(&mut server.token);
         server.spawn();
         server
+    }
+
+    /// Starts a server whose data lies on a file system of its own, of so many bytes. Only root can make one.
+    pub(crate) fn on_small_disk(name: &str, bytes: u64) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this story mounts a small disk: run the tests as root");
+        let mut server = Self::prepared(name, "");
+        let (image, data) = (server.folder.join("disk.img"), server.folder.join("data"));
+        File::create(&image).and_then(|file| file.set_len(bytes)).expect("an image");
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&data));
+        server.disk = Some(data.clone());
+        run(Command::new("rmdir").arg(data.join("lost+found")));
+        run(Command::new("chown").arg("hythe:hythe").arg(&data));
+        server.begin();
+        server
+    }
+
+    /// Fills the server's disk up to so many bytes; the file that does it.
+    pub(crate) fn fill_disk(&self, left: u64) -> PathBuf {
+        let disk = self.disk.as_ref().expect("a small disk");
+        let filler = disk.join("filler");
+        let free = nix::sys::statvfs::statvfs(disk).expect("a file system");
+        let bytes = (free.blocks_available() * free.fragment_size()).saturating_sub(left);
+        run(Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(&filler));
+        filler
+    }
+
+    /// A file of the data folder, read as the platform's user.
+    pub(crate) fn read_data(&self, file: &str) -> String {
+        Ran::from(as_hythe().arg("cat").arg(self.folder.join("data").join(file)).output().expect("cat"))
+            .ok()
+            .out
     }
 
     fn prepared(name: &str, extra: &str) -> Self {
@@ -72,7 +112,7 @@ impl Server {
             let chown = Command::new("chown").arg("-R").arg("hythe:hythe").arg(&folder).status();
             assert!(chown.expect("chown").success());
         }
-        Self { child: None, folder, addresses: Value::Null, token: String::new() }
+        Self { child: None, folder, addresses: Value::Null, token: String::new(), disk: None }
     }
 
     /// Starts the program and waits until it says where it listens.
@@ -160,12 +200,19 @@ impl Drop for Server {
             let _ = child.wait();
         }
         if std::thread::panicking() {
+            let _ = self.disk.as_ref().map(|disk| Command::new("umount").arg("-l").arg(disk).status());
             eprintln!("the server's data and log stay at {}", self.folder.display());
         } else {
             self.hythed(&["wipe", "--yes"]);
+            let _ = self.disk.as_ref().map(|disk| Command::new("umount").arg("-l").arg(disk).status());
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Runs a command that must end well.
+fn run(command: &mut Command) {
+    Ran::from(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))).ok();
 }
 
 /// The server that gentle stories share. Nothing runs when a test program ends, so a process that outlives it cleans up.

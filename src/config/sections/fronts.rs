@@ -14,13 +14,20 @@ pub struct Server {
     pub data_dir: Option<PathBuf>,
     /// How long a stop waits for running builds and open requests.
     pub drain: Span,
+    /// How long requests to tools may still take at the very end of a stop.
+    pub finish: Span,
     /// Time between two rounds of removing what nobody needs any more.
     pub upkeep: Span,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { data_dir: None, drain: Span::seconds(30), upkeep: Span::seconds(3600) }
+        Self {
+            data_dir: None,
+            drain: Span::seconds(30),
+            finish: Span::seconds(5),
+            upkeep: Span::seconds(3600),
+        }
     }
 }
 
@@ -59,13 +66,16 @@ impl Default for Ssh {
 pub struct Api {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Host and port that clients name, where they differ from `listen`; its host is in the platform's own certificate.
+    #[serde(deserialize_with = "super::optional")]
+    pub public: Option<String>,
     /// The longest body of a request.
     pub body: Size,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: loopback(8081), body: Size::mib(1) }
+        Self { listen: loopback(8081), public: None, body: Size::mib(1) }
     }
 }
 

@@ -19,10 +19,11 @@ impl Tools {
     /// Keeps the instances of these releases, starts what is missing, stops all others.
     pub(crate) async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {
         let mut found = self.machine.found().await?;
+        self.name_found(found.iter().filter_map(|found| found.instance.as_ref()));
         let mut adopted = Adopted::default();
         let mut looks = Vec::new();
         for release in live {
-            let group = self.live_group(release, &found);
+            let group = self.live_group(release);
             for slot in &group.slots {
                 if let Some(found) = taken(&mut found, &group, slot) {
                     looks.push(self.keep(group.clone(), slot.clone(), found));
@@ -42,14 +43,9 @@ impl Tools {
         Ok(adopted)
     }
 
-    fn live_group(&self, release: RunnableRelease, found: &[Found]) -> Arc<Group> {
+    fn live_group(&self, release: RunnableRelease) -> Arc<Group> {
         let mut states = self.states();
         let state = states.entry(release.release.tool.clone()).or_default();
-        for id in found.iter().filter_map(|found| found.instance.as_ref()) {
-            if id.tool == release.release.tool {
-                state.used(id);
-            }
-        }
         let group = state.group(release, true);
         group.settled.cancel();
         state.live = Some(group.clone());
@@ -76,12 +72,13 @@ impl Tools {
 /// Takes the newest running instance of a slot's place out of what was found; the slot gets its name.
 fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
     let (wanted, image) = (slot.view().id, group.release.release.image.as_str());
+    let port = group.release.settings.port;
     let fits = |found: &Found| {
         let same_place = found.instance.as_ref().is_some_and(|id| {
             (&id.tool, id.release, &id.process, id.index)
                 == (&wanted.tool, wanted.release, &wanted.process, wanted.index)
         });
-        same_place && found.running && found.image.as_deref() == Some(image)
+        same_place && found.running && found.image.as_deref() == Some(image) && found.port == Some(port)
     };
     let places = (0..found.len()).filter(|place| fits(&found[*place]));
     let newest = places.max_by_key(|place| found[*place].instance.as_ref().map(|id| id.attempt))?;

@@ -3,7 +3,7 @@
 use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunnableRelease};
 use crate::status::ExitReason;
 use async_trait::async_trait;
-use hythe_model::{Fault, InstanceId};
+use hythe_model::{Fault, InstanceId, ToolName};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -21,6 +21,9 @@ pub(crate) trait Machine: Send + Sync + 'static {
     /// Starts a one-off process.
     async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault>;
 
+    /// Ends every one-off process of a tool.
+    async fn end_one_offs(&self, tool: &ToolName);
+
     /// The images of what runs or has ended and was not disposed of.
     async fn images(&self) -> Result<Vec<ImageName>, Fault>;
 
@@ -37,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) instance: Option<InstanceId>,
     /// Digest of the image that it runs.
     pub(crate) image: Option<String>,
+    /// The port that it was told to listen on.
+    pub(crate) port: Option<u16>,
     /// Whether it has not ended.
     pub(crate) running: bool,
     /// The thing itself.

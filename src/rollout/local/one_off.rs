@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Pieces of output that wait for their reader; then the process waits.
@@ -28,11 +28,18 @@ pub(super) async fn start(
     let (stdout, out) = pipe().map_err(|error| no_pipe(&error))?;
     let (stderr, err) = pipe().map_err(|error| no_pipe(&error))?;
     let stdio = Stdio::Fds { stdin: None, stdout: out, stderr: err };
-    let sandbox = sandboxes.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
     let (sender, output) = mpsc::channel(WAITING);
     let limits = release.settings.limits.clone();
-    let ends = cancel.clone();
+    let session = OneOffSession::new(output, cancel.clone());
+    let (helper, ends) = (sandboxes.parts.helper.clone(), cancel);
+    let (say_started, started) = oneshot::channel();
+    // Not a part of this future: who drops it in the middle of the start must not leave a process behind.
     tokio::spawn(async move {
+        let sandbox = match helper.run(spec, stdio).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => return drop(say_started.send(Err(not_started(&error)))),
+        };
+        let _ = say_started.send(Ok(()));
         let exit = carry(&sandbox, stdout, stderr, &sender, ends).await;
         let exit = exit.map(|exit| reason(&exit, limits.memory_bytes, limits.disk_bytes, Vec::new()));
         if let Ok(exit) = exit {
@@ -42,7 +49,8 @@ pub(super) async fn start(
             tracing::warn!(sandbox = sandbox.id(), %error, "cannot forget a one-off process");
         }
     });
-    Ok(OneOffSession::new(output, cancel))
+    started.await.map_err(|error| no_pipe(&io::Error::other(error)))??;
+    Ok(session)
 }
 
 /// A process type alone is started as such; anything else is a program, looked up by the launcher.

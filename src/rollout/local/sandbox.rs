@@ -10,7 +10,7 @@ use super::{LocalParts, lines, probe};
 use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
 use crate::status::ExitReason;
 use async_trait::async_trait;
-use hythe_model::{Fault, InstanceId};
+use hythe_model::{Fault, InstanceId, ToolName};
 use hythe_sandbox::{
     Egress, Exit, ExitCause, Limits, Mount, Network, Process, RelPath, Root, Sandbox, SandboxError,
     SandboxSpec, SandboxState, SandboxStatus, Stdio,
@@ -30,6 +30,11 @@ const SEGMENTS: u32 = 8;
 /// Room for `/tmp` where the root is read-only.
 const TMP: u64 = 64 << 20;
 
+/// What sandboxes write lies here, in a folder each.
+const ROOTS: &str = "instances";
+/// A sandbox takes less to start.
+const STARTING: Duration = Duration::from_mins(10);
+
 /// What a sandbox of this room is for.
 const KIND: &str = "hythe.kind";
 const INSTANCE: &str = "instance";
@@ -38,6 +43,8 @@ const ID: &str = "hythe.instance";
 const IMAGE: &str = "hythe.image";
 const REPOSITORY: &str = "hythe.repository";
 const LOG: &str = "hythe.log";
+const TOOL: &str = "hythe.tool";
+const PORT: &str = "hythe.port";
 const MEMORY: &str = "hythe.memory";
 const DISK: &str = "hythe.disk";
 
@@ -60,9 +67,23 @@ impl Sandboxes {
 
     /// A name that no sandbox had before.
     pub(super) fn fresh_name(&self, release: &RunnableRelease) -> String {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let now = micros_now();
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         format!("{}.{}.{now:x}.{count}", release.release.tool, release.release.number)
+    }
+
+    /// Removes the written files of sandboxes that no helper knows any more: it died, or the machine was started anew.
+    async fn sweep_roots(&self) -> Result<(), SandboxError> {
+        let Ok(folder) = RelPath::new(ROOTS) else { return Ok(()) };
+        let helper = &self.parts.helper;
+        let names = helper.list_dir(&folder).await?;
+        let known: HashSet<String> = helper.list().await?.into_iter().map(|status| status.id).collect();
+        for name in names.iter().filter(|name| !known.contains(*name) && !is_fresh(name)) {
+            if let Ok(path) = folder.join(name) {
+                helper.remove(&path).await?;
+            }
+        }
+        Ok(())
     }
 
     fn guest(
@@ -81,6 +102,16 @@ impl Sandboxes {
             instance,
         }
     }
+}
+
+fn micros_now() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
+}
+
+/// Whether a sandbox of this name may be on its way: the helper lists it only once it runs.
+fn is_fresh(name: &str) -> bool {
+    let made = name.rsplit('.').nth(1).and_then(|made| u128::from_str_radix(made, 16).ok());
+    made.is_some_and(|made| micros_now().saturating_sub(made) < STARTING.as_micros())
 }
 
 #[async_trait]
@@ -113,12 +144,30 @@ impl Machine for Sandboxes {
         super::one_off::start(self, run, cancel).await
     }
 
+    async fn end_one_offs(&self, tool: &ToolName) {
+        let all = self.parts.helper.list().await.unwrap_or_else(|error| {
+            tracing::warn!(%tool, %error, "one-off processes cannot be listed");
+            Vec::new()
+        });
+        let label = |status: &SandboxStatus, name: &str| status.labels.get(name).cloned().unwrap_or_default();
+        let own =
+            |status: &&SandboxStatus| label(status, KIND) == ONE_OFF && label(status, TOOL) == tool.as_str();
+        for status in all.iter().filter(own) {
+            let Ok(Some(sandbox)) = self.parts.helper.attach(&status.id).await else { continue };
+            let guest = self.guest(sandbox, None, &status.labels);
+            guest.kill().await;
+            let exit = guest.exit().await;
+            guest.dispose(&exit).await;
+        }
+    }
+
     async fn images(&self) -> Result<Vec<ImageName>, Fault> {
         let all = self.parts.helper.list().await.map_err(|error| error.fault())?;
         Ok(all.iter().filter_map(image_of).collect())
     }
 
     async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault> {
+        self.sweep_roots().await.map_err(|error| error.fault())?;
         let mut diff_ids = HashSet::new();
         for name in keep {
             // What is kept must be known whole before anything goes.
@@ -132,6 +181,7 @@ impl Machine for Sandboxes {
 
     async fn found(&self) -> Result<Vec<Found>, Fault> {
         let helper = &self.parts.helper;
+        self.sweep_roots().await.map_err(|error| error.fault())?;
         let mut all = Vec::new();
         for status in helper.list().await.map_err(|error| error.fault())? {
             let Some(kind) = status.labels.get(KIND) else { continue };
@@ -146,6 +196,7 @@ impl Machine for Sandboxes {
             all.push(Found {
                 instance,
                 image: status.labels.get(IMAGE).cloned(),
+                port: status.labels.get(PORT).and_then(|port| port.parse().ok()),
                 running: !matches!(status.state, SandboxState::Ended { .. }),
                 guest: Arc::new(guest),
             });
@@ -172,7 +223,8 @@ fn labels(release: &RunnableRelease, kind: &str) -> BTreeMap<String, String> {
     let pairs = [
         (KIND, kind.to_owned()),
         (REPOSITORY, release.repository.clone()),
-        ("hythe.tool", release.release.tool.to_string()),
+        (TOOL, release.release.tool.to_string()),
+        (PORT, release.settings.port.to_string()),
         ("hythe.release", release.release.number.to_string()),
         (IMAGE, release.release.image.to_string()),
         (MEMORY, limits.memory_bytes.to_string()),
@@ -201,7 +253,7 @@ fn spec(
     own: impl IntoIterator<Item = (String, String)>,
 ) -> Result<SandboxSpec, Fault> {
     let settings = &release.settings;
-    let path = RelPath::new(format!("instances/{id}"));
+    let path = RelPath::new(format!("{ROOTS}/{id}"));
     let upper = path.map_err(|error| crate::fault::bad_image(&release.release, error.to_string()))?;
     let tmp = settings.read_only.then(|| Mount::Tmpfs { target: "/tmp".to_owned(), size: TMP });
     let egress = settings.egress.clone();
@@ -292,6 +344,18 @@ struct Guested {
 }
 
 impl Guested {
+    /// Waits for the end. That this process has no descriptor left for the question is no answer to it.
+    async fn waited(&self) -> Result<Exit, SandboxError> {
+        loop {
+            match self.sandbox.wait().await {
+                Err(SandboxError::Connect { source, .. }) if is_scarcity(&source) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                known => return known,
+            }
+        }
+    }
+
     fn warn(&self, operation: &str, result: Result<(), SandboxError>) {
         if let Err(error) = result {
             tracing::warn!(sandbox = self.sandbox.id(), %error, "cannot {operation} an instance");
@@ -302,7 +366,7 @@ impl Guested {
 #[async_trait]
 impl Guest for Guested {
     async fn exit(&self) -> ExitReason {
-        match self.sandbox.wait().await {
+        match self.waited().await {
             Ok(exit) => reason(&exit, self.memory, self.disk, self.last_lines().await),
             Err(error) => {
                 tracing::error!(sandbox = self.sandbox.id(), %error, "an instance was lost");
@@ -353,6 +417,14 @@ impl Guest for Guested {
             remove(log).await;
         }
     }
+}
+
+/// Whether it is this machine that lacks descriptors or memory.
+fn is_scarcity(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
 }
 
 async fn remove(log: &Path) {

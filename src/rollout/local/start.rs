@@ -1,10 +1,12 @@
 //! A candidate from its first start to the readiness of its last instance.
 
-use super::group::{Group, Stage};
+use super::group::{Failure, Group, Stage, View};
 use super::supervise::Begin;
 use super::tools::Tools;
 use crate::fault;
 use crate::runtime::{Candidate, Notes, RunnableRelease};
+use crate::status::ExitReason;
+use futures::future::select_all;
 use hythe_model::{BuildEvent, Fault, Phase};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -65,16 +67,26 @@ fn check_formation(release: &RunnableRelease) -> Result<(), Fault> {
     }
 }
 
-/// Waits for all slots; the first that fails decides. The error holds a note for the log, and the fault.
+/// Waits until all slots are ready at the same time; the first that fails decides. The error holds a note for the log,
+/// and the fault.
 async fn all_ready(group: &Arc<Group>) -> Result<(), (Option<String>, Fault)> {
-    let each = group.slots.iter().map(|slot| async {
-        let view = slot.until(|view| !matches!(view.stage, Stage::Starting)).await;
-        match view.stage {
-            Stage::Failed(failure) => {
-                Err((fault::note(&view.id, &failure), fault::of_failure(&group.release, &view.id, failure)))
-            }
-            _ => Ok(()),
+    let ready = async {
+        for slot in &group.slots {
+            slot.until(|view| matches!(view.stage, Stage::Ready)).await;
         }
-    });
-    futures::future::try_join_all(each).await.map(|_| ())
+    };
+    let failed = async {
+        let each = group.slots.iter().map(|slot| Box::pin(slot.until(View::is_over)));
+        if group.slots.is_empty() { std::future::pending().await } else { select_all(each).await.0 }
+    };
+    let view = tokio::select! {
+        biased;
+        view = failed => view,
+        () = ready => return Ok(()),
+    };
+    let failure = match view.stage {
+        Stage::Failed(failure) => failure,
+        _ => Failure::Exited(ExitReason::default()),
+    };
+    Err((fault::note(&view.id, &failure), fault::of_failure(&group.release, &view.id, failure)))
 }

@@ -1,7 +1,7 @@
 //! One place of a formation, kept occupied: start, readiness, crash, back-off, stop.
 //!
-//! Enter at [`supervise`]. A candidate's first instance gets one try; once an instance of the place has been ready, or
-//! the place was found after a restart of the server, a crash is followed by another start.
+//! Enter at [`supervise`]. A candidate's instances get one try each; once traffic has moved to them, or where the place
+//! was found after a restart of the server, a crash is followed by another start.
 
 use super::group::{Failure, Group, Slot, Stage, Stop};
 use super::machine::{Guest, Machine};
@@ -66,6 +66,10 @@ pub(crate) async fn supervise(own: Arc<Supervision>, slot: Arc<Slot>, begin: Beg
         let (exit, well) = match ended {
             Ended::Stopped => break own.enter(&slot, Stage::Gone),
             Ended::Failed(failure) if trial => break own.enter(&slot, Stage::Failed(failure)),
+            // Well once is not enough for a release that takes no traffic yet.
+            Ended::Crashed(exit, _) if !own.group.settled.is_cancelled() => {
+                break own.enter(&slot, Stage::Failed(Failure::Exited(exit)));
+            }
             Ended::Failed(failure) => (own.exit_of(failure), Duration::ZERO),
             Ended::Crashed(exit, well) => (exit, well),
         };

@@ -6,7 +6,7 @@ use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{
     Actor, BuildId, CommitId, Digest, Fault, Formation, InstanceId, Process, Release, ReleaseCause,
-    ReleaseNumber, ReleaseState,
+    ReleaseNumber, ReleaseState, ToolName,
 };
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -147,6 +147,8 @@ impl Machine for Memory {
         Err(Fault::new("test/none", "There are no one-off processes in memory."))
     }
 
+    async fn end_one_offs(&self, _: &ToolName) {}
+
     async fn images(&self) -> Result<Vec<ImageName>, Fault> {
         Ok(Vec::new())
     }
@@ -160,7 +162,8 @@ impl Machine for Memory {
         let found = |(id, image, program): (InstanceId, String, Program)| {
             let running = program.ends_after.is_none();
             let guest = self.guest(&id, program);
-            Found { instance: Some(id), image: Some(image), running, guest }
+            let port = Some(RunSettings::default().port);
+            Found { instance: Some(id), image: Some(image), port, running, guest }
         };
         Ok(left.into_iter().map(found).collect())
     }

@@ -160,6 +160,34 @@ async fn a_release_that_crashes_never_takes_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_whose_parts_are_well_only_one_after_the_other_is_refused() {
+    let world = world();
+    world.deploy(1, "web=1").await;
+    // Listens at once and dies before the worker counts as ready.
+    world.machine.plan("weather.v2.web.1", [Program::ends(Duration::from_millis(500), 3)]);
+    let fault = world.start(2, "web=1 worker=1").await.unwrap_err();
+    assert_eq!(fault.id, "rollout/crashed");
+    assert_eq!(world.live(), (1, vec!["weather.v1.web.1".into()]));
+    let starts = world.machine.happened();
+    assert_eq!(
+        starts.iter().filter(|happened| *happened == "start weather.v2.web.1").count(),
+        1,
+        "{starts:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_between_readiness_and_the_switch_is_started_again() {
+    let world = world();
+    world.machine.plan("weather.v1.web.1", [Program::ends(Duration::from_millis(500), 3)]);
+    let candidate = world.start(1, "web=1").await.unwrap();
+    sleep(secs(1)).await;
+    world.tools.switch(candidate);
+    sleep(secs(1)).await;
+    assert_eq!(world.live(), (1, vec!["weather.v1.web.1.1".into()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_that_never_listens_is_given_up_in_time() {
     let world = world();
     world.machine.plan("weather.v1.web.1", [Program::deaf()]);

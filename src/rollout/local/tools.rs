@@ -61,7 +61,7 @@ impl State {
     }
 
     /// Marks an instance's name as used.
-    pub(crate) fn used(&mut self, instance: &InstanceId) {
+    fn used(&mut self, instance: &InstanceId) {
         let place = (instance.release, instance.process.clone(), instance.index);
         let next = self.attempts.entry(place).or_default();
         *next = (*next).max(instance.attempt + 1);
@@ -151,6 +151,7 @@ impl Tools {
             state.leaving.extend(previous.clone());
             previous
         };
+        self.start_again(&candidate.tool);
         self.publish(&candidate.tool);
         if let Some(previous) = &previous {
             previous.stop(Stop::Drain);
@@ -160,6 +161,15 @@ impl Tools {
             release: candidate.release,
             instances: candidate.instances,
             previous: previous.map(|group| group.number()),
+        }
+    }
+
+    /// What failed between the candidate's readiness and the switch is live now, and so is started again.
+    fn start_again(&self, tool: &ToolName) {
+        let Some(group) = self.states().get(tool).and_then(|state| state.live.clone()) else { return };
+        for slot in group.slots.iter().filter(|slot| slot.view().is_over()) {
+            slot.update(|view| view.id.attempt += 1);
+            self.occupy(&group, slot, Begin::Start);
         }
     }
 
@@ -214,6 +224,14 @@ impl Tools {
         });
     }
 
+    /// Marks the names of all that was found as used.
+    pub(crate) fn name_found<'a>(&self, found: impl Iterator<Item = &'a InstanceId>) {
+        let mut states = self.states();
+        for id in found {
+            states.entry(id.tool.clone()).or_default().used(id);
+        }
+    }
+
     /// Ends and forgets a tool.
     pub(crate) async fn stop_tool(&self, tool: &ToolName) {
         let state = self.states().remove(tool);
@@ -226,6 +244,7 @@ impl Tools {
         for group in &groups {
             group.gone().await;
         }
+        self.machine.end_one_offs(tool).await;
     }
 
     /// The tool's instances; those that stop come last.

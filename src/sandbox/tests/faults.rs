@@ -38,6 +38,30 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
 }
 
 #[test]
+fn a_guarded_helper_that_dies_is_started_again_with_what_it_kept() {
+    as_hythe("faults::a_guarded_helper_that_dies_is_started_again_with_what_it_kept", || async {
+        let world = World::new("guard").await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        world.helper.put_fd("front", listener.into()).await.unwrap();
+        let guarded = world.helper.clone();
+        tokio::spawn(async move { guarded.guard().await });
+        let sandbox = world.start(world.script("victim", "sleep 1000")).await;
+        let helper = processes(world.options().socket.to_str().unwrap());
+        kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::KILL).unwrap();
+        sandbox.wait().await.unwrap_err();
+        let begun = Instant::now();
+        while world.helper.list_fds().await.ok().is_none_or(|names| names.is_empty()) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the helper does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(world.helper.list_fds().await.unwrap(), ["front"]);
+        let (exit, _) = world.run(world.script("next", "exit 0")).await;
+        assert!(exit.success());
+        world.end().await;
+    });
+}
+
+#[test]
 fn a_folder_has_one_helper_and_it_ends_when_told() {
     as_hythe("faults::a_folder_has_one_helper_and_it_ends_when_told", || async {
         let mut world = World::new("single").await;

@@ -138,6 +138,8 @@ async fn a_cancelled_build_does_not_go_live() {
     store.finish_build(build.id, BuildOutcome::Cancelled(fault())).await.unwrap();
     assert!(is_conflict(&store.activate(&tool("weather"), release.number, None, &deployed('a')).await));
     assert_eq!(store.live_release(&tool("weather")).await.unwrap(), None);
-    assert!(store.fail_release(&tool("weather"), release.number, &fault()).await.unwrap());
+    assert!(
+        store.fail_release(&tool("weather"), release.number, &BuildOutcome::Failed(fault())).await.unwrap()
+    );
     assert_eq!(store.build(build.id).await.unwrap().unwrap().state, BuildState::Cancelled);
 }
