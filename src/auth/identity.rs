@@ -54,6 +54,17 @@ impl Auth {
         Ok(Some(Bootstrap { maintainer: name, token }))
     }
 
+    /// A new token of the account `admin`, which is made where it is missing: for whoever
+    /// holds the data folder and has lost every other.
+    pub async fn admin_token(&self) -> Result<IssuedToken, AuthError> {
+        let name: MaintainerName =
+            FIRST.parse().map_err(|_| StoreError::Absent { what: FIRST.to_owned() })?;
+        if self.store.maintainer(&name).await?.is_none() {
+            self.store.create_maintainer(&name, true).await?;
+        }
+        self.issue_token(&name, "recovery", None).await
+    }
+
     /// Whom this SSH key stands for; notes the use. The caller has checked, or checks, the signature.
     pub async fn authenticate_key(&self, key: &PublicKey) -> Result<Option<Identity>, AuthError> {
         let found = self.store.key(key.fingerprint()).await?;
@@ -66,6 +77,11 @@ impl Auth {
             KeyOwner::Deploy(tool) => Actor::DeployKey(tool),
         };
         Ok(Some(Identity { actor }))
+    }
+
+    /// Whether a key is known still: a connection outlives the moment in which it proved the key.
+    pub async fn knows_key(&self, fingerprint: &str) -> Result<bool, AuthError> {
+        Ok(self.store.key(fingerprint).await?.is_some())
     }
 
     /// Whom this token's text stands for; notes the use. `None` for unknown, revoked and expired ones alike.

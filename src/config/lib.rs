@@ -66,27 +66,29 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let Some(path) = file else {
-            return environment::overlay("", environment).and_then(Self::checked);
+            return environment::overlay("", environment)?.checked("", "the environment");
         };
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), reason: error.to_string() })?;
-        Self::parse(&text, &path.display().to_string())?;
-        environment::overlay(&text, environment).and_then(Self::checked)
+        let name = path.display().to_string();
+        // First the file alone, so that a mistake in it is shown with its line.
+        Self::read(&text, &name)?;
+        environment::overlay(&text, environment)?.checked(&text, &name)
     }
 
     /// Reads the text of a file; `name` is shown in messages.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| Invalid::from_toml(&error, text, name))?;
-        match config.contradiction() {
-            None => Ok(config),
-            Some(found) => Err(Invalid::of_setting(found, text, name).into()),
-        }
+        Self::read(text, name)?.checked(text, name)
     }
 
-    fn checked(self) -> Result<Self, ConfigError> {
+    fn read(text: &str, name: &str) -> Result<Self, ConfigError> {
+        Ok(toml::from_str(text).map_err(|error| Invalid::from_toml(&error, text, name))?)
+    }
+
+    fn checked(self, text: &str, name: &str) -> Result<Self, ConfigError> {
         match self.contradiction() {
             None => Ok(self),
-            Some(found) => Err(Invalid::of_setting(found, "", "the environment").into()),
+            Some(found) => Err(Invalid::of_setting(found, text, name).into()),
         }
     }
 }

@@ -46,6 +46,10 @@ impl Config {
                 "Set public in [api] to the host and port of its URL, as in \"hythe.example.org:8443\".";
             return found("api", "listen", "clients cannot name this address", next);
         }
+        if self.tls.mode != TlsMode::Files && (self.tls.certificate.is_some() || self.tls.key.is_some()) {
+            let next = "Set mode = \"files\" in [tls], or take certificate and key out.";
+            return found("tls", "mode", "a certificate is given and not used", next);
+        }
         if self.tls.mode == TlsMode::Files && (self.tls.certificate.is_none() || self.tls.key.is_none()) {
             let next = "Set certificate and key in [tls], each to a PEM file.";
             return found("tls", "mode", "mode \"files\" needs a certificate and a key", next);

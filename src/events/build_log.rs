@@ -171,6 +171,13 @@ impl LogStore {
             .await
     }
 
+    /// Whether a build's log has its last event.
+    pub async fn has_ended(&self, build: BuildId) -> Result<bool, EventsError> {
+        let logs = self.clone();
+        let path = self.inner.dir.clone();
+        blocking(&path, move || Ok(logs.build_log(build)?.state().ended)).await
+    }
+
     /// Removes a build's log; its readers come to an end.
     pub async fn remove_build(&self, build: BuildId) -> Result<(), EventsError> {
         let log = self.build_log(build)?;

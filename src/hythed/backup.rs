@@ -1,15 +1,15 @@
 //! The whole platform in a folder, and back.
 //!
-//! The rows are copied first, consistently; everything they name is immutable or grows only, and is copied after
-//! them, so that a backup made under load never names what it does not hold. What can be made again (unpacked layers,
-//! caches, sockets) is left out.
+//! The rows are copied first, consistently; everything they name is immutable or grows only while cleaning up is held
+//! off, and is copied after them, so that a backup made under load never names what it does not hold. What can be made
+//! again (unpacked layers, caches, sockets) is left out.
 
 use crate::control::Lock;
 use crate::folders::Data;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
 use hythe_store::Store;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
     let data = settings.data()?;
     ensure!(data.database().exists(), "there is no platform in {} yet", data.root().display());
     fs::DirBuilder::new().mode(0o700).create(to).with_context(|| format!("cannot make {}", to.display()))?;
+    // Nothing is removed or repacked meanwhile; a round that is under way is waited for.
+    let held = File::options().create(true).truncate(false).write(true).open(data.upkeep_lock())?;
+    held.lock().context("cannot hold cleaning up off")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(&data.database()).await?;
@@ -38,7 +41,10 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
         }
     }
     let mark = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "files": copied.files, "bytes": copied.bytes });
+    // The mark says that all else is on the disk.
+    sync(to)?;
     fs::write(to.join(MARK), mark.to_string())?;
+    sync(to)?;
     println!("backed up {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
     Ok(())
 }
@@ -60,10 +66,16 @@ pub(crate) fn restore(settings: &Settings, from: &Path) -> Result<()> {
     // The rows come last: before them the folder counts as empty, and a restore that was cut off can be done again.
     let fresh = data.root().join("hythe.db.new");
     fs::copy(from.join("hythe.db"), &fresh)?;
-    fs::File::open(&fresh)?.sync_all()?;
+    sync(data.root())?;
     fs::rename(&fresh, data.database())?;
+    sync(data.root())?;
     println!("restored {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
     Ok(())
+}
+
+/// Puts everything on the disk that was written to the file system of this folder.
+fn sync(folder: &Path) -> Result<()> {
+    nix::unistd::syncfs(File::open(folder)?).context("cannot sync the disk")
 }
 
 #[derive(Default)]
@@ -89,6 +101,8 @@ fn copy_tree(from: &Path, to: &Path, copied: &mut Copied) -> io::Result<()> {
             let _ = fs::remove_file(&target);
             fs::read_link(&path).and_then(|link| symlink(link, &target))
         } else if kind.is_file() {
+            // Of a restore that was cut off; git's own files cannot be written over.
+            let _ = fs::remove_file(&target);
             fs::copy(&path, &target).map(|bytes| {
                 copied.files += 1;
                 copied.bytes += bytes;

@@ -43,6 +43,8 @@ enum Verb {
     PrintConfig,
     /// Print the SSH host key as it stands in `known_hosts`
     HostKey(Place),
+    /// Print a new token of the account `admin`, for when every other is lost
+    AdminToken(Place),
     /// Copy the whole platform into a new folder while it runs
     Backup {
         #[command(flatten)]
@@ -94,6 +96,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::CheckConfig(place) => return check::main(&place),
         Verb::PrintConfig => print!("{}", hythe_config::TEMPLATE),
         Verb::HostKey(place) => println!("{}", first_run::host_key(&settings::load(&place)?)?),
+        Verb::AdminToken(place) => first_run::admin_token(&settings::load(&place)?)?,
         Verb::Backup { place, to } => crate::backup::backup(&settings::load(&place)?, &to)?,
         Verb::Restore { place, from } => crate::backup::restore(&settings::load(&place)?, &from)?,
         Verb::RotateKeys(place) => rotate::main(&settings::load(&place)?)?,

@@ -71,6 +71,7 @@ pub(crate) fn wipe(settings: &Settings, yes: bool) -> Result<()> {
     if let Some(pid) = running(&data)? {
         bail!("the server runs (process {pid}); stop it first: hythed stop --all");
     }
+    let _lock = Lock::take(&data)?;
     if data.namespace().exists() {
         runtime()?.block_on(async {
             let helper = helper(settings, &data).await?;

@@ -4,6 +4,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::Auth;
 use hythe_ssh::HostKey;
+use hythe_store::Store;
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 
@@ -11,6 +12,18 @@ use std::net::SocketAddr;
 pub(crate) fn host_key(settings: &Settings) -> Result<String> {
     let key = HostKey::open_or_create(&settings.data()?.host_key())?;
     Ok(key.public_line())
+}
+
+/// Prints a new token of the administrator, whether the server runs or not.
+pub(crate) fn admin_token(settings: &Settings) -> Result<()> {
+    let data = settings.data()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let issued = runtime.block_on(async {
+        let auth = Auth::new(Store::open(&data.database()).await?);
+        anyhow::Ok(auth.admin_token().await?)
+    })?;
+    println!("{}", issued.token.expose_secret());
+    Ok(())
 }
 
 /// Makes the administrator where there is no account yet, and shows the token: this once, and nowhere else.

@@ -69,6 +69,10 @@ impl Data {
     pub(crate) fn lock(&self) -> PathBuf {
         self.run().join("hythed.pid")
     }
+    /// Held by whoever removes what nobody needs, and by whoever copies.
+    pub(crate) fn upkeep_lock(&self) -> PathBuf {
+        self.run().join("upkeep.lock")
+    }
     /// Where the fronts listen, written when they do.
     pub(crate) fn addresses(&self) -> PathBuf {
         self.run().join("addresses.json")

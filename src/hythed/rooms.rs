@@ -80,7 +80,7 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
         builder,
         runtime: rooms.runtime.clone(),
         content: rooms.content.clone(),
-        settings: settings.platform(port),
+        settings: settings.platform(data, port),
     };
     Ok(Platform::open(parts).await?)
 }

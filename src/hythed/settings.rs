@@ -43,7 +43,7 @@ impl Settings {
     }
 
     /// What the story needs; `port` is the router's real one.
-    pub(crate) fn platform(&self, port: u16) -> PlatformSettings {
+    pub(crate) fn platform(&self, data: &Data, port: u16) -> PlatformSettings {
         let router = &self.config.router;
         let tls = self.speaks_tls(router.listen);
         let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
@@ -54,17 +54,18 @@ impl Settings {
             port: (shown != usual).then_some(shown),
             concurrent_builds: usize::try_from(self.config.builder.concurrent).unwrap_or(1),
             run: self.run(),
-            keep: self.keep(),
+            keep: self.keep(data),
         }
     }
 
-    fn keep(&self) -> Keep {
+    fn keep(&self, data: &Data) -> Keep {
         let config = &self.config;
         Keep {
             every: config.server.upkeep.duration(),
             releases: config.registry.keep_releases,
             builds: config.logs.builds,
             blob_grace: config.registry.blob_grace.duration(),
+            lock: data.upkeep_lock(),
         }
     }
 

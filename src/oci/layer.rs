@@ -100,8 +100,8 @@ pub enum LayerError {
     #[error("the layer cannot be compressed: {0}")]
     Compress(String),
     /// The output could not be written.
-    #[error("the layer cannot be written: {0}")]
-    Write(io::Error),
+    #[error("the layer cannot be written")]
+    Write(#[source] io::Error),
 }
 
 /// Writes the layer of `spec` to `out`, compressing on up to `threads` threads (0: as many as there are cores).

@@ -4,9 +4,14 @@ use crate::{Platform, faults};
 use hythe_model::{Actor, Fault, Release, ReleaseCause, ToolName};
 use hythe_store::{ConfigEdit, ConfigScope, ConfigValue};
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 
 /// The largest value, in bytes.
 const VALUE_MAX: usize = 64 * 1024;
+/// Keys of one tool.
+const KEYS_MAX: usize = 200;
+/// Bytes of one tool's values, sealed.
+const BYTES_MAX: usize = 1 << 20;
 /// The longest key, in bytes.
 const KEY_MAX: usize = 128;
 
@@ -70,6 +75,7 @@ impl Platform {
         let edits =
             changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
         let base = self.current_config(tool).await?;
+        self.expect_room(tool, base, &edits).await?;
         let version = self.store().change_config(tool, base, edits, actor).await?;
         if self.store().live_release(tool).await?.is_none() {
             return Ok(None);
@@ -104,6 +110,22 @@ impl Platform {
             Ok(ConfigEntry { key: value.key, value: plain, scope: value.scope })
         };
         self.store().config(tool, version).await?.into_iter().map(open).collect()
+    }
+
+    /// A fault where a config would grow beyond its bounds.
+    async fn expect_room(&self, tool: &ToolName, base: i64, edits: &[ConfigEdit]) -> Result<(), Fault> {
+        let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+        for value in self.store().config(tool, base).await? {
+            sizes.insert(value.key, value.sealed.len());
+        }
+        for edit in edits {
+            match edit {
+                ConfigEdit::Set(value) => drop(sizes.insert(value.key.clone(), value.sealed.len())),
+                ConfigEdit::Unset(key) => drop(sizes.remove(key)),
+            }
+        }
+        let bytes: usize = sizes.values().sum();
+        if sizes.len() > KEYS_MAX || bytes > BYTES_MAX { Err(faults::config_too_much()) } else { Ok(()) }
     }
 
     fn seal(&self, tool: &ToolName, change: ConfigChange) -> Result<ConfigEdit, Fault> {

@@ -5,10 +5,14 @@ use crate::log::BuildLog;
 use crate::release::{Base, Draft};
 use crate::{Platform, faults};
 use hythe_build::BuildRequest;
-use hythe_model::{Fault, Formation, Phase, Process, ProcessType, PublishedImage, Release, ReleaseCause};
+use hythe_model::{
+    BuildCause, CommitId, Fault, Formation, Phase, Process, ProcessType, PublishedImage, Release,
+    ReleaseCause,
+};
+use hythe_source::Lineage;
 use hythe_store::Build;
 use std::collections::BTreeMap;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
 
 impl Platform {
     /// Builds and releases one build that is running. Everything it did is in the store and in the build's log.
@@ -17,8 +21,11 @@ impl Platform {
         build: &Build,
         log: &BuildLog,
         cancel: &Cancel,
+        slot: OwnedSemaphorePermit,
     ) -> Result<Release, Fault> {
         let image = self.build_image(build, log, cancel).await?;
+        // A rollout takes as long as the tool likes: the next build need not wait for it.
+        drop(slot);
         let turn = self.wait_for_turn(build, log, cancel).await?;
         let base = self.base_for(build).await?;
         let release = self.write_release(Self::draft_of(build, &image, &base), log).await?;
@@ -98,10 +105,18 @@ impl Platform {
     async fn base_for(&self, build: &Build) -> Result<Base, Fault> {
         let base = self.base(&build.tool).await?;
         let stands = self.reference(&build.tool, &build.reference).await?;
-        if stands == build.old {
+        if stands == build.old || self.goes_on_from(build, stands.as_ref()).await? {
             return Ok(Base { reference: build.reference.clone(), stands, ..base });
         }
         Err(faults::branch_moved(&build.tool, &build.reference, stands))
+    }
+
+    /// Whether a detached push still fits: it was promised to be built, and the commit that went live meanwhile is one of
+    /// its ancestors.
+    async fn goes_on_from(&self, build: &Build, stands: Option<&CommitId>) -> Result<bool, Fault> {
+        let (BuildCause::Detached, Some(stands)) = (build.cause, stands) else { return Ok(false) };
+        let lineage = self.lineage(&build.tool, stands, &build.source.commit).await?;
+        Ok(lineage == Lineage::Forward)
     }
 
     fn draft_of(build: &Build, image: &PublishedImage, base: &Base) -> Draft {

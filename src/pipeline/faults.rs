@@ -67,6 +67,21 @@ pub(crate) fn cancelled_by_request() -> Fault {
     Fault::new("push/cancelled", "The build was cancelled by `hythe builds cancel`.")
 }
 
+pub(crate) fn tool_deleted(tool: &ToolName) -> Fault {
+    Fault::new("push/cancelled", format!("The build was cancelled: {tool} is being removed."))
+}
+
+pub(crate) fn build_under_way(build: BuildId) -> Fault {
+    Fault::new("builds/under-way", format!("Build {build} of this tool is under way."))
+        .next(format!("Wait for it: hythe builds attach {build}"))
+        .next(format!("Or end it: hythe builds cancel {build}"))
+}
+
+pub(crate) fn config_too_much() -> Fault {
+    Fault::new("config/too-much", "The tool's config is too large: it has at most 200 keys and 1 MiB in all.")
+        .next("Remove what is not used: hythe config unset")
+}
+
 pub(crate) fn superseded(newer: BuildId) -> Fault {
     Fault::new("push/superseded", format!("A newer push took this one's place: build {newer}."))
         .next(format!("Watch it: hythe logs -f --build {newer}"))

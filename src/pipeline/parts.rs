@@ -5,7 +5,7 @@ use crate::{Inner, Platform, queue, turns};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
 use hythe_events::LogStore;
-use hythe_model::Fault;
+use hythe_model::{Fault, ToolName};
 use hythe_registry::ContentStore;
 use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
@@ -58,8 +58,10 @@ impl Platform {
         let running = queue::Running::new(parts.settings.concurrent_builds);
         let platform = Self { inner: Arc::new(Inner { parts, turns: turns::Turns::default(), running }) };
         platform.parts().builder.sweep().await?;
+        platform.mend_tools().await?;
         platform.mend_refs().await?;
         platform.adopt().await?;
+        platform.mend_logs().await?;
         platform.resume_builds().await?;
         Ok(platform)
     }
@@ -78,22 +80,55 @@ impl Platform {
         &self.inner.parts
     }
 
-    /// Points every deploy ref to its live commit, where a crash came between the store and the ref.
-    async fn mend_refs(&self) -> Result<(), Fault> {
+    /// Finishes what a stop cut in half between a tool's row and its repository: a tool without one was being made, or,
+    /// where it has been built, was being removed.
+    async fn mend_tools(&self) -> Result<(), Fault> {
         for tool in self.store().tools().await? {
-            self.parts().runtime.declare_tool(&tool.name);
-            let Some(deployed) = tool.deployed else { continue };
-            let stands = self.reference(&tool.name, &deployed.reference).await?;
-            self.point_ref(&tool.name, stands.as_ref(), &deployed).await?;
+            if self.parts().repositories.exists(&tool.name) {
+                continue;
+            }
+            let mended = if self.store().builds(&tool.name, 1).await?.is_empty() {
+                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
+                self.make_repository(&tool.name).await
+            } else {
+                tracing::warn!(tool = %tool.name, "the tool is removed: its removal was cut off");
+                self.remove_tool(&tool.name).await
+            };
+            if let Err(fault) = mended {
+                tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");
+            }
         }
         Ok(())
     }
 
-    /// Takes back the instances that outlived the server.
+    /// Points every deploy ref to its live commit, where a crash came between the store and the ref.
+    async fn mend_refs(&self) -> Result<(), Fault> {
+        for tool in self.store().tools().await? {
+            self.parts().runtime.declare_tool(&tool.name);
+            if let Err(fault) = self.mend_ref(&tool.name).await {
+                tracing::error!(tool = %tool.name, %fault, "the deploy ref could not be mended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Points a tool's deploy ref to its live commit.
+    pub(crate) async fn mend_ref(&self, tool: &ToolName) -> Result<(), Fault> {
+        let Some(deployed) = self.tool(tool).await?.deployed else { return Ok(()) };
+        let stands = self.reference(tool, &deployed.reference).await?;
+        self.point_ref(tool, stands.as_ref(), &deployed).await
+    }
+
+    /// Takes back the instances that outlived the server. One tool's trouble is not another's.
     async fn adopt(&self) -> Result<(), Fault> {
         let mut live = Vec::new();
         for release in self.store().live_releases().await? {
-            live.push(self.runnable(&release).await?);
+            match self.runnable(&release).await {
+                Ok(runnable) => live.push(runnable),
+                Err(fault) => {
+                    tracing::error!(tool = %release.tool, release = %release.number, %fault, "a live release cannot run");
+                }
+            }
         }
         let adopted = self.parts().runtime.adopt(live).await?;
         tracing::info!(

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// Time in which a build whose log has ended must have ended too.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// Where lines for the pusher's eyes go. Bounded: a slow reader slows the reader of the log, never the build.
 pub type Screen = mpsc::Sender<String>;
 
@@ -52,6 +55,9 @@ impl Platform {
     /// Builds the live commit again; the build's log tells the rest.
     pub async fn redeploy(&self, actor: &Actor, tool: &ToolName, no_cache: bool) -> Result<BuildId, Fault> {
         let begun = Instant::now();
+        if let Some(other) = self.unfinished_build_of(tool).await? {
+            return Err(faults::build_under_way(other));
+        }
         let base = self.base(tool).await?;
         let live = base.live.ok_or_else(|| faults::nothing_deployed(tool))?;
         let source = self.read_source(tool, &live.commit).await?;
@@ -106,14 +112,30 @@ impl Platform {
     /// Writes the build's row, names its commit so that git keeps it, and ends what it replaces.
     async fn queue_build(&self, new: NewBuild, took: Duration) -> Result<Build, Fault> {
         let build = self.store().enqueue_build(new).await?;
-        self.keep_commit(&build).await?;
-        let log = self.build_log(&build).await;
-        head_of(&build, &log, took);
-        for older in self.supersede(&build).await? {
+        match self.announce(&build, took).await {
+            Ok(()) => {
+                self.inner.running.wake();
+                Ok(build)
+            }
+            // Who asked is told no: it must not be built after all.
+            Err(fault) => {
+                self.end_build(&build, fault.clone()).await?;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn announce(&self, build: &Build, took: Duration) -> Result<(), Fault> {
+        // A log of this number is left of a platform that was restored to a time before it.
+        let stale = self.logs().remove_build(build.id).await;
+        stale.map_err(|error| faults::internal("begin a build's log", &error))?;
+        self.keep_commit(build).await?;
+        let log = self.build_log(build).await;
+        head_of(build, &log, took);
+        for older in self.supersede(build).await? {
             log.note(Phase::Queue, format!("takes the place of build {older}"));
         }
-        self.inner.running.wake();
-        Ok(build)
+        Ok(())
     }
 
     /// Shows the build's log until it ends.
@@ -140,7 +162,15 @@ impl Platform {
                 }
             };
             let Some(event) = event else { return self.ended(build).await };
-            let event = event.map_err(|error| faults::internal("read the build's log", &error))?.event;
+            let event = match event {
+                Ok(logged) => logged.event,
+                // Who asked is told no: it must not go live after all.
+                Err(error) => {
+                    let fault = faults::internal("read the build's log", &error);
+                    let _ = self.end_build(build, fault).await;
+                    return self.ended(build).await;
+                }
+            };
             if let BuildEvent::Failed { fault } = event {
                 return Err(with_log(fault, build));
             }
@@ -159,7 +189,15 @@ impl Platform {
 impl Platform {
     /// How a build ended whose log does not say so, as when the disk is full.
     async fn ended(&self, build: &Build) -> Result<PushOutcome, Fault> {
-        let row = self.store().build(build.id).await?;
+        let deadline = Instant::now() + ENDING;
+        let row = loop {
+            let row = self.store().build(build.id).await?;
+            let over = row.as_ref().is_none_or(|row| row.state.is_finished());
+            if over || Instant::now() > deadline {
+                break row;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         match row {
             Some(Build { state: BuildState::Succeeded, release: Some(release), .. }) => {
                 Ok(PushOutcome::Live { release })

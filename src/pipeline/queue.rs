@@ -6,7 +6,7 @@
 use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
-use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState};
+use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Builds that ended last, whose logs are looked at after a start: more never ended at one moment.
+const LOOK_BACK: u32 = 50;
 
 /// The builds that run in this program.
 pub(crate) struct Running {
@@ -75,16 +78,38 @@ impl Platform {
                 }
             }
         }
+        if let Err(fault) = self.end_waiting_pushes().await {
+            tracing::error!(%fault, "pushes that wait could not be told of the server's end");
+        }
         running.tasks.close();
         if tokio::time::timeout(patience, running.tasks.wait()).await.is_err() {
             tracing::warn!("builds still run; they are resumed at the next start");
+            // Nobody would watch over them.
+            if let Err(fault) = self.parts().builder.sweep().await {
+                tracing::error!(%fault, "a build's sandbox could not be ended");
+            }
         }
+    }
+
+    /// Ends the pushes that wait for their turn and whose clients wait for them: they have none any more.
+    async fn end_waiting_pushes(&self) -> Result<(), Fault> {
+        for build in self.store().unfinished_builds().await? {
+            if build.state == BuildState::Queued && build.cause == BuildCause::Push {
+                self.end_build(&build, faults::interrupted()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A build of a tool that has not ended.
+    pub(crate) async fn unfinished_build_of(&self, tool: &ToolName) -> Result<Option<BuildId>, Fault> {
+        let newest = self.store().builds(tool, 10).await?;
+        Ok(newest.into_iter().find(|build| !build.state.is_finished()).map(|build| build.id))
     }
 
     async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
         let log = self.build_log(&build).await;
-        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, cancel).await).await;
-        drop(slot);
+        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, cancel, slot).await).await;
     }
 
     /// Runs one build's work under a token that others can cancel, and writes down how it ended.
@@ -95,11 +120,15 @@ impl Platform {
         work: impl AsyncFnOnce(&Cancel) -> Result<Release, Fault>,
     ) {
         let cancel = self.inner.running.map().entry(build.id).or_default().clone();
-        // A newer push may have come between the claim and the line above.
-        if let Ok(Some(row)) = self.store().build(build.id).await
-            && let Some(newer) = row.superseded_by
-        {
-            self.inner.running.cancel(build.id, faults::superseded(newer));
+        // Somebody may have ended it, or a newer push have come, between the claim and the line above.
+        if let Ok(Some(row)) = self.store().build(build.id).await {
+            if row.state.is_finished() {
+                self.inner.running.map().remove(&build.id);
+                return;
+            }
+            if let Some(newer) = row.superseded_by {
+                cancel.ask(faults::superseded(newer));
+            }
         }
         let result = work(&cancel).await;
         self.inner.running.map().remove(&build.id);
@@ -171,6 +200,26 @@ impl Platform {
                 let outcome = BuildOutcome::Failed(faults::interrupted());
                 self.store().fail_release(&release.tool, release.number, &outcome).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the logs of builds that ended just when the server did: their readers would wait for ever.
+    pub(crate) async fn mend_logs(&self) -> Result<(), Fault> {
+        for build in self.store().ended_builds(LOOK_BACK).await? {
+            let ended = self.logs().has_ended(build.id).await;
+            if ended.map_err(|error| faults::internal("look at a build's log", &error))? {
+                continue;
+            }
+            let event = match (build.state, build.release) {
+                (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
+                    release: release.to_string(),
+                    url: self.url(&build.tool),
+                    millis: millis_since(build.created_at),
+                },
+                _ => BuildEvent::Failed { fault: build.fault.clone().unwrap_or_else(faults::interrupted) },
+            };
+            self.build_log(&build).await.end(&event);
         }
         Ok(())
     }

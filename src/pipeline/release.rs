@@ -9,8 +9,11 @@ use hythe_model::{
 use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};
 use hythe_store::{DeployRef, NewRelease};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedMutexGuard;
+
+/// Time between two attempts to move a deploy ref.
+const MENDING: Duration = Duration::from_secs(10);
 
 /// What a release is made against: compared again when it goes live.
 pub(crate) struct Base {
@@ -223,9 +226,29 @@ impl Platform {
         let deployed = DeployRef { reference: base.reference.clone(), commit: release.commit.clone() };
         let activation = self.store().activate(&release.tool, release.number, expected, &deployed).await?;
         if let Err(fault) = self.point_ref(&release.tool, base.stands.as_ref(), &deployed).await {
-            tracing::error!(tool = %release.tool, fault = %fault, "the deploy ref was left behind; the next start mends it");
+            tracing::error!(tool = %release.tool, %fault, "the deploy ref was left behind");
+            self.mend_ref_later(&release.tool);
         }
         Ok(activation.release)
+    }
+}
+
+impl Platform {
+    /// Tries to point a deploy ref to what is live until it succeeds, or the tool is gone.
+    fn mend_ref_later(&self, tool: &ToolName) {
+        let (platform, tool) = (self.clone(), tool.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(MENDING).await;
+                let _turn = platform.inner.turns.take(&tool).await;
+                match platform.mend_ref(&tool).await {
+                    Err(fault) if platform.tool(&tool).await.is_ok() => {
+                        tracing::error!(%tool, %fault, "the deploy ref is still behind");
+                    }
+                    _ => return,
+                }
+            }
+        });
     }
 }
 

@@ -4,20 +4,19 @@ use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
 use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
-use hythe_source::SourceError;
+use hythe_source::{Lineage, SourceError};
 use hythe_store::{Build, DeployRef, Tool};
+use std::time::{Duration, Instant};
+
+/// Time that builds of a tool which is removed are given to end.
+const LETTING_GO: Duration = Duration::from_secs(20);
 
 impl Platform {
     /// Makes a tool with its repository; the actor becomes its first maintainer.
     pub async fn create_tool(&self, actor: &Actor, name: ToolName) -> Result<Tool, Fault> {
         let owner = if let Actor::Maintainer(owner) = actor { Some(owner) } else { None };
         let tool = self.store().create_tool(&name, owner).await?;
-        let repositories = self.parts().repositories.clone();
-        let made =
-            self.in_repository(
-                move || if repositories.exists(&name) { Ok(()) } else { repositories.create(&name) },
-            );
-        if let Err(fault) = made.await {
+        if let Err(fault) = self.make_repository(&name).await {
             self.store().delete_tool(&tool.name).await?;
             return Err(fault);
         }
@@ -25,19 +24,47 @@ impl Platform {
         Ok(tool)
     }
 
+    /// Makes a tool's repository where there is none.
+    pub(crate) async fn make_repository(&self, name: &ToolName) -> Result<(), Fault> {
+        let (repositories, name) = (self.parts().repositories.clone(), name.clone());
+        self.in_repository(
+            move || if repositories.exists(&name) { Ok(()) } else { repositories.create(&name) },
+        )
+        .await
+    }
+
     /// Stops a tool and removes everything of it: instances, route, releases, repository, caches, logs.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), Fault> {
         self.tool(name).await?;
-        for build in self.store().unfinished_builds().await?.into_iter().filter(|build| &build.tool == name) {
-            let _ = self.end_build(&build, faults::cancelled_by_request()).await;
-        }
+        self.end_builds_of(name).await?;
         let _turn = self.inner.turns.take(name).await;
+        self.remove_tool(name).await
+    }
+
+    /// Ends a tool's builds and waits until they have let go.
+    async fn end_builds_of(&self, name: &ToolName) -> Result<(), Fault> {
+        let deadline = Instant::now() + LETTING_GO;
+        loop {
+            let all = self.store().unfinished_builds().await?;
+            let own: Vec<_> = all.into_iter().filter(|build| &build.tool == name).collect();
+            if own.is_empty() || Instant::now() > deadline {
+                return Ok(());
+            }
+            for build in &own {
+                let _ = self.end_build(build, faults::tool_deleted(name)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Removes everything of a tool. The repository goes first and the row last: where it is cut off, the next start
+    /// finds a tool without a repository and goes on.
+    pub(crate) async fn remove_tool(&self, name: &ToolName) -> Result<(), Fault> {
         let parts = self.parts();
         parts.runtime.stop_tool(name).await;
-        parts.builder.forget(name).await?;
-        // The row goes last but for what it names: a crash before it leaves a tool that can be deleted again.
         let (repositories, tool) = (parts.repositories.clone(), name.clone());
         self.in_repository(move || repositories.delete(&tool)).await?;
+        parts.builder.forget(name).await?;
         for build in self.store().builds(name, u32::MAX).await? {
             let removed = parts.logs.remove_build(build.id).await;
             removed.map_err(|error| faults::internal("remove the logs", &error))?;
@@ -72,6 +99,18 @@ impl Platform {
         self.in_repository(move || repositories.reference(&tool, &reference)).await
     }
 
+    /// How one commit stands to another.
+    pub(crate) async fn lineage(
+        &self,
+        tool: &ToolName,
+        old: &CommitId,
+        new: &CommitId,
+    ) -> Result<Lineage, Fault> {
+        let (repositories, tool) = (self.parts().repositories.clone(), tool.clone());
+        let (old, new) = (old.clone(), new.clone());
+        self.in_repository(move || repositories.lineage(&tool, &old, &new, None)).await
+    }
+
     /// Moves the deploy ref to the live commit.
     pub(crate) async fn point_ref(
         &self,
@@ -91,11 +130,16 @@ impl Platform {
         .await
     }
 
-    /// Gives the build's commit a name of its own, so that git keeps it whatever becomes of the branch.
+    /// Gives the build's commit a name of its own, so that git keeps it whatever becomes of the branch. A name that is
+    /// there is left of a platform that was restored to a time before it.
     pub(crate) async fn keep_commit(&self, build: &Build) -> Result<(), Fault> {
         let (repositories, tool) = (self.parts().repositories.clone(), build.tool.clone());
         let (name, commit) = (format!("{BUILD_REFS}{}", build.id), build.source.commit.clone());
-        self.in_repository(move || repositories.move_ref(&tool, &name, None, &commit)).await
+        self.in_repository(move || {
+            let stale = repositories.reference(&tool, &name)?;
+            repositories.move_ref(&tool, &name, stale.as_ref(), &commit)
+        })
+        .await
     }
 
     async fn in_repository<T: Send + 'static>(

@@ -8,9 +8,11 @@ use crate::{Platform, faults};
 use hythe_model::{BuildId, CommitId, Digest, Fault, ToolName};
 use hythe_registry::{GcPolicy, GcReport};
 use hythe_rollout::ImageName;
-use hythe_store::RetainedRelease;
+use hythe_store::{Build, RetainedRelease};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,8 @@ pub struct Keep {
     pub builds: u32,
     /// How long a blob stays that nothing names.
     pub blob_grace: Duration,
+    /// A file that is locked during a round; whoever locks it, as a backup does, holds the next one off.
+    pub lock: PathBuf,
 }
 
 /// What a round removed.
@@ -60,6 +64,7 @@ impl Platform {
         let mut since = None;
         while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
             wait = every;
+            let Some(_alone) = self.alone() else { continue };
             let begun = Timestamp::now();
             match self.clean_up(since).await {
                 Ok(Removed { sources, commits, logs, layers, content: GcReport { blobs, bytes } }) => {
@@ -71,7 +76,15 @@ impl Platform {
         }
     }
 
-    /// One round; repositories are repacked where builds came after `since`.
+    /// The right to remove, unless somebody copies.
+    fn alone(&self) -> Option<File> {
+        let lock = &self.parts().settings.keep.lock;
+        let file = File::options().create(true).truncate(false).write(true).open(lock);
+        let taken = file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+        taken.inspect_err(|why| tracing::info!(%why, "not cleaned up this time")).ok()
+    }
+
+    /// One round; repositories are repacked where builds ended after `since`.
     async fn clean_up(&self, since: Option<Timestamp>) -> Result<Removed, Fault> {
         let wanted = self.wanted().await?;
         let parts = self.parts();
@@ -133,7 +146,9 @@ impl Platform {
         for tool in self.store().tools().await? {
             let newest = self.store().builds(&tool.name, 1).await?.into_iter().next();
             let keep = wanted.remove(&tool.name).unwrap_or_default();
-            if newest.is_none_or(|build| since.is_some_and(|since| build.created_at <= since)) {
+            let is_old =
+                |build: Build| build.ended_at.is_some_and(|end| since.is_some_and(|since| end <= since));
+            if newest.is_none_or(is_old) {
                 continue;
             }
             let (repositories, name) = (self.parts().repositories.clone(), tool.name.clone());

@@ -109,7 +109,10 @@ fn printed(fault: Fault, lines: &[String]) -> Fault {
 }
 
 fn try_it(fault: Fault, release: &Release) -> Fault {
-    fault.next(format!("Try the image: hythe run --tool {} --release {} -- sh", release.tool, release.number))
+    fault.next(format!(
+        "Try the image: hythe run --tool {} --release {} -- ls -la",
+        release.tool, release.number
+    ))
 }
 
 /// The caller let go before everything was ready.

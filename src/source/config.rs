@@ -23,6 +23,8 @@ pub(crate) fn render(hooks: &Path, limits: &SourceLimits) -> String {
 \thooksPath = {hooks}
 \tattributesFile = /dev/null
 \tfsync = all
+\tpackedGitWindowSize = 32m
+\tpackedGitLimit = 256m
 \tlogAllRefUpdates = false
 [receive]
 \tadvertisePushOptions = true

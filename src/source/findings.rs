@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     CaseClash,
     UnknownMode,
     LinkLeavesTree,
+    LinksTangled,
     LinkTooLong,
     PathTooLong,
     TooDeep,
@@ -59,6 +60,11 @@ impl Kind {
                 "source/link-leaves-tree",
                 "a symbolic link leaves the tree",
                 "Make it point, relatively, at something in the repository.",
+            ),
+            Self::LinksTangled => (
+                "source/links-tangled",
+                "symbolic links lead through each other in too many ways to be followed",
+                "Replace links by what they point at.",
             ),
             Self::LinkTooLong => {
                 ("source/link-too-long", "a symbolic link's target is too long", "Shorten it.")

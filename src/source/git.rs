@@ -34,6 +34,16 @@ impl Service {
     }
 }
 
+/// Address space of a git child that reads what a client sent, bytes. A few kilobytes of deltas unfold into gigabytes.
+const MEMORY: u64 = 3 << 29;
+
+/// A git that sees nothing of our environment and may use a bounded amount of memory.
+pub(crate) fn bounded(program: &Path) -> Command {
+    let mut command = clean(Path::new("prlimit"));
+    command.arg(format!("--as={MEMORY}")).args(["--core=0", "--"]).arg(program);
+    command
+}
+
 /// A git that sees nothing of our environment, of the machine's configuration or of a user's.
 pub(crate) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);

@@ -79,6 +79,9 @@ impl Repositories {
         let mut fresh = cuts.to_vec();
         fresh.retain(|cut| Oid::from_str(cut.as_str()).is_ok_and(|oid| !odb.exists(oid)));
         if !fresh.is_empty() {
+            for cut in &fresh {
+                *self.cuts().entry((tool.clone(), cut.clone())).or_default() += 1;
+            }
             self.change_shallow(tool, |all| all.extend(fresh.iter().map(ToString::to_string)))?;
         }
         Ok(fresh)
@@ -89,11 +92,24 @@ impl Repositories {
         let present = self.git2(tool)?;
         let odb = present.odb().map_err(|source| SourceError::Read { tool: tool.clone(), source })?;
         let missing = |cut: &&CommitId| Oid::from_str(cut.as_str()).is_ok_and(|oid| !odb.exists(oid));
-        let missing: HashSet<&str> = cuts.iter().filter(missing).map(CommitId::as_str).collect();
+        let unused: Vec<&CommitId> = cuts.iter().filter(|cut| self.let_go(tool, cut)).collect();
+        let missing: HashSet<&str> = unused.into_iter().filter(missing).map(CommitId::as_str).collect();
         if missing.is_empty() {
             return Ok(());
         }
         self.change_shallow(tool, |all| all.retain(|line| !missing.contains(line.as_str())))
+    }
+
+    /// Counts one push less that relies on a cut; whether it was the last.
+    fn let_go(&self, tool: &ToolName, cut: &CommitId) -> bool {
+        let (mut cuts, key) = (self.cuts(), (tool.clone(), cut.clone()));
+        let left = cuts.get(&key).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            cuts.remove(&key);
+        } else {
+            cuts.insert(key, left);
+        }
+        left == 0
     }
 
     /// Rewrites the `shallow` file under git's own lock.

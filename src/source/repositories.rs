@@ -3,13 +3,14 @@
 //! Enter at [`Repositories::open`]. A ref moves only through [`Repositories::move_ref`], by compare-and-swap.
 
 use crate::config::{converge, hook_script, render};
-use crate::git::clean;
+use crate::git::{bounded, clean};
 use crate::{HookCommand, Service, SourceError, SourceLimits};
 use hythe_model::{CommitId, ToolName};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How repositories are kept and served.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ struct Inner {
     dir: PathBuf,
     options: RepositoryOptions,
     config: String,
+    /// Cuts that pushes under way rely on, counted.
+    cuts: Mutex<HashMap<(ToolName, CommitId), usize>>,
 }
 
 /// Folder of the hooks that every repository shares; no tool's name starts with a dot.
@@ -52,7 +55,7 @@ impl Repositories {
         }
         sweep(&dir).map_err(|source| prepare(&dir, source))?;
         let config = render(&hooks, &options.limits);
-        Ok(Self { inner: Arc::new(Inner { dir, options, config }) })
+        Ok(Self { inner: Arc::new(Inner { dir, options, config, cuts: Mutex::default() }) })
     }
 
     /// The limits that pushes are held to.
@@ -122,7 +125,7 @@ impl Repositories {
     /// ([`Repositories::note_cuts`]).
     pub fn serve(&self, service: Service, tool: &ToolName) -> Result<Command, SourceError> {
         let path = self.converged(tool)?;
-        let mut command = clean(&self.inner.options.git);
+        let mut command = bounded(&self.inner.options.git);
         command.args(service.words()).arg(path);
         Ok(command)
     }
@@ -190,8 +193,12 @@ impl Repositories {
         Ok(stale.len())
     }
 
-    /// Packs a repository where it has become slow to read; what no ref names is kept for two weeks.
+    /// Packs a repository where it has become slow to read; what no ref names is kept for two weeks. Not while a push is
+    /// under way, whose cuts git would tidy up.
     pub fn maintain(&self, tool: &ToolName) -> Result<(), SourceError> {
+        if quarantines(&self.path(tool)).is_ok_and(|all| !all.is_empty()) {
+            return Ok(());
+        }
         let failed = |why| SourceError::Write { tool: tool.clone(), reference: "packs".to_owned(), why };
         let settings = ["-c", "gc.auto=6700", "-c", "gc.autoPackLimit=50", "-c", "gc.autoDetach=false"];
         self.git(tool, &[&settings[..], &["gc", "--auto", "--quiet"]].concat())?.map_err(failed)
@@ -203,6 +210,10 @@ impl Repositories {
         }
         let failed = |why| SourceError::Write { tool: tool.clone(), reference: "HEAD".to_owned(), why };
         self.git(tool, &["symbolic-ref", "HEAD", name])?.map_err(failed)
+    }
+
+    pub(crate) fn cuts(&self) -> MutexGuard<'_, HashMap<(ToolName, CommitId), usize>> {
+        self.inner.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a repository for reading.
@@ -249,22 +260,55 @@ fn sweep(dir: &Path) -> std::io::Result<()> {
             fs::remove_dir_all(entry.path())?;
         } else if name.ends_with(".git") {
             sweep_quarantines(&entry.path())?;
+            sweep_locks(&entry.path())?;
         }
     }
     Ok(())
 }
 
+/// What a git that was ended in the middle of a write has left locked: nothing could be written there any more.
+fn sweep_locks(repository: &Path) -> std::io::Result<()> {
+    for name in ["HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"] {
+        remove_if_there(&repository.join(name))?;
+    }
+    let mut left = vec![repository.join("refs")];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            } else if entry.file_name().to_string_lossy().ends_with(".lock") {
+                remove_if_there(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// No push is under way when the folder is opened, so that what is in quarantine is nobody's.
 fn sweep_quarantines(repository: &Path) -> std::io::Result<()> {
+    quarantines(repository)?.iter().try_for_each(fs::remove_dir_all)
+}
+
+/// Folders of pushes that are under way.
+fn quarantines(repository: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(repository.join("objects"))? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("tmp_objdir-incoming-") || name.starts_with("incoming-") {
-            fs::remove_dir_all(entry.path())?;
+            found.push(entry.path());
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Makes renames in a folder durable.

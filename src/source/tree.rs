@@ -3,7 +3,7 @@
 //! Enter at [`survey`]. Order is git's own, which is that of whole paths as bytes.
 
 use crate::findings::{Findings, Kind, shown};
-use crate::links::{Links, leaves};
+use crate::links::{Judge, Links, Tangled};
 use crate::{SourceLimits, names};
 use git2::{ObjectType, Odb, Oid, Repository};
 use hythe_model::Fault;
@@ -226,12 +226,18 @@ impl Walk<'_> {
 
     /// Judges links once all are known: one can lead out through another.
     fn judge_links(&mut self) {
+        let mut judge = Judge::new(&self.links);
         for entry in &self.survey.entries {
-            if let Body::Link { target } = &entry.body
-                && leaves(&self.links, &entry.path)
-            {
-                let line = format!("{} -> {}", shown(entry.path.as_bytes()), shown(target.as_bytes()));
-                self.findings.add(Kind::LinkLeavesTree, line);
+            let Body::Link { target } = &entry.body else { continue };
+            let kind = match judge.leaves(&entry.path) {
+                Ok(false) => continue,
+                Ok(true) => Kind::LinkLeavesTree,
+                Err(Tangled) => Kind::LinksTangled,
+            };
+            let line = format!("{} -> {}", shown(entry.path.as_bytes()), shown(target.as_bytes()));
+            self.findings.add(kind, line);
+            if kind == Kind::LinksTangled {
+                return;
             }
         }
     }

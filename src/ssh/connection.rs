@@ -92,11 +92,17 @@ impl Handler for Connection {
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
         let Some(identity) = &self.identity else { return Err(russh::Error::Inconsistent) };
         self.state.proven.store(true, Ordering::Relaxed);
-        let limit = self.shared.parts.limits.connections_per_key;
-        if self.counted.name(&identity.fingerprint) > limit {
-            let said = format!("This key has {limit} connections already: wait until one has ended.");
-            session.disconnect(Disconnect::TooManyConnections, &said, "")?;
-        }
+        let limits = &self.shared.parts.limits;
+        let (all, of_key) = self.counted.name(&identity.fingerprint);
+        let said = if of_key > limits.connections_per_key {
+            let limit = limits.connections_per_key;
+            format!("This key has {limit} connections already: wait until one has ended.")
+        } else if all > limits.connections {
+            format!("Hythe serves {} connections at once: try again in a moment.", limits.connections)
+        } else {
+            return Ok(());
+        };
+        session.disconnect(Disconnect::TooManyConnections, &said, "")?;
         Ok(())
     }
 

@@ -5,8 +5,12 @@ use std::time::Duration;
 /// Limits on connections. Those on what is pushed are [`hythe_source::SourceLimits`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshLimits {
-    /// Connections at once, in all.
+    /// Connections at once that have proven a key, in all.
     pub connections: usize,
+    /// Connections at once that have not, in all: strangers must not keep maintainers out.
+    pub strangers: usize,
+    /// Of these, connections of one address.
+    pub strangers_per_address: usize,
     /// Connections at once that have proven the same key.
     pub connections_per_key: usize,
     /// Git commands at once on one connection.
@@ -26,6 +30,8 @@ impl Default for SshLimits {
     fn default() -> Self {
         Self {
             connections: 256,
+            strangers: 128,
+            strangers_per_address: 32,
             connections_per_key: 16,
             commands_per_connection: 4,
             login: Duration::from_secs(30),

@@ -10,6 +10,7 @@ use crate::wire::{Call, End, HookKind, LONGEST_LINE, Reply, Update, Verdict};
 use crate::{PushOutcome, SshError, refusal};
 use hythe_model::render::fault_lines;
 use hythe_model::{Fault, PushOptions, PushRequest};
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -79,19 +80,20 @@ async fn answer(socket: UnixStream, parts: &Arc<SshParts>, tickets: &Tickets) ->
 
 /// Finds out what is wrong with the push; `proc-receive` tells it, because only there can git show a reason of ours.
 async fn pre_receive(parts: &Arc<SshParts>, ticket: &Arc<Ticket>, call: Call) {
-    let names: Vec<String> = call.updates.iter().map(|update| update.reference.clone()).collect();
+    let names: HashSet<String> = call.updates.iter().map(|update| update.reference.clone()).collect();
     let refuse_all = |fault: Fault| Judgement {
-        refused: names.into_iter().map(|name| (name, fault.clone())).collect(),
+        refused: names.iter().map(|name| (name.clone(), fault.clone())).collect(),
         ..Judgement::default()
     };
+    let keep = |judgement| ticket.judge(Judgement { judged: names.clone(), ..judgement });
     let rules = match parts.pushes.rules(&ticket.tool).await {
         Ok(rules) => rules,
-        Err(fault) => return ticket.judge(refuse_all(fault)),
+        Err(fault) => return keep(refuse_all(fault)),
     };
     let (parts, judged) = (Arc::clone(parts), Arc::clone(ticket));
     let judged =
         tokio::task::spawn_blocking(move || judge(&parts.repositories, &judged, &rules, &call)).await;
-    ticket.judge(judged.unwrap_or_else(|error| {
+    keep(judged.unwrap_or_else(|error| {
         tracing::error!(tool = %ticket.tool, %error, "a push could not be judged");
         refuse_all(refusal::internal())
     }));
@@ -113,7 +115,9 @@ async fn proc_receive(
     let atomic = call.atomic && !judgement.refused.is_empty();
     let mut verdicts = Vec::new();
     for update in &call.updates {
+        let judged = judgement.judged.contains(&update.reference);
         let end = match judgement.refused.get(&update.reference) {
+            None if !judged => return Err(io::Error::other("a ref came that pre-receive did not see")),
             Some(fault) => Err(fault.clone()),
             None if atomic => Err(refusal::atomic()),
             None => run(parts, ticket, call, update, talk).await?,

@@ -1,7 +1,9 @@
-//! Who is connected, counted: in all and by key.
+//! Who is connected, counted: strangers by address, holders of a key in all and by key.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts of connections.
 #[derive(Debug, Default)]
@@ -11,59 +13,98 @@ pub(crate) struct Connections {
 
 #[derive(Debug, Default)]
 struct Counts {
-    all: usize,
+    /// Those that have proven no key yet.
+    strangers: usize,
+    by_address: HashMap<IpAddr, usize>,
+    holders: usize,
     by_key: HashMap<String, usize>,
+}
+
+/// What a connection counts as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Stranger(IpAddr),
+    Holder(String),
+}
+
+impl Counts {
+    /// Counts one in; how many there are of its kind, and of these of the same address or key.
+    fn add(&mut self, standing: &Standing) -> (usize, usize) {
+        match standing {
+            Standing::Stranger(address) => {
+                self.strangers += 1;
+                let count = self.by_address.entry(*address).or_default();
+                *count += 1;
+                (self.strangers, *count)
+            }
+            Standing::Holder(key) => {
+                self.holders += 1;
+                let count = self.by_key.entry(key.clone()).or_default();
+                *count += 1;
+                (self.holders, *count)
+            }
+        }
+    }
+
+    fn remove(&mut self, standing: &Standing) {
+        match standing {
+            Standing::Stranger(address) => {
+                self.strangers -= 1;
+                count_down(&mut self.by_address, address);
+            }
+            Standing::Holder(key) => {
+                self.holders -= 1;
+                count_down(&mut self.by_key, key);
+            }
+        }
+    }
+}
+
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 /// A counted connection; it is counted out when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted {
     connections: Arc<Connections>,
-    key: Option<String>,
+    standing: Standing,
 }
 
 impl Connections {
-    /// Counts a connection in; says how many there are now.
-    pub(crate) fn enter(self: &Arc<Self>) -> (Counted, usize) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.all += 1;
-        (Counted { connections: Arc::clone(self), key: None }, counts.all)
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
-    #[cfg(test)]
-    pub(crate) fn all(&self) -> usize {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).all
+    /// Counts a stranger in; how many strangers there are now, and how many of this address.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> (Counted, usize, usize) {
+        let standing = Standing::Stranger(address);
+        let (all, same) = self.counts().add(&standing);
+        (Counted { connections: Arc::clone(self), standing }, all, same)
     }
 }
 
 impl Counted {
-    /// Counts the connection to a key; says how many that key has now.
-    pub(crate) fn name(&mut self, fingerprint: &str) -> usize {
-        self.unname();
-        let mut counts = self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.by_key.entry(fingerprint.to_owned()).or_default();
-        *count += 1;
-        self.key = Some(fingerprint.to_owned());
-        *count
-    }
-
-    fn unname(&mut self) {
-        let Some(key) = self.key.take() else { return };
-        let mut counts = self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.by_key.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_key.remove(&key);
-            }
-        }
+    /// Counts the connection as one of a key's; how many there are of holders now, and of this key.
+    pub(crate) fn name(&mut self, fingerprint: &str) -> (usize, usize) {
+        let next = Standing::Holder(fingerprint.to_owned());
+        let mut counts = self.connections.counts();
+        counts.remove(&self.standing);
+        let now = counts.add(&next);
+        drop(counts);
+        self.standing = next;
+        now
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.unname();
-        self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner).all -= 1;
+        self.connections.counts().remove(&self.standing);
     }
 }
 
@@ -74,13 +115,21 @@ mod tests {
     #[test]
     fn counts_follow_connections() {
         let connections = Arc::new(Connections::default());
-        let (mut first, one) = connections.enter();
-        let (mut second, two) = connections.enter();
-        assert_eq!((one, two), (1, 2));
-        assert_eq!((first.name("k"), second.name("k"), second.name("k")), (1, 2, 2));
-        drop(first);
-        assert_eq!((connections.all(), second.name("k")), (1, 1));
-        drop(second);
-        assert!(connections.all() == 0 && connections.counts.lock().unwrap().by_key.is_empty());
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let (mut first, all, same) = connections.enter(address(1));
+        assert_eq!((all, same), (1, 1));
+        let (mut second, all, same) = connections.enter(address(1));
+        assert_eq!((all, same), (2, 2));
+        let (third, all, same) = connections.enter(address(2));
+        assert_eq!((all, same), (3, 1));
+        assert_eq!((first.name("k"), second.name("k"), second.name("k")), ((1, 1), (2, 2), (2, 2)));
+        let (fourth, all, same) = connections.enter(address(1));
+        assert_eq!((all, same), (2, 1), "holders are no strangers");
+        drop((first, fourth));
+        assert_eq!(second.name("k"), (1, 1));
+        drop((second, third));
+        let counts = connections.counts();
+        assert!(counts.strangers == 0 && counts.holders == 0);
+        assert!(counts.by_key.is_empty() && counts.by_address.is_empty());
     }
 }

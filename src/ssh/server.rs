@@ -10,6 +10,7 @@ use russh::keys::{Algorithm, HashAlg};
 use russh::server::{Config, run_stream};
 use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub async fn serve(
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &shared, &config, &stopped),
+                Ok((stream, peer)) => admit(stream, peer.ip(), &shared, &config, &stopped),
                 Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(error) => break Err(SshError::Accept(error)),
             }
@@ -103,10 +104,17 @@ fn is_passing(error: &std::io::Error) -> bool {
 }
 
 /// Takes one connection in, or tells it why not.
-fn admit(stream: TcpStream, shared: &Arc<Shared>, config: &Arc<Config>, stopped: &CancellationToken) {
-    let (counted, all) = shared.connections.enter();
-    let limit = shared.parts.limits.connections;
-    if all > limit + TOLD {
+fn admit(
+    stream: TcpStream,
+    address: IpAddr,
+    shared: &Arc<Shared>,
+    config: &Arc<Config>,
+    stopped: &CancellationToken,
+) {
+    let (counted, all, same) = shared.connections.enter(address.to_canonical());
+    let limits = &shared.parts.limits;
+    let too_many = all > limits.strangers || same > limits.strangers_per_address;
+    if all > limits.strangers + TOLD || same > limits.strangers_per_address + TOLD {
         tracing::warn!(connections = all, "an SSH connection was closed: there are too many");
         return;
     }
@@ -125,8 +133,8 @@ fn admit(stream: TcpStream, shared: &Arc<Shared>, config: &Arc<Config>, stopped:
             Err(_) => return tracing::debug!("a connection did not begin to speak SSH in time"),
         };
         let handle = session.handle();
-        if all > limit {
-            let said = format!("Hythe serves {limit} connections at once: try again in a moment.");
+        if too_many {
+            let said = "Too many connections are logging in at once: try again in a moment.".to_owned();
             let _ = handle.disconnect(Disconnect::TooManyConnections, said, String::new()).await;
         }
         tokio::select! {

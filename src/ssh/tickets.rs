@@ -3,7 +3,7 @@
 use crate::Identity;
 use crate::wire::HookKind;
 use hythe_model::{Fault, ToolName};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ pub(crate) struct Ticket {
 /// What `pre-receive` found, for `proc-receive` to tell.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Judgement {
+    /// The refs that were looked at.
+    pub(crate) judged: HashSet<String>,
     /// Refs that do not move, and why.
     pub(crate) refused: HashMap<String, Fault>,
     /// Lines to show before anything else.

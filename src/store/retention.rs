@@ -1,9 +1,11 @@
 //! What old work is kept for: the questions of whoever cleans up.
 
+use crate::builds::one;
 use crate::codec::parse;
+use crate::db::Outcome;
 use crate::releases::word;
 use crate::schema::builds;
-use crate::{Store, StoreError};
+use crate::{Build, Store, StoreError};
 use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -77,6 +79,17 @@ impl Store {
             Ok(rows.into_iter().map(|row| BuildId(row.id)).collect())
         };
         self.db.read("list the newest builds", work).await
+    }
+
+    /// The builds of all tools that ended last, at most `limit`.
+    pub async fn ended_builds(&self, limit: u32) -> Result<Vec<Build>, StoreError> {
+        let work = move |reader: &mut SqliteConnection| {
+            let ended = builds::table.filter(builds::ended_at.is_not_null()).order(builds::ended_at.desc());
+            let ids: Vec<i64> = ended.limit(limit.into()).select(builds::id).load(reader)?;
+            let read = ids.into_iter().map(|id| one(reader, BuildId(id)));
+            Ok(read.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
+        };
+        self.db.read("list ended builds", work).await
     }
 
     /// The build that was queued last, of all tools.

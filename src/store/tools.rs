@@ -22,9 +22,10 @@ pub struct Tool {
     pub created_at: Timestamp,
 }
 
-/// What the maintainers of a tool choose by API; the rest lies in its repository.
+/// What the maintainers of a tool choose by API; the rest lies in its repository. Fields that are not known here are a
+/// newer program's and passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ToolSettings {
     /// Branches whose push deploys, without `refs/heads/`.
     pub deploy_branches: Vec<String>,

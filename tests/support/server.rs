@@ -103,9 +103,8 @@ impl Server {
         fs::create_dir_all(folder.join("data")).expect("a folder");
         let cache = std::env::var("HYTHE_STACK_CACHE").unwrap_or_default();
         let config = format!(
-            "[server]\ndata_dir = \"{}/data\"\n[ssh]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
-             [router]\nlisten = \"127.0.0.1:0\"\n[stacks]\ncache_dir = \"{cache}\"\n{extra}",
-            folder.display()
+            "[ssh]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
+             [router]\nlisten = \"127.0.0.1:0\"\n[stacks]\ncache_dir = \"{cache}\"\n{extra}"
         );
         fs::write(folder.join("hythe.toml"), config).expect("a configuration");
         if nix::unistd::geteuid().is_root() {
@@ -122,7 +121,7 @@ impl Server {
         let log =
             File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
         let mut command = as_hythe();
-        command.arg(program("hythed")).arg("serve").arg("--config").arg(self.folder.join("hythe.toml"));
+        command.arg(program("hythed")).arg("serve").args(self.place());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("hythed starts"));
         let deadline = Instant::now() + Duration::from_mins(10);
@@ -145,16 +144,16 @@ impl Server {
         self.child.take().expect("a running server").wait().expect("wait");
     }
 
+    /// Where its configuration and its data are.
+    fn place(&self) -> [PathBuf; 4] {
+        ["--config".into(), self.folder.join("hythe.toml"), "--data".into(), self.folder.join("data")]
+    }
+
     /// Runs another verb of the program on this server's folder.
     pub(crate) fn hythed(&self, args: &[&str]) -> Ran {
         let mut command = as_hythe();
         let (verb, rest) = args.split_first().expect("a verb");
-        command
-            .arg(program("hythed"))
-            .arg(verb)
-            .arg("--config")
-            .arg(self.folder.join("hythe.toml"))
-            .args(rest);
+        command.arg(program("hythed")).arg(verb).args(self.place()).args(rest);
         command.output().expect("hythed runs").into()
     }
 
@@ -220,8 +219,8 @@ pub(crate) fn shared() -> &'static Server {
     static SHARED: OnceLock<(Server, Child)> = OnceLock::new();
     let (server, _cleaner) = SHARED.get_or_init(|| {
         let server = Server::start("shared", "");
-        let script = "tail --pid=$1 -f /dev/null; \"$2\" \"$3\" stop --all --config \"$4/hythe.toml\"
-            \"$2\" \"$3\" wipe --yes --config \"$4/hythe.toml\"; rm -rf \"$4\"";
+        let script = "tail --pid=$1 -f /dev/null; \"$2\" \"$3\" stop --all --data \"$4/data\"
+            \"$2\" \"$3\" wipe --yes --data \"$4/data\"; rm -rf \"$4\"";
         let mut cleaner = Command::new("setsid");
         cleaner.args(["sh", "-c", script, "sh", &std::process::id().to_string()]);
         cleaner.arg(checkout().join("scripts/as-hythe")).arg(program("hythed")).arg(&server.folder);

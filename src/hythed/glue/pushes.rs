@@ -24,7 +24,8 @@ impl KeyDirectory for Keys {
             Access::Push => Action::Push,
             Access::Fetch => Action::Fetch,
         };
-        Ok(self.0.allow(&identity.actor, action, Some(tool)).await?.is_allowed())
+        let known = self.0.knows_key(&identity.fingerprint).await?;
+        Ok(known && self.0.allow(&identity.actor, action, Some(tool)).await?.is_allowed())
     }
 }
 

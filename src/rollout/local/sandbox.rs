@@ -170,11 +170,14 @@ impl Machine for Sandboxes {
         self.sweep_roots().await.map_err(|error| error.fault())?;
         let mut diff_ids = HashSet::new();
         for name in keep {
-            // What is kept must be known whole before anything goes.
-            let image = image::documents(&self.parts.content, name).await.map_err(|why| {
-                Fault::new("rollout/prune", format!("The layers of {} are not known.", name.digest)).why(why)
-            })?;
-            diff_ids.extend(image.config.rootfs.diff_ids);
+            match image::documents(&self.parts.content, name).await {
+                Ok(image) => diff_ids.extend(image.config.rootfs.diff_ids),
+                // What is kept must be known whole before anything goes.
+                Err(why) => {
+                    tracing::error!(repository = name.repository, image = %name.digest, why, "no layer is removed: those of this image are not known");
+                    return Ok(0);
+                }
+            }
         }
         self.parts.layers.prune(&diff_ids).await.map_err(|error| error.fault())
     }

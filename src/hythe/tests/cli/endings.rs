@@ -58,7 +58,7 @@ fn refusals_are_told_with_their_id_and_code() {
 fn a_release_that_fails_is_told_and_with_json_as_an_object() {
     let fault = json!({
         "id": "rollout/crashed", "what": "The release failed: the web process exits before it listens.",
-        "why": ["ModuleNotFoundError: No module named 'settings'"], "next": ["Try the image: hythe run --release v14 -- sh"],
+        "why": ["ModuleNotFoundError: No module named 'settings'"], "next": ["Try the image: hythe run --release v14 -- ls -la"],
     });
     let failed =
         || lines(&[json!({ "kind": "waiting", "millis": 9 }), json!({ "kind": "failed", "fault": fault })]);

@@ -92,7 +92,12 @@ async fn a_push_of_too_many_objects_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_limited_by_key_and_in_all() {
-    let ssh = SshLimits { connections: 6, connections_per_key: 2, ..SshLimits::default() };
+    let ssh = SshLimits {
+        connections: 3,
+        connections_per_key: 2,
+        strangers_per_address: 6,
+        ..SshLimits::default()
+    };
     let world = World::with(Choice { ssh, ..Choice::default() }).await;
     let connect = |key: &str| {
         let (ssh, port) = (world.ssh(key), world.port);
@@ -124,7 +129,7 @@ async fn connections_are_limited_by_key_and_in_all() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let said = world.run_ssh(&["-T"], &["git-upload-pack", "'weather'"]).await;
     assert!(
-        said.text.contains("Hythe serves 6 connections at once: try again in a moment."),
+        said.text.contains("Too many connections are logging in at once: try again in a moment."),
         "{}",
         said.text
     );
