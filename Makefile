@@ -9,7 +9,8 @@ CACHE := $(if $(filter 0,$(shell id -u)),/var/cache/hythe,$(or $(XDG_CACHE_HOME)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export HYTHE_PREFIX ?= $(CACHE)/prefix
 export HYTHE_STACK_CACHE ?= $(CACHE)/stacks
-TOOLS := $(CACHE)/tools
+export HYTHE_TOOLS ?= $(CACHE)/tools
+TOOLS := $(HYTHE_TOOLS)
 GUEST := x86_64-unknown-linux-musl
 GUEST_CRATES := hythe-lifecycle hythe-launcher $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
 
@@ -30,7 +31,7 @@ demo: build ## Starts the server and deploys three sample tools by git push
 demo-stop: ## Stops the demo's server and what it runs
 	@scripts/demo stop
 
-test: build ## Runs every test
+test: build $(TOOLS)/bin/crane ## Runs every test
 	@cargo test --locked --workspace
 
 check: ## The inner loop: build, lint and fast tests of what changed
@@ -47,6 +48,11 @@ docs: ## Builds the documentation of every item, private ones too
 
 bench: build ## Measures the platform against its peers and prints ratios
 	@scripts/bench
+
+$(TOOLS)/bin/crane: scripts/go
+	@mkdir -p $(TOOLS)
+	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+	@touch $@
 
 $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target

@@ -1,4 +1,4 @@
-//! Stock tools against the API: `skopeo`, and `crane` where it is installed.
+//! Stock tools against the API: `skopeo` and `crane`.
 
 use super::*;
 use hythe_oci::{
@@ -41,16 +41,17 @@ async fn run(program: &PathBuf, arguments: &[String]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Finds a stock tool; a machine without it fails the test that needs it, unless it is told that this is meant.
-fn tool(name: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join("go/bin"));
+/// Finds a stock tool.
+fn tool(name: &str) -> PathBuf {
+    let own = std::env::var_os("HYTHE_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
     let path = std::env::var_os("PATH").unwrap();
-    std::env::split_paths(&path).chain(home).map(|dir| dir.join(name)).find(|path| path.is_file())
+    let found = std::env::split_paths(&path).chain(own).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run the tests by `make test`"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_pulls_and_pushes() {
-    let skopeo = tool("skopeo").expect("skopeo is installed by `make prepare`");
+    let skopeo = tool("skopeo");
     let site = site().await;
     let digest = export(&site.store, &"tools/a".parse().unwrap());
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -86,10 +87,7 @@ async fn skopeo_pulls_and_pushes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crane_pulls_and_pushes() {
-    let Some(crane) = tool("crane") else {
-        eprintln!("skipped: crane is not installed");
-        return;
-    };
+    let crane = tool("crane");
     let site = site().await;
     let digest = export(&site.store, &"tools/a".parse().unwrap());
     let config = site.dir.path().join("docker");
