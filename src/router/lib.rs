@@ -4,6 +4,7 @@
 //! alone; connections into instances come from [`Dial`] and are pooled. Bodies stream both ways and are never kept.
 //! This room never asks a stage or the store anything, and knows no tool that is not in the route table.
 
+mod accept;
 mod access;
 mod backend;
 mod body;

@@ -3,6 +3,7 @@
 //! Enter at [`serve()`]. A connection is counted, secured where the listener has TLS, recognised as HTTP/1.1 or HTTP/2,
 //! and served until it ends, stands still or the router stops.
 
+use crate::accept::{self, Failure};
 use crate::body::AnswerBody;
 use crate::guard::Admission;
 use crate::headers::Forwarding;
@@ -32,6 +33,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long accepting pauses where descriptors or memory are short.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that says nothing, or not yet enough, is left open once the router stops.
+const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// The peer of a request's connection; an extension of requests to the fallback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,27 +106,32 @@ pub async fn serve(
 ) -> Result<(), RouterError> {
     let shared = router.shared;
     let tls = tls.map(TlsAcceptor::from);
-    let (finish, mut own, mut failures) = (Arc::<Finish>::default(), JoinSet::new(), 0_u32);
-    loop {
+    let (finish, mut own, mut shortages) = (Arc::<Finish>::default(), JoinSet::new(), 0_u64);
+    if let Err(error) = accept::keep_alive(&listener) {
+        tracing::warn!(%error, "clients that vanish will not be noticed");
+    }
+    let outcome = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = own.join_next() => continue,
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => break Ok(()),
         };
-        match accepted {
+        match accepted.map_err(|error| (Failure::of(&error), error)) {
             Ok((stream, peer)) => {
-                failures = 0;
+                shortages = 0;
                 own.spawn(connection(shared.clone(), tls.clone(), stream, peer, finish.clone()));
             }
-            Err(error) if failures > 100 => return Err(RouterError::Accept(error)),
-            Err(error) => {
-                // Out of descriptors or memory: what ends meanwhile makes room.
-                tracing::warn!(%error, "a connection was not accepted");
-                failures += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Err((Failure::OfOne, error)) => tracing::debug!(%error, "a connection was not accepted"),
+            Err((Failure::Shortage, error)) => {
+                shortages += 1;
+                if shortages.is_power_of_two() {
+                    tracing::warn!(%error, times = shortages, "connections are not accepted");
+                }
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
+            Err((Failure::OfListener, error)) => break Err(RouterError::Accept(error)),
         }
-    }
+    };
     drop(listener);
     finish.begin();
     let all = async { while own.join_next().await.is_some() {} };
@@ -128,7 +139,7 @@ pub async fn serve(
         tracing::info!(connections = own.len(), "connections were cut at shutdown");
         own.shutdown().await;
     }
-    Ok(())
+    outcome
 }
 
 /// Tells a listener's connections to finish. The flag is there because every poll asks it; the token wakes who sleeps.
@@ -142,6 +153,23 @@ impl Finish {
     fn begin(&self) {
         self.begun.store(true, Ordering::Release);
         self.wake.cancel();
+    }
+
+    /// What comes of a connection's first bytes, unless they take longer than `patience` or the router stops meanwhile.
+    async fn opened<T>(
+        &self,
+        patience: Duration,
+        opening: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let stopped = async {
+            self.wake.cancelled().await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
+        tokio::select! {
+            biased;
+            opened = tokio::time::timeout(patience, opening) => opened?,
+            () = stopped => Err(io::Error::new(io::ErrorKind::Interrupted, "the router stops")),
+        }
     }
 }
 
@@ -200,25 +228,38 @@ async fn connection(
         return;
     };
     let _ = stream.set_nodelay(true);
-    let patience = shared.parts.settings.header_timeout;
-    let (stall, is_tls) = (shared.parts.settings.stall_timeout, tls.is_some());
     let view = shared.tables.view();
-    let forwarding = Forwarding::new(peer.ip().to_canonical(), is_tls);
-    let client = Arc::new(Client { shared: shared.clone(), view, peer, forwarding });
-    let Some(tls) = tls else {
-        if let Ok(Ok(is_h2)) = tokio::time::timeout(patience, crate::guard::speaks_h2(&stream)).await {
-            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
-        }
-        return;
+    let forwarding = Forwarding::new(peer.ip().to_canonical(), tls.is_some());
+    let client = Arc::new(Client { shared, view, peer, forwarding });
+    let ended = match tls {
+        Some(tls) => secured(client, tls, stream, &finish).await,
+        None => plain(client, stream, &finish).await,
     };
-    match tokio::time::timeout(patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
-        }
-        Ok(Err(error)) => tracing::debug!(client = %peer.ip(), %error, "no TLS"),
-        Err(_) => tracing::debug!(client = %peer.ip(), "TLS took too long"),
+    if let Err(error) = ended {
+        tracing::debug!(client = %peer.ip(), %error, "a connection did not begin");
     }
+}
+
+async fn plain(client: Arc<Client>, stream: TcpStream, finish: &Finish) -> io::Result<()> {
+    let settings = &client.shared.parts.settings;
+    let (patience, stall) = (settings.header_timeout, settings.stall_timeout);
+    let is_h2 = finish.opened(patience, crate::guard::speaks_h2(&stream)).await?;
+    run(client, Stalled::new(stream, stall), is_h2, finish).await;
+    Ok(())
+}
+
+async fn secured(
+    client: Arc<Client>,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    finish: &Finish,
+) -> io::Result<()> {
+    let settings = &client.shared.parts.settings;
+    let (patience, stall) = (settings.header_timeout, settings.stall_timeout);
+    let stream = finish.opened(patience, tls.accept(stream)).await?;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    run(client, Stalled::new(stream, stall), is_h2, finish).await;
+    Ok(())
 }
 
 async fn run<S>(client: Arc<Client>, stream: S, is_h2: bool, finish: &Finish)
