@@ -127,6 +127,8 @@ async fn a_tool_learns_who_asks_and_cannot_be_told_otherwise() {
     let request = Request::get("/a?b=c")
         .header("host", "Weather.localhost:8080")
         .header("x-forwarded-for", "10.0.0.1")
+        .header("x_forwarded_for", "10.0.0.1")
+        .header("script_name", "/admin")
         .header("x-request-id", "mine-1")
         .header("connection", "x-hop")
         .header("x-hop", "1")

@@ -2,6 +2,7 @@
 
 use super::{Socket, head};
 use crate::body::RequestBody;
+use crate::headers;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, request};
@@ -175,7 +176,8 @@ impl Upload {
             return;
         }
         self.out.put_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
+        let allowed = trailers.into_iter().flatten().filter(|(name, _)| headers::may_follow(name));
+        for (name, value) in allowed {
             self.out.put_slice(name.as_str().as_bytes());
             self.out.put_slice(b": ");
             self.out.put_slice(value.as_bytes());
