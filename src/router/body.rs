@@ -8,6 +8,8 @@ use crate::fallback::{BoxError, RouterBody};
 use crate::table::Pass;
 use crate::upstream::{Connection, Remains};
 use bytes::{Buf, Bytes};
+use http::Request;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::future::{Future, poll_fn};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Why a request's body was cut; read by whoever answers the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +73,12 @@ pub(crate) enum RequestBody {
     Client(Box<ClientBody>),
 }
 
-/// What a client sends, within limits.
+/// What a client sends, within limits. Where it is let go before its end, the rest is read in the background.
 pub(crate) struct ClientBody {
-    body: Incoming,
+    /// `None` once nothing more comes of it.
+    body: Option<Incoming>,
+    /// Whether the client waits to be told to send it.
+    withheld: bool,
     left: Option<u64>,
     patience: Duration,
     clock: Pin<Box<Sleep>>,
@@ -82,49 +87,79 @@ pub(crate) struct ClientBody {
 }
 
 impl RequestBody {
-    /// A client's body of at most `most` bytes, cut where the client sends nothing for `patience`.
-    pub(crate) fn client(body: Incoming, most: Option<u64>, patience: Duration, progress: Progress) -> Self {
+    /// A client's body of at most `most` bytes, cut where the client sends nothing for `patience`. With `withheld` the
+    /// client sends it only once somebody begins to read.
+    pub(crate) fn client(
+        body: Incoming,
+        withheld: bool,
+        most: Option<u64>,
+        patience: Duration,
+        progress: Progress,
+    ) -> Self {
         let clock = Box::pin(sleep(patience));
-        Self::Client(Box::new(ClientBody { body, left: most, patience, clock, waiting: false, progress }))
+        let body = Some(body);
+        Self::Client(Box::new(ClientBody {
+            body,
+            withheld,
+            left: most,
+            patience,
+            clock,
+            waiting: false,
+            progress,
+        }))
     }
 }
 
-/// How much of a body that nobody wants is read, and for how long, so that the client sees its answer: a connection
-/// that is closed with bytes unread is reset, and the answer is lost on its way.
-const LINGERING: (u64, Duration) = (16 << 20, Duration::from_secs(5));
+/// How much of a body that nobody wants is read, for how long, and how long without a byte of it, so that the client
+/// sees its answer: a connection that is closed with bytes unread is reset, and the answer is lost on its way.
+const LINGERING: (u64, Duration, Duration) = (16 << 20, Duration::from_secs(5), Duration::from_secs(1));
 
 /// Reads on, in the background, what a client still sends.
-pub(crate) fn linger(mut body: Incoming) {
+fn linger(mut body: Incoming) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if body.is_end_stream() {
         return;
     }
-    let (most, patience) = LINGERING;
+    let (most, patience, pause) = LINGERING;
     let reading = async move {
-        let mut read = 0;
-        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            read += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-            if read > most {
-                return;
+        let mut left = most;
+        while let Ok(Some(Ok(frame))) = timeout(pause, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await
+        {
+            let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
             }
         }
     };
-    runtime.spawn(tokio::time::timeout(patience, reading));
+    runtime.spawn(timeout(patience, reading));
 }
 
-impl RequestBody {
-    /// Lets a body go that was not read to its end.
-    pub(crate) fn let_go(self) {
-        if let Self::Client(body) = self {
-            linger(body.body);
+/// Lets a request go that is answered without its body.
+pub(crate) fn let_go(request: Request<Incoming>) {
+    // To read would be to tell the client to send.
+    if !request.headers().contains_key(EXPECT) {
+        linger(request.into_body());
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|_| !self.withheld) {
+            linger(body);
         }
     }
 }
 
 impl ClientBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        self.withheld = false;
+        match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                if frame.is_trailers() {
+                    self.body = None;
+                }
                 self.waiting = false;
                 self.progress.moved();
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
@@ -136,8 +171,14 @@ impl ClientBody {
                     }
                 }
             }
-            Poll::Ready(Some(Err(_))) => self.cut(Cut::Broken, "the client's body ended early"),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => {
+                self.body = None;
+                self.cut(Cut::Broken, "the client's body ended early")
+            }
+            Poll::Ready(None) => {
+                self.body = None;
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 if !self.waiting {
                     self.waiting = true;
@@ -174,14 +215,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.body.is_end_stream(),
+            Self::Client(body) => body.body.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.body.size_hint(),
+            Self::Client(body) => body.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint),
         }
     }
 }

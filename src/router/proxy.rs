@@ -12,7 +12,7 @@ use crate::serve::{ClientAddr, Shared};
 use crate::table::{Pass, Pick, Target, View};
 use crate::upgrade;
 use crate::upstream::{Connection, Remains, Unanswered};
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -47,16 +47,24 @@ pub(crate) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> R
         return ask_platform(&client, request).await;
     }
     let Some(host) = host::of_request(request.uri(), request.headers()) else {
-        return Page::BadHost.answer(request.headers(), "", "");
+        return refused(Page::BadHost, request);
     };
     match client.shared.names.addressee(host) {
         Addressee::Platform => ask_platform(&client, request).await,
-        Addressee::Nobody => Page::UnknownHost.answer(request.headers(), host, ""),
+        Addressee::Nobody => refused(Page::UnknownHost, request),
         Addressee::Tool(label) => match client.view.target(&label) {
             Some(target) => ask_tool(&client, target, request).await,
-            None => Page::UnknownHost.answer(request.headers(), host, ""),
+            None => refused(Page::UnknownHost, request),
         },
     }
+}
+
+/// The router's answer to a request that is for no tool.
+fn refused(page: Page, request: Request<Incoming>) -> Response<AnswerBody> {
+    let host = host::of_request(request.uri(), request.headers()).unwrap_or_default();
+    let answer = page.answer(request.headers(), host, "");
+    body::let_go(request);
+    answer
 }
 
 fn host_value(request: &Request<Incoming>) -> HeaderValue {
@@ -66,10 +74,10 @@ fn host_value(request: &Request<Incoming>) -> HeaderValue {
 }
 
 async fn ask_platform(client: &Client, mut request: Request<Incoming>) -> Response<AnswerBody> {
-    let host = host_value(&request);
     let Some(fallback) = client.shared.parts.fallback.clone() else {
-        return Page::UnknownHost.answer(request.headers(), host.to_str().unwrap_or_default(), "");
+        return refused(Page::UnknownHost, request);
     };
+    let host = host_value(&request);
     let id = headers::request_id(request.headers());
     client.forwarding.introduce(request.headers_mut(), &host, id.clone());
     request.extensions_mut().insert(ClientAddr(client.peer));
@@ -139,17 +147,16 @@ async fn forward(
     asked: &Asked,
     host: &HeaderValue,
 ) -> Result<Passed, Page> {
-    let settings = &client.shared.parts.settings;
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+    let upgrade = upgrade::asked(&mut request);
+    let (mut head, body, progress) = outgoing(client, request, host, asked.request_id.clone());
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Page::Method);
     }
-    if settings.body_bytes.is_some_and(|most| request.body().size_hint().lower() > most) {
-        body::linger(request.into_body());
+    let most = client.shared.parts.settings.body_bytes;
+    if most.is_some_and(|most| body.size_hint().lower() > most) {
         return Err(Page::TooLong);
     }
     let target = settled(client, target).await?;
-    let upgrade = upgrade::asked(&mut request);
-    let (mut head, body, progress) = outgoing(client, request, host, asked.request_id.clone());
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
@@ -170,6 +177,7 @@ fn outgoing(
 ) -> (request::Parts, RequestBody, Progress) {
     let settings = &client.shared.parts.settings;
     let (mut head, body) = request.into_parts();
+    let withheld = head.headers.contains_key(EXPECT);
     client.forwarding.apply(&mut head.headers, host, request_id);
     head.uri = headers::origin_form(head.uri);
     head.version = Version::HTTP_11;
@@ -178,7 +186,8 @@ fn outgoing(
         return (head, RequestBody::Empty, Progress::default());
     }
     let progress = Progress::new();
-    let body = RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone());
+    let (most, patience) = (settings.body_bytes, settings.stall_timeout);
+    let body = RequestBody::client(body, withheld, most, patience, progress.clone());
     (head, body, progress)
 }
 

@@ -4,10 +4,11 @@ use crate::support::{listening, named, settings, text, tool, world};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
+use hythe_model::Route;
 use hythe_router::RouterSettings;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn heads_have_limits() {
@@ -39,6 +40,35 @@ async fn bodies_have_limits_whether_they_say_their_length_or_not() {
     );
     let answer = world.raw(chunked.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_large_body_does_not_hide_why_it_is_refused() {
+    let world = world(RouterSettings { starting_wait: Duration::from_millis(50), ..settings() }).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    world.live("gone", 1, &[closed]);
+    world.route("empty", Some(Route::Empty));
+    world.route("starting", Some(Route::Starting));
+    world.route("crashed", Some(Route::Crashed { reason: "exit code 1".into() }));
+    let cases = [
+        ("POST", "host: nobody.localhost", "404"),
+        ("POST", "host: nobody.localhost\r\nhost: other", "400"),
+        ("POST", "host: empty.localhost", "503"),
+        ("POST", "host: starting.localhost", "503"),
+        ("POST", "host: crashed.localhost", "502"),
+        ("POST", "host: gone.localhost", "502"),
+        ("TRACE", "host: empty.localhost", "405"),
+    ];
+    for (method, host, status) in cases {
+        let head =
+            format!("{method} / HTTP/1.1\r\n{host}\r\nconnection: close\r\ncontent-length: 8000000\r\n");
+        let body = vec![0; 8_000_000];
+        let answer = world.raw(&[format!("{head}\r\n").as_bytes(), &body].concat()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {host}: {answer:?}");
+        // Who asks first is told before it sends, and not to go on.
+        let answer = world.raw(format!("{head}expect: 100-continue\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {host}: {answer:?}");
+    }
 }
 
 #[tokio::test]

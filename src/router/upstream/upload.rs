@@ -38,14 +38,6 @@ enum Failure {
     Cut,
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if let Some(body) = self.body.take() {
-            body.let_go();
-        }
-    }
-}
-
 impl Upload {
     /// Begins another request.
     pub(super) fn begin(&mut self, head: &request::Parts, body: RequestBody) {
