@@ -12,13 +12,16 @@ const KEEP_ALIVE: Duration = Duration::from_mins(1);
 const PROBES: (Duration, u32) = (Duration::from_secs(10), 6);
 
 /// Has the kernel find out which peers have vanished, for every connection that is accepted from now on: Linux hands
-/// these options down from the listener, which costs a connection nothing.
-pub(crate) fn keep_alive(listener: &TcpListener) -> io::Result<()> {
+/// these options down from the listener, which costs a connection nothing. A peer to which something was sent has at
+/// least `stall` to take it.
+pub(crate) fn keep_alive(listener: &TcpListener, stall: Duration) -> io::Result<()> {
     let (interval, count) = PROBES;
+    let patience = stall.max(KEEP_ALIVE + interval * count);
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, KEEP_ALIVE)?;
     sockopt::set_tcp_keepintvl(listener, interval)?;
     sockopt::set_tcp_keepcnt(listener, count)?;
+    sockopt::set_tcp_user_timeout(listener, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
 }
 

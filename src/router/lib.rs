@@ -13,6 +13,7 @@ mod guard;
 mod headers;
 mod host;
 mod in_flight;
+mod line;
 mod page;
 mod parts;
 mod proxy;

@@ -51,6 +51,8 @@ pub struct RouterSettings {
     pub stall_timeout: Duration,
     /// How long an instance may take until the head of its answer.
     pub answer_timeout: Duration,
+    /// How long neither side of a tunnel, as a WebSocket is one, may say anything.
+    pub tunnel_idle: Duration,
     /// How long a request for a tool that is starting waits.
     pub starting_wait: Duration,
     /// Most connections at once.
@@ -76,6 +78,7 @@ impl Default for RouterSettings {
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_mins(1),
             answer_timeout: Duration::from_mins(5),
+            tunnel_idle: Duration::from_hours(1),
             starting_wait: Duration::from_secs(10),
             connections: 10_000,
             connections_per_client: 1_000,

@@ -7,6 +7,7 @@ use crate::access::Asked;
 use crate::body::{self, AnswerBody, Cut, InstanceBody, Progress, RequestBody};
 use crate::headers::{self, Forwarding};
 use crate::host::{self, Addressee};
+use crate::line::Line;
 use crate::page::Page;
 use crate::serve::{ClientAddr, Shared};
 use crate::table::{Pass, Pick, Target, View};
@@ -39,6 +40,7 @@ pub(crate) struct Client {
     pub(crate) view: View,
     pub(crate) peer: SocketAddr,
     pub(crate) forwarding: Forwarding,
+    pub(crate) line: Arc<Line>,
 }
 
 /// Answers one request.

@@ -8,6 +8,7 @@ use crate::body::AnswerBody;
 use crate::guard::Admission;
 use crate::headers::Forwarding;
 use crate::host::Names;
+use crate::line::{Counted, Line};
 use crate::proxy::{self, Client};
 use crate::stalled::Stalled;
 use crate::table::Tables;
@@ -107,7 +108,7 @@ pub async fn serve(
     let shared = router.shared;
     let tls = tls.map(TlsAcceptor::from);
     let (finish, mut own, mut shortages) = (Arc::<Finish>::default(), JoinSet::new(), 0_u64);
-    if let Err(error) = accept::keep_alive(&listener) {
+    if let Err(error) = accept::keep_alive(&listener, shared.parts.settings.stall_timeout) {
         tracing::warn!(%error, "clients that vanish will not be noticed");
     }
     let outcome = loop {
@@ -220,7 +221,7 @@ async fn connection(
     peer: SocketAddr,
     finish: Arc<Finish>,
 ) {
-    let Some(_place) = shared.admission.enter(peer.ip()) else {
+    let Some(place) = shared.admission.enter(peer.ip()) else {
         tracing::debug!(client = %peer.ip(), "a connection too many");
         if tls.is_none() {
             crate::guard::turn_away(&stream);
@@ -230,7 +231,8 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let view = shared.tables.view();
     let forwarding = Forwarding::new(peer.ip().to_canonical(), tls.is_some());
-    let client = Arc::new(Client { shared, view, peer, forwarding });
+    let line = Arc::new(Line::new(place));
+    let client = Arc::new(Client { shared, view, peer, forwarding, line });
     let ended = match tls {
         Some(tls) => secured(client, tls, stream, &finish).await,
         None => plain(client, stream, &finish).await,
@@ -268,11 +270,11 @@ where
 {
     let shared = client.shared.clone();
     let settings = &shared.parts.settings;
+    let io = TokioIo::new(Counted::new(stream, client.line.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let client = client.clone();
         async move { Ok::<Response<AnswerBody>, Infallible>(proxy::answer(client, request).await) }
     });
-    let io = TokioIo::new(stream);
     let ended = if is_h2 {
         let serving = pin!(http2(settings).serve_connection(io, service));
         until(serving, finish, http2::Connection::graceful_shutdown).await
