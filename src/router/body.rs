@@ -5,6 +5,7 @@
 
 use crate::access::Noted;
 use crate::fallback::{BoxError, RouterBody};
+use crate::patience::Patience;
 use crate::table::Pass;
 use crate::upstream::{Connection, Remains};
 use bytes::{Buf, Bytes};
@@ -12,13 +13,13 @@ use http::Request;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 /// Why a request's body was cut; read by whoever answers the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +28,22 @@ pub(crate) enum Cut {
     TooLong,
     /// The client sent nothing for too long.
     Stalled,
+    /// The client sent too little in the time that it took.
+    TooSlow,
     /// The client went away, or what it sent is no HTTP.
     Broken,
 }
 
-/// What a request's body says of itself to whoever waits for the answer.
+/// What a request's body says of itself to whoever waits for the answer, and is told.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Option<Arc<(AtomicU8, AtomicU64)>>);
+pub(crate) struct Progress(Option<Arc<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    cut: AtomicU8,
+    pieces: AtomicU64,
+    answered: AtomicBool,
+}
 
 impl Progress {
     /// Of a body that is there; the default is that of none.
@@ -42,26 +52,37 @@ impl Progress {
     }
 
     fn cut(&self, cut: Cut) {
-        if let Some(shared) = &self.0 {
-            shared.0.store(1 + cut as u8, Ordering::Relaxed);
+        if let Some(said) = &self.0 {
+            said.cut.store(1 + cut as u8, Ordering::Relaxed);
         }
     }
 
     fn moved(&self) {
-        if let Some(shared) = &self.0 {
-            shared.1.fetch_add(1, Ordering::Relaxed);
+        if let Some(said) = &self.0 {
+            said.pieces.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.0.as_ref().is_some_and(|said| said.answered.load(Ordering::Relaxed))
+    }
+
+    /// Tells the body that the instance has begun to answer.
+    pub(crate) fn answered(&self) {
+        if let Some(said) = &self.0 {
+            said.answered.store(true, Ordering::Relaxed);
         }
     }
 
     /// Why the body was cut, where it was.
     pub(crate) fn why_cut(&self) -> Option<Cut> {
-        let said = self.0.as_ref()?.0.load(Ordering::Relaxed);
-        [Cut::TooLong, Cut::Stalled, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
+        let said = self.0.as_ref()?.cut.load(Ordering::Relaxed);
+        [Cut::TooLong, Cut::Stalled, Cut::TooSlow, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
     }
 
     /// Pieces of the body sent so far.
     pub(crate) fn pieces(&self) -> u64 {
-        self.0.as_ref().map_or(0, |shared| shared.1.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |said| said.pieces.load(Ordering::Relaxed))
     }
 }
 
@@ -80,15 +101,13 @@ pub(crate) struct ClientBody {
     /// Whether the client waits to be told to send it.
     withheld: bool,
     left: Option<u64>,
-    patience: Duration,
-    clock: Pin<Box<Sleep>>,
-    waiting: bool,
+    patience: Patience,
     progress: Progress,
 }
 
 impl RequestBody {
-    /// A client's body of at most `most` bytes, cut where the client sends nothing for `patience`. With `withheld` the
-    /// client sends it only once somebody begins to read.
+    /// A client's body of at most `most` bytes, cut where the client takes more than `patience` (see [`Patience`]).
+    /// With `withheld` the client sends it only once somebody begins to read.
     pub(crate) fn client(
         body: Incoming,
         withheld: bool,
@@ -96,17 +115,8 @@ impl RequestBody {
         patience: Duration,
         progress: Progress,
     ) -> Self {
-        let clock = Box::pin(sleep(patience));
-        let body = Some(body);
-        Self::Client(Box::new(ClientBody {
-            body,
-            withheld,
-            left: most,
-            patience,
-            clock,
-            waiting: false,
-            progress,
-        }))
+        let patience = Patience::new(patience);
+        Self::Client(Box::new(ClientBody { body: Some(body), withheld, left: most, patience, progress }))
     }
 }
 
@@ -160,9 +170,12 @@ impl ClientBody {
                 if frame.is_trailers() {
                     self.body = None;
                 }
-                self.waiting = false;
-                self.progress.moved();
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.progress.moved();
+                self.patience.earn(bytes);
+                if self.progress.is_answered() {
+                    self.patience.renew();
+                }
                 match self.left.map(|left| left.checked_sub(bytes)) {
                     Some(None) => self.cut(Cut::TooLong, "the body is too long"),
                     left => {
@@ -180,14 +193,8 @@ impl ClientBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                if !self.waiting {
-                    self.waiting = true;
-                    self.clock.as_mut().reset(Instant::now() + self.patience);
-                }
-                match self.clock.as_mut().poll(cx) {
-                    Poll::Ready(()) => self.cut(Cut::Stalled, "the client sends nothing"),
-                    Poll::Pending => Poll::Pending,
-                }
+                let cut = ready!(self.patience.poll_end(cx));
+                self.cut(cut, "the client takes too long to send")
             }
         }
     }

@@ -16,6 +16,7 @@ mod in_flight;
 mod line;
 mod page;
 mod parts;
+mod patience;
 mod proxy;
 mod serve;
 mod stalled;

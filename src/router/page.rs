@@ -36,6 +36,8 @@ pub(crate) enum Page {
     TooLong,
     /// The request's body stopped coming.
     Stalled,
+    /// The request's body comes too slowly.
+    SlowBody,
     /// A method that is not passed on.
     Method,
 }
@@ -61,6 +63,7 @@ impl Page {
             Self::TooSlow => "router/gateway-timeout",
             Self::TooLong => "router/body-too-long",
             Self::Stalled => "router/body-stalled",
+            Self::SlowBody => "router/body-too-slow",
             Self::Method => "router/method",
         }
     }
@@ -74,7 +77,7 @@ impl Page {
             Self::Crashed | Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Stalled | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -114,6 +117,10 @@ impl Page {
             Self::Stalled => {
                 ("The request's body stopped coming.".to_owned(), "Send it again, without pauses.")
             }
+            Self::SlowBody => (
+                "The request's body comes too slowly.".to_owned(),
+                "Send it at 256 bytes a second or more, over a better connection or in smaller parts.",
+            ),
             Self::Method => ("This method is not passed on to tools.".to_owned(), "Use another method."),
         };
         Words { status: self.status(), id: self.id(), what, next }
@@ -190,7 +197,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Page; 11] = [
+    const ALL: [Page; 12] = [
         Page::BadHost,
         Page::UnknownHost,
         Page::Empty,
@@ -201,6 +208,7 @@ mod tests {
         Page::TooSlow,
         Page::TooLong,
         Page::Stalled,
+        Page::SlowBody,
         Page::Method,
     ];
 

@@ -47,7 +47,8 @@ pub struct RouterSettings {
     pub body_bytes: Option<u64>,
     /// How long a request's head may take, and how long a connection may stay without a request.
     pub header_timeout: Duration,
-    /// How long a request's body or a client's reading of an answer may stand still.
+    /// How long a client's reading of an answer may stand still, and how long its request's body may keep the router
+    /// waiting in all; each 256 bytes win back a second.
     pub stall_timeout: Duration,
     /// How long an instance may take until the head of its answer.
     pub answer_timeout: Duration,

@@ -294,7 +294,10 @@ async fn exchange(
             continue;
         };
         match connection.send(head, body, now, patience, progress).await {
-            Ok((answer, remains)) => return Ok(Passed { answer, connection, remains, pass, upgrade: None }),
+            Ok((answer, remains)) => {
+                progress.answered();
+                return Ok(Passed { answer, connection, remains, pass, upgrade: None });
+            }
             Err(Unanswered::TooSlow) => return Err(Page::TooSlow),
             Err(Unanswered::Broken { error, body: whole, unsent }) => {
                 cut_short(progress)?;
@@ -312,6 +315,7 @@ async fn exchange(
 fn cut_short(progress: &Progress) -> Result<(), Page> {
     match progress.why_cut() {
         Some(Cut::TooLong) => Err(Page::TooLong),
+        Some(Cut::TooSlow) => Err(Page::SlowBody),
         Some(Cut::Stalled | Cut::Broken) => Err(Page::Stalled),
         None => Ok(()),
     }

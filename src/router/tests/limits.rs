@@ -1,6 +1,6 @@
 //! What a client may ask for, and how long it may take.
 
-use crate::support::{listening, named, settings, text, tool, world};
+use crate::support::{World, listening, named, settings, text, tool, world};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
@@ -94,6 +94,50 @@ async fn slow_bodies_are_cut() {
     let answer = world.raw(half).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(world.log.lines(1).await[0].ends_with("router/body-stalled"));
+}
+
+/// A byte of a body every 50 milliseconds, and what is answered.
+async fn trickle(world: &World, seconds: u64) -> String {
+    let (mut reading, mut writing) = TcpStream::connect(world.address).await.unwrap().into_split();
+    let head =
+        b"POST / HTTP/1.1\r\nhost: weather.localhost\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n";
+    writing.write_all(head).await.unwrap();
+    let feeding = async {
+        while writing.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    let hearing = async { while matches!(reading.read_buf(&mut answer).await, Ok(1..)) {} };
+    tokio::select! {
+        () = hearing => {}
+        () = feeding => {}
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn trickled_bodies_are_cut() {
+    let world = world(RouterSettings { stall_timeout: Duration::from_millis(500), ..settings() }).await;
+    let address = tool(|request| async move {
+        let _ = request.into_body().collect().await;
+        text("read")
+    });
+    world.live("weather", 1, &[address.await]);
+    let answer = trickle(&world, 3).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("router/body-too-slow"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_tool_that_answers_may_listen_as_long_as_it_likes() {
+    let world = world(RouterSettings { stall_timeout: Duration::from_millis(500), ..settings() }).await;
+    let address =
+        tool(|request| async move { http::Response::new(request.into_body().map_err(Into::into).boxed()) });
+    world.live("weather", 1, &[address.await]);
+    let answer = trickle(&world, 2).await;
+    let echoed = answer.split_once("\r\n\r\n").map_or(0, |(_, body)| body.matches('x').count());
+    assert!(answer.starts_with("HTTP/1.1 200 ") && echoed > 20, "{answer}");
 }
 
 #[tokio::test]
