@@ -8,6 +8,7 @@ mod accept;
 mod access;
 mod backend;
 mod body;
+mod clients;
 mod fallback;
 mod guard;
 mod headers;

@@ -28,6 +28,8 @@ pub(crate) enum Page {
     Crashed,
     /// Every instance has as many requests as it may.
     Overloaded,
+    /// The client has as many requests under way as it may.
+    TooMany,
     /// The instance accepts no connection or gave no proper answer.
     BadGateway,
     /// The instance did not answer in time.
@@ -59,6 +61,7 @@ impl Page {
             Self::Starting => "router/starting",
             Self::Crashed => "router/crashed",
             Self::Overloaded => "router/overloaded",
+            Self::TooMany => "router/too-many-requests",
             Self::BadGateway => "router/bad-gateway",
             Self::TooSlow => "router/gateway-timeout",
             Self::TooLong => "router/body-too-long",
@@ -72,6 +75,7 @@ impl Page {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Empty | Self::Starting | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed | Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -104,6 +108,10 @@ impl Page {
             Self::Overloaded => (
                 format!("{tool} has more requests than it can take."),
                 "Ask again in a few seconds. Its maintainers can add instances with: hythe scale",
+            ),
+            Self::TooMany => (
+                format!("Your address has as many requests under way at {tool} as it may have."),
+                "Ask again once some of them are answered.",
             ),
             Self::BadGateway => (
                 format!("{tool} did not give a proper answer."),
@@ -148,7 +156,7 @@ impl Page {
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         match self {
-            Self::Overloaded => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Overloaded | Self::TooMany => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Starting => headers.insert(RETRY_AFTER, HeaderValue::from_static("2")),
             Self::Crashed => headers.insert(RETRY_AFTER, HeaderValue::from_static("10")),
             Self::Method => headers
@@ -197,13 +205,14 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Page; 12] = [
+    const ALL: [Page; 13] = [
         Page::BadHost,
         Page::UnknownHost,
         Page::Empty,
         Page::Starting,
         Page::Crashed,
         Page::Overloaded,
+        Page::TooMany,
         Page::BadGateway,
         Page::TooSlow,
         Page::TooLong,

@@ -62,6 +62,9 @@ pub struct RouterSettings {
     pub connections_per_client: usize,
     /// Most requests at once in one instance; more are answered "overloaded".
     pub requests_per_instance: usize,
+    /// Most requests of one address at once in one tool; more are answered "too many requests". `None` is half of
+    /// `requests_per_instance`, so that no client takes all places.
+    pub requests_per_client: Option<usize>,
     /// Most idle connections kept to one instance.
     pub idle_per_instance: usize,
     /// How long requests under way may take at shutdown.
@@ -84,8 +87,16 @@ impl Default for RouterSettings {
             connections: 10_000,
             connections_per_client: 1_000,
             requests_per_instance: 1_000,
+            requests_per_client: None,
             idle_per_instance: 64,
             shutdown_grace: Duration::from_secs(25),
         }
+    }
+}
+
+impl RouterSettings {
+    /// Most requests of one address at once in one tool.
+    pub(crate) fn client_share(&self) -> usize {
+        self.requests_per_client.unwrap_or(self.requests_per_instance / 2).max(1)
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::access::Asked;
 use crate::body::{self, AnswerBody, Cut, InstanceBody, Progress, RequestBody};
+use crate::clients::Turn;
 use crate::headers::{self, Forwarding};
 use crate::host::{self, Addressee};
 use crate::line::Line;
@@ -54,8 +55,8 @@ pub(crate) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> R
     match client.shared.names.addressee(host) {
         Addressee::Platform => ask_platform(&client, request).await,
         Addressee::Nobody => refused(Page::UnknownHost, request),
-        Addressee::Tool(label) => match client.view.target(&label) {
-            Some(target) => ask_tool(&client, target, request).await,
+        Addressee::Tool(label) => match client.view.ask(&label) {
+            Some((target, turn)) => ask_tool(&client, target, turn, request).await,
             None => refused(Page::UnknownHost, request),
         },
     }
@@ -95,6 +96,7 @@ async fn ask_platform(client: &Client, mut request: Request<Incoming>) -> Respon
 async fn ask_tool(
     client: &Arc<Client>,
     target: Arc<Target>,
+    turn: Option<Turn>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let request_id = headers::request_id(request.headers());
@@ -106,6 +108,7 @@ async fn ask_tool(
         uri: request.uri().clone(),
         request_id: request_id.clone(),
         started: Instant::now(),
+        turn,
     };
     let accept = request.headers().get(http::header::ACCEPT).cloned();
     let host = host_value(&request);
@@ -157,6 +160,9 @@ async fn forward(
     let most = client.shared.parts.settings.body_bytes;
     if most.is_some_and(|most| body.size_hint().lower() > most) {
         return Err(Page::TooLong);
+    }
+    if asked.turn.is_none() {
+        return Err(Page::TooMany);
     }
     let target = settled(client, target).await?;
     if let Some(upgrade) = &upgrade {

@@ -37,6 +37,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long accepting pauses where descriptors or memory are short.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// Most requests at once over one connection of HTTP/2.
+const MOST_STREAMS: u32 = 200;
 /// How long a connection that says nothing, or not yet enough, is left open once the router stops.
 const LAST_CALL: Duration = Duration::from_millis(250);
 
@@ -229,7 +231,7 @@ async fn connection(
         return;
     };
     let _ = stream.set_nodelay(true);
-    let view = shared.tables.view();
+    let view = shared.tables.view(peer.ip());
     let forwarding = Forwarding::new(peer.ip().to_canonical(), tls.is_some());
     let line = Arc::new(Line::new(place));
     let client = Arc::new(Client { shared, view, peer, forwarding, line });
@@ -326,9 +328,12 @@ fn http1(settings: &RouterSettings) -> http1::Builder {
 }
 
 fn http2(settings: &RouterSettings) -> http2::Builder<TokioExecutor> {
+    // A client waits at its own end rather than being told that it asks too much at once.
+    let streams =
+        u32::try_from(settings.client_share()).map_or(MOST_STREAMS, |share| share.min(MOST_STREAMS));
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
-        .max_concurrent_streams(200)
+        .max_concurrent_streams(streams)
         .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(256 << 10)
         .initial_stream_window_size(256 << 10)

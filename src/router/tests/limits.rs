@@ -8,7 +8,7 @@ use hythe_model::Route;
 use hythe_router::RouterSettings;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 #[tokio::test]
 async fn heads_have_limits() {
@@ -179,7 +179,8 @@ async fn a_long_upload_is_no_slow_tool() {
 
 #[tokio::test]
 async fn an_instance_with_too_many_requests_is_overloaded() {
-    let world = world(RouterSettings { requests_per_instance: 2, ..settings() }).await;
+    let limits = RouterSettings { requests_per_instance: 2, requests_per_client: Some(9), ..settings() };
+    let world = world(limits).await;
     let address = tool(|_| async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
         text("done")
@@ -194,6 +195,44 @@ async fn an_instance_with_too_many_requests_is_overloaded() {
     assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
     assert_eq!((three.status, three.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     assert_eq!(three.headers["hythe-fault"], "router/overloaded");
+}
+
+/// GET from another address of this machine.
+async fn get_from(world: &World, client: [u8; 4]) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    let mut stream = socket.connect(world.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: weather.localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_places_of_a_tool() {
+    let world = world(RouterSettings { requests_per_instance: 4, ..settings() }).await;
+    let address = tool(|_| async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        text("done")
+    });
+    let address = address.await;
+    world.live("weather", 1, &[address]);
+    world.live("quotes", 1, &[named("quotes").await]);
+    let slow = || world.get("weather.localhost", "/");
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.live("weather", 2, &[address]);
+        let other = get_from(&world, [127, 0, 0, 2]);
+        tokio::join!(slow(), world.get("quotes.localhost", "/"), other)
+    };
+    let (one, two, (third, quotes, other)) = tokio::join!(slow(), slow(), meanwhile);
+    assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((third.status, third.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(third.header("hythe-fault"), "router/too-many-requests");
+    assert_eq!(quotes.body, "quotes", "another tool has places of its own");
+    assert!(other.starts_with("HTTP/1.1 200 "), "another client: {other}");
+    assert_eq!(slow().await.status, StatusCode::OK, "its places were not given back");
 }
 
 #[tokio::test]
