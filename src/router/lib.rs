@@ -9,6 +9,7 @@ mod access;
 mod backend;
 mod body;
 mod clients;
+mod connection;
 mod fallback;
 mod guard;
 mod headers;
