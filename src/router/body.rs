@@ -5,7 +5,9 @@
 
 use crate::access::Noted;
 use crate::fallback::{BoxError, RouterBody};
+use crate::line::UnderWay;
 use crate::patience::Patience;
+use crate::streams::Lent;
 use crate::table::Pass;
 use crate::upstream::{Connection, Remains};
 use bytes::{Buf, Bytes};
@@ -242,6 +244,8 @@ pub(crate) enum AnswerBody {
     Fallback(RouterBody),
     /// An instance's.
     Instance(Box<InstanceBody>),
+    /// An instance's, over HTTP/2.
+    Lent(Arc<Lent>),
 }
 
 /// What an instance answers.
@@ -264,7 +268,8 @@ impl InstanceBody {
         matches!(self.remains, Remains::Nothing)
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// The next piece.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let poll = connection.poll_body(&mut self.remains, cx);
         match &poll {
@@ -279,6 +284,11 @@ impl InstanceBody {
             Poll::Pending => {}
         }
         poll.map_err(Into::into)
+    }
+
+    /// Ends an answer that the client does not take.
+    pub(crate) fn give_up(mut self: Box<Self>) {
+        self.noted.error = Some("the client took nothing for too long");
     }
 
     /// Gives the connection back and counts the request out: all of the answer is here.
@@ -315,6 +325,7 @@ impl Body for AnswerBody {
             }
             Self::Fallback(body) => Pin::new(body).poll_frame(cx),
             Self::Instance(body) => body.poll(cx),
+            Self::Lent(lent) => lent.poll(cx),
         }
     }
 
@@ -323,6 +334,7 @@ impl Body for AnswerBody {
             Self::Text(text) => text.as_ref().is_none_or(Bytes::is_empty),
             Self::Fallback(body) => body.is_end_stream(),
             Self::Instance(body) => body.is_ended(),
+            Self::Lent(lent) => lent.with(InstanceBody::is_ended).unwrap_or(false),
         }
     }
 
@@ -331,6 +343,40 @@ impl Body for AnswerBody {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Fallback(body) => body.size_hint(),
             Self::Instance(body) => body.size_hint(),
+            Self::Lent(lent) => lent.with(InstanceBody::size_hint).unwrap_or_default(),
         }
+    }
+}
+
+/// An answer as the client's connection sends it: the request is under way until it is dropped.
+pub(crate) struct Sent {
+    body: AnswerBody,
+    _under_way: UnderWay,
+}
+
+impl Sent {
+    /// The body of an answer to this request.
+    pub(crate) fn new(body: AnswerBody, under_way: UnderWay) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -4,13 +4,15 @@
 //! served until it ends, stands still or the router stops.
 
 use crate::RouterSettings;
-use crate::body::AnswerBody;
+use crate::body::Sent;
 use crate::headers::Forwarding;
 use crate::line::{Counted, Line};
 use crate::proxy::{self, Client};
 use crate::serve::Shared;
 use crate::stalled::Stalled;
-use http::{Request, Response};
+use crate::streams::Streams;
+use crate::vigil::Vigil;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,6 +24,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -30,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Most requests at once over one connection of HTTP/2.
 const MOST_STREAMS: u32 = 200;
-/// How long a connection that says nothing, or not yet enough, is left open once the router stops.
-const LAST_CALL: Duration = Duration::from_millis(250);
+/// How long a connection without a request is left open once it is told to finish.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Tells a listener's connections to finish. The flag is there because every poll asks it; the token wakes who sleeps.
 #[derive(Debug, Default)]
@@ -123,51 +126,76 @@ where
     let shared = client.shared.clone();
     let settings = &shared.parts.settings;
     let io = TokioIo::new(Counted::new(stream, client.line.clone()));
+    let streams = is_h2.then(|| Arc::new(Streams::new(settings.stall_timeout)));
+    let vigil = Vigil::new(client.line.clone(), streams.clone(), settings);
     let service = service_fn(move |request: Request<Incoming>| {
-        let client = client.clone();
-        async move { Ok::<Response<AnswerBody>, Infallible>(proxy::answer(client, request).await) }
+        let (client, streams, under_way) = (client.clone(), streams.clone(), client.line.ask());
+        async move {
+            let answer = proxy::answer(client, request).await;
+            Ok::<_, Infallible>(answer.map(|body| {
+                let body = match streams {
+                    Some(streams) => streams.lend(body),
+                    None => body,
+                };
+                Sent::new(body, under_way)
+            }))
+        }
     });
     let ended = if is_h2 {
         let serving = pin!(http2(settings).serve_connection(io, service));
-        until(serving, finish, http2::Connection::graceful_shutdown).await
+        until(serving, finish, vigil, http2::Connection::graceful_shutdown).await
     } else {
         let serving = pin!(http1(settings).serve_connection(io, service).with_upgrades());
-        until(serving, finish, http1::UpgradeableConnection::graceful_shutdown).await
+        until(serving, finish, vigil, http1::UpgradeableConnection::graceful_shutdown).await
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection ended");
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a client's connection ended"),
+        None => tracing::debug!("a client's connection stood still"),
     }
 }
 
-/// Runs a connection; at shutdown lets it finish what it has begun.
+/// Runs a connection; where it stands still or the router stops, lets it finish what it has begun. `None` where it does
+/// not come to an end by itself then.
 async fn until<C: Future>(
     mut serving: Pin<&mut C>,
     finish: &Finish,
+    mut vigil: Vigil,
     finishing: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
+) -> Option<C::Output> {
     let mut wake = pin!(finish.wake.cancelled());
     let mut finishing = Some(finishing);
-    let mut is_registered = false;
+    let (mut is_registered, mut is_silent) = (false, false);
     poll_fn(|cx| {
         // The task's waker stays the same, so that it is left with the token once.
         if !is_registered {
             is_registered = true;
             let _ = wake.as_mut().poll(cx);
         }
-        if finish.begun.load(Ordering::Acquire)
-            && let Some(finishing) = finishing.take()
-        {
-            finishing(serving.as_mut());
+        loop {
+            if (is_silent || finish.begun.load(Ordering::Acquire))
+                && let Some(finishing) = finishing.take()
+            {
+                finishing(serving.as_mut());
+                vigil.hurry(LAST_CALL);
+            }
+            if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            ready!(vigil.poll(cx));
+            if finishing.is_none() {
+                return Poll::Ready(None);
+            }
+            is_silent = true;
         }
-        serving.as_mut().poll(cx)
     })
     .await
 }
 
 fn http1(settings: &RouterSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
+    // The vigil has an eye on heads: hyper would set a timer for each.
+    http.header_read_timeout(None)
         .max_header_size(settings.header_bytes)
         .max_buf_size(settings.header_bytes.max(64 << 10) * 2);
     // hyper keeps a hundred headers on the stack and any other number on the heap.

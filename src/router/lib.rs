@@ -22,9 +22,11 @@ mod patience;
 mod proxy;
 mod serve;
 mod stalled;
+mod streams;
 mod table;
 mod upgrade;
 mod upstream;
+mod vigil;
 
 pub use access::{AccessEntry, AccessLog, NoAccessLog};
 pub use fallback::{BoxError, Fallback, RouterBody};

@@ -17,12 +17,37 @@ pub(crate) struct Line {
     _place: Place,
     read: AtomicU64,
     written: AtomicU64,
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// A request over a connection, until it is dropped.
+pub(crate) struct UnderWay(Arc<Line>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Line {
     /// A connection that has a place, over which nothing went so far.
     pub(crate) fn new(place: Place) -> Self {
-        Self { _place: place, read: AtomicU64::new(0), written: AtomicU64::new(0) }
+        let [read, written, asked, answered] = [const { AtomicU64::new(0) }; 4];
+        Self { _place: place, read, written, asked, answered }
+    }
+
+    /// Counts a request in.
+    pub(crate) fn ask(self: &Arc<Self>) -> UnderWay {
+        self.asked.fetch_add(1, Ordering::Release);
+        UnderWay(self.clone())
+    }
+
+    /// Requests so far, and those under way.
+    pub(crate) fn requests(&self) -> (u64, u64) {
+        let answered = self.answered.load(Ordering::Acquire);
+        let asked = self.asked.load(Ordering::Acquire);
+        (asked, asked - answered)
     }
 
     /// Bytes that came from the client.

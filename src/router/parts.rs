@@ -45,8 +45,10 @@ pub struct RouterSettings {
     pub headers: usize,
     /// Most bytes of a request's body; `None` is no limit.
     pub body_bytes: Option<u64>,
-    /// How long a request's head may take, and how long a connection may stay without a request.
+    /// How long a request's head may take, from the first byte or the connection's begin.
     pub header_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
     /// How long a client's reading of an answer may stand still, and how long its request's body may keep the router
     /// waiting in all; each 256 bytes win back a second.
     pub stall_timeout: Duration,
@@ -80,6 +82,7 @@ impl Default for RouterSettings {
             headers: 100,
             body_bytes: Some(1 << 30),
             header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_mins(1),
             answer_timeout: Duration::from_mins(5),
             tunnel_idle: Duration::from_hours(1),

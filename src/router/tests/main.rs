@@ -6,6 +6,7 @@ mod accepting;
 mod limits;
 mod releases;
 mod routing;
+mod silence;
 mod smuggling;
 mod streaming;
 mod support;
