@@ -125,6 +125,26 @@ async fn an_http2_connection_without_streams_is_closed() {
 }
 
 #[tokio::test]
+async fn a_stopping_router_answers_streams_and_waits_for_no_other() {
+    let world = world(RouterSettings { shutdown_grace: Duration::from_secs(20), ..settings() }).await;
+    let slow = tool(|_| async {
+        sleep(SHORT * 3).await;
+        text("at last")
+    });
+    world.live("weather", 1, &[slow.await]);
+    let (mut sender, _connection) = h2(&world, 1 << 20).await;
+    let mut half = TcpStream::connect(world.address).await.unwrap();
+    half.write_all(&GET[..20]).await.unwrap();
+    let stopping = async {
+        sleep(SHORT).await;
+        world.stop.cancel();
+    };
+    let (answer, ()) = tokio::join!(ask(&mut sender, "weather.localhost"), stopping);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "at last");
+    timeout(SOON, world.served).await.expect("it stops").unwrap();
+}
+
+#[tokio::test]
 async fn an_answer_that_nobody_takes_frees_its_place() {
     let world = world(RouterSettings { stall_timeout: SHORT, ..settings() }).await;
     world.live("large", 1, &[large().await]);
