@@ -1,6 +1,7 @@
 //! What was asked and answered, a line a request.
 
 use crate::backend::Backend;
+use crate::clients::Turn;
 use crate::table::Target;
 use http::{HeaderValue, Method, Uri};
 use hythe_model::{InstanceId, ToolName};
@@ -88,6 +89,8 @@ pub(crate) struct Asked {
     pub(crate) uri: Uri,
     pub(crate) request_id: HeaderValue,
     pub(crate) started: Instant,
+    /// Its place among the client's requests, until its answer has ended.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Asked {

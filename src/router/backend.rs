@@ -3,6 +3,7 @@
 use crate::in_flight::Gauge;
 use crate::upstream::Connection;
 use hythe_model::InstanceId;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
@@ -30,8 +31,19 @@ pub(crate) struct Backend {
 #[derive(Default)]
 struct Pool {
     /// The one used last is at the end.
-    idle: Vec<(Instant, Connection)>,
+    idle: VecDeque<(Instant, Connection)>,
     retired: bool,
+}
+
+impl Pool {
+    /// The connection used last, where that was less than `age` ago.
+    fn newest(&mut self, now: Instant, age: Duration) -> Option<Connection> {
+        let (since, _) = self.idle.back()?;
+        if now.duration_since(*since) >= age {
+            return None;
+        }
+        self.idle.pop_back().map(|(_, connection)| connection)
+    }
 }
 
 impl Backend {
@@ -41,6 +53,7 @@ impl Backend {
     }
 
     /// An idle connection that is still open, the one used last. `repeatable` says that the request may be asked twice.
+    /// What is too old for this request stays for others: the next may be repeatable.
     pub(crate) fn checkout(
         &self,
         repeatable: bool,
@@ -49,19 +62,23 @@ impl Backend {
     ) -> Option<Connection> {
         let age = if repeatable { IDLE } else { IDLE_FOR_ALL };
         loop {
-            let (since, mut connection) = self.lock().idle.pop()?;
-            if now.duration_since(since) < age && connection.is_free(cx) {
+            let mut connection = self.lock().newest(now, age)?;
+            if connection.is_free(cx) {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection for the next request, where there is place and the instance stays.
+    /// Keeps a connection for the next request where the instance stays, in place of the oldest where there are enough.
     pub(crate) fn put_back(&self, connection: Connection) {
         let mut pool = self.lock();
-        if !pool.retired && pool.idle.len() < self.most_idle {
-            pool.idle.push((Instant::now(), connection));
+        if pool.retired || self.most_idle == 0 {
+            return;
         }
+        if pool.idle.len() >= self.most_idle {
+            pool.idle.pop_front();
+        }
+        pool.idle.push_back((Instant::now(), connection));
     }
 
     /// Closes idle connections for good: the instance left the route.

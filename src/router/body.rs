@@ -5,18 +5,23 @@
 
 use crate::access::Noted;
 use crate::fallback::{BoxError, RouterBody};
+use crate::line::UnderWay;
+use crate::patience::Patience;
+use crate::streams::Lent;
 use crate::table::Pass;
 use crate::upstream::{Connection, Remains};
 use bytes::{Buf, Bytes};
+use http::Request;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::timeout;
 
 /// Why a request's body was cut; read by whoever answers the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +30,22 @@ pub(crate) enum Cut {
     TooLong,
     /// The client sent nothing for too long.
     Stalled,
+    /// The client sent too little in the time that it took.
+    TooSlow,
     /// The client went away, or what it sent is no HTTP.
     Broken,
 }
 
-/// What a request's body says of itself to whoever waits for the answer.
+/// What a request's body says of itself to whoever waits for the answer, and is told.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Option<Arc<(AtomicU8, AtomicU64)>>);
+pub(crate) struct Progress(Option<Arc<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    cut: AtomicU8,
+    pieces: AtomicU64,
+    answered: AtomicBool,
+}
 
 impl Progress {
     /// Of a body that is there; the default is that of none.
@@ -40,26 +54,37 @@ impl Progress {
     }
 
     fn cut(&self, cut: Cut) {
-        if let Some(shared) = &self.0 {
-            shared.0.store(1 + cut as u8, Ordering::Relaxed);
+        if let Some(said) = &self.0 {
+            said.cut.store(1 + cut as u8, Ordering::Relaxed);
         }
     }
 
     fn moved(&self) {
-        if let Some(shared) = &self.0 {
-            shared.1.fetch_add(1, Ordering::Relaxed);
+        if let Some(said) = &self.0 {
+            said.pieces.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.0.as_ref().is_some_and(|said| said.answered.load(Ordering::Relaxed))
+    }
+
+    /// Tells the body that the instance has begun to answer.
+    pub(crate) fn answered(&self) {
+        if let Some(said) = &self.0 {
+            said.answered.store(true, Ordering::Relaxed);
         }
     }
 
     /// Why the body was cut, where it was.
     pub(crate) fn why_cut(&self) -> Option<Cut> {
-        let said = self.0.as_ref()?.0.load(Ordering::Relaxed);
-        [Cut::TooLong, Cut::Stalled, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
+        let said = self.0.as_ref()?.cut.load(Ordering::Relaxed);
+        [Cut::TooLong, Cut::Stalled, Cut::TooSlow, Cut::Broken].into_iter().find(|cut| 1 + *cut as u8 == said)
     }
 
     /// Pieces of the body sent so far.
     pub(crate) fn pieces(&self) -> u64 {
-        self.0.as_ref().map_or(0, |shared| shared.1.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |said| said.pieces.load(Ordering::Relaxed))
     }
 }
 
@@ -71,63 +96,88 @@ pub(crate) enum RequestBody {
     Client(Box<ClientBody>),
 }
 
-/// What a client sends, within limits.
+/// What a client sends, within limits. Where it is let go before its end, the rest is read in the background.
 pub(crate) struct ClientBody {
-    body: Incoming,
+    /// `None` once nothing more comes of it.
+    body: Option<Incoming>,
+    /// Whether the client waits to be told to send it.
+    withheld: bool,
     left: Option<u64>,
-    patience: Duration,
-    clock: Pin<Box<Sleep>>,
-    waiting: bool,
+    patience: Patience,
     progress: Progress,
 }
 
 impl RequestBody {
-    /// A client's body of at most `most` bytes, cut where the client sends nothing for `patience`.
-    pub(crate) fn client(body: Incoming, most: Option<u64>, patience: Duration, progress: Progress) -> Self {
-        let clock = Box::pin(sleep(patience));
-        Self::Client(Box::new(ClientBody { body, left: most, patience, clock, waiting: false, progress }))
+    /// A client's body of at most `most` bytes, cut where the client takes more than `patience` (see [`Patience`]).
+    /// With `withheld` the client sends it only once somebody begins to read.
+    pub(crate) fn client(
+        body: Incoming,
+        withheld: bool,
+        most: Option<u64>,
+        patience: Duration,
+        progress: Progress,
+    ) -> Self {
+        let patience = Patience::new(patience);
+        Self::Client(Box::new(ClientBody { body: Some(body), withheld, left: most, patience, progress }))
     }
 }
 
-/// How much of a body that nobody wants is read, and for how long, so that the client sees its answer: a connection
-/// that is closed with bytes unread is reset, and the answer is lost on its way.
-const LINGERING: (u64, Duration) = (16 << 20, Duration::from_secs(5));
+/// How much of a body that nobody wants is read, for how long, and how long without a byte of it, so that the client
+/// sees its answer: a connection that is closed with bytes unread is reset, and the answer is lost on its way.
+const LINGERING: (u64, Duration, Duration) = (16 << 20, Duration::from_secs(5), Duration::from_secs(1));
 
 /// Reads on, in the background, what a client still sends.
-pub(crate) fn linger(mut body: Incoming) {
+fn linger(mut body: Incoming) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if body.is_end_stream() {
         return;
     }
-    let (most, patience) = LINGERING;
+    let (most, patience, pause) = LINGERING;
     let reading = async move {
-        let mut read = 0;
-        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            read += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-            if read > most {
-                return;
+        let mut left = most;
+        while let Ok(Some(Ok(frame))) = timeout(pause, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await
+        {
+            let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
             }
         }
     };
-    runtime.spawn(tokio::time::timeout(patience, reading));
+    runtime.spawn(timeout(patience, reading));
 }
 
-impl RequestBody {
-    /// Lets a body go that was not read to its end.
-    pub(crate) fn let_go(self) {
-        if let Self::Client(body) = self {
-            linger(body.body);
+/// Lets a request go that is answered without its body.
+pub(crate) fn let_go(request: Request<Incoming>) {
+    // To read would be to tell the client to send.
+    if !request.headers().contains_key(EXPECT) {
+        linger(request.into_body());
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|_| !self.withheld) {
+            linger(body);
         }
     }
 }
 
 impl ClientBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        self.withheld = false;
+        match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = false;
-                self.progress.moved();
+                if frame.is_trailers() {
+                    self.body = None;
+                }
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.progress.moved();
+                self.patience.earn(bytes);
+                if self.progress.is_answered() {
+                    self.patience.renew();
+                }
                 match self.left.map(|left| left.checked_sub(bytes)) {
                     Some(None) => self.cut(Cut::TooLong, "the body is too long"),
                     left => {
@@ -136,17 +186,17 @@ impl ClientBody {
                     }
                 }
             }
-            Poll::Ready(Some(Err(_))) => self.cut(Cut::Broken, "the client's body ended early"),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => {
+                self.body = None;
+                self.cut(Cut::Broken, "the client's body ended early")
+            }
+            Poll::Ready(None) => {
+                self.body = None;
+                Poll::Ready(None)
+            }
             Poll::Pending => {
-                if !self.waiting {
-                    self.waiting = true;
-                    self.clock.as_mut().reset(Instant::now() + self.patience);
-                }
-                match self.clock.as_mut().poll(cx) {
-                    Poll::Ready(()) => self.cut(Cut::Stalled, "the client sends nothing"),
-                    Poll::Pending => Poll::Pending,
-                }
+                let cut = ready!(self.patience.poll_end(cx));
+                self.cut(cut, "the client takes too long to send")
             }
         }
     }
@@ -174,14 +224,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.body.is_end_stream(),
+            Self::Client(body) => body.body.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.body.size_hint(),
+            Self::Client(body) => body.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint),
         }
     }
 }
@@ -194,6 +244,8 @@ pub(crate) enum AnswerBody {
     Fallback(RouterBody),
     /// An instance's.
     Instance(Box<InstanceBody>),
+    /// An instance's, over HTTP/2.
+    Lent(Arc<Lent>),
 }
 
 /// What an instance answers.
@@ -216,7 +268,8 @@ impl InstanceBody {
         matches!(self.remains, Remains::Nothing)
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// The next piece.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let poll = connection.poll_body(&mut self.remains, cx);
         match &poll {
@@ -231,6 +284,11 @@ impl InstanceBody {
             Poll::Pending => {}
         }
         poll.map_err(Into::into)
+    }
+
+    /// Ends an answer that the client does not take.
+    pub(crate) fn give_up(mut self: Box<Self>) {
+        self.noted.error = Some("the client took nothing for too long");
     }
 
     /// Gives the connection back and counts the request out: all of the answer is here.
@@ -267,6 +325,7 @@ impl Body for AnswerBody {
             }
             Self::Fallback(body) => Pin::new(body).poll_frame(cx),
             Self::Instance(body) => body.poll(cx),
+            Self::Lent(lent) => lent.poll(cx),
         }
     }
 
@@ -275,6 +334,7 @@ impl Body for AnswerBody {
             Self::Text(text) => text.as_ref().is_none_or(Bytes::is_empty),
             Self::Fallback(body) => body.is_end_stream(),
             Self::Instance(body) => body.is_ended(),
+            Self::Lent(lent) => lent.with(InstanceBody::is_ended).unwrap_or(false),
         }
     }
 
@@ -283,6 +343,40 @@ impl Body for AnswerBody {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Fallback(body) => body.size_hint(),
             Self::Instance(body) => body.size_hint(),
+            Self::Lent(lent) => lent.with(InstanceBody::size_hint).unwrap_or_default(),
         }
+    }
+}
+
+/// An answer as the client's connection sends it: the request is under way until it is dropped.
+pub(crate) struct Sent {
+    body: AnswerBody,
+    _under_way: UnderWay,
+}
+
+impl Sent {
+    /// The body of an answer to this request.
+    pub(crate) fn new(body: AnswerBody, under_way: UnderWay) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -64,7 +64,7 @@ impl Drop for Place {
 }
 
 /// An IPv4 address, or the 64-bit prefix that one subscriber has of IPv6.
-fn household(client: IpAddr) -> IpAddr {
+pub(crate) fn household(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,

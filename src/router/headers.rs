@@ -2,7 +2,9 @@
 //!
 //! Enter at [`Forwarding::apply`] for requests and [`clean_answer`] for answers.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE,
+};
 use http::{HeaderMap, Uri};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -117,23 +119,25 @@ fn drop_all(headers: &mut HeaderMap, is_one: impl Fn(&[u8]) -> bool) {
     }
 }
 
-/// Whether a client says by it what it may not say of itself, in any spelling that a tool's framework might take for it.
+/// Whether a client may not say it of itself. A name with `_` is none that HTTP knows, and to CGI and WSGI it is another
+/// spelling of the one with `-`, or a variable of their own, as `SCRIPT_NAME`: they believe it because the router, whom
+/// they trust, passed it on.
 fn is_impostor(name: &[u8]) -> bool {
-    let starts = |with: &[u8]| {
-        let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-');
-        name.len() >= with.len() && name.iter().zip(with).all(same)
-    };
-    let is = |other: &[u8]| name.len() == other.len() && starts(other);
-    let respelt = name.contains(&b'_');
     match name.first() {
-        Some(b'x') => starts(b"x-forwarded") || is(b"x-real-ip") || (respelt && is(b"x-request-id")),
-        Some(b'f') => is(b"forwarded"),
+        Some(b'x') if name.starts_with(b"x-forwarded") || name == b"x-real-ip" => true,
+        Some(b'f') if name == b"forwarded" => true,
         // CGI programs read it as the variable `HTTP_PROXY`.
-        Some(b'p') => is(b"proxy"),
-        Some(b'c') => respelt && is(b"content-length"),
-        Some(b't') => respelt && is(b"transfer-encoding"),
-        _ => false,
+        Some(b'p') if name == b"proxy" => true,
+        _ => name.contains(&b'_'),
     }
+}
+
+/// Whether a header may follow a request's body. A trailer that routes, frames or vouches comes too late to be checked
+/// and early enough to be believed (RFC 9110, 6.5.1).
+pub(crate) fn may_follow(name: &HeaderName) -> bool {
+    let framing = [CONTENT_LENGTH, HOST, COOKIE, AUTHORIZATION, X_REQUEST_ID];
+    let bytes = name.as_str().as_bytes();
+    !is_impostor(bytes) && !is_of_one_hop(bytes) && !framing.contains(name)
 }
 
 /// HTTP/2 may send cookies apart; HTTP/1.1 takes one header (RFC 9113, 8.2.3).
@@ -232,6 +236,11 @@ mod tests {
             ("x-real-ip", "127.0.0.1"),
             ("forwarded", "for=127.0.0.1"),
             ("proxy", "http://evil"),
+            ("script_name", "/admin"),
+            ("path_info", "/admin"),
+            ("remote_user", "root"),
+            ("_", "a"),
+            ("own_token", "a"),
             ("x-own", "kept"),
         ]);
         let headers = applied(spoofed);
@@ -250,6 +259,17 @@ mod tests {
                 "x-request-id: id-1",
             ]
         );
+    }
+
+    #[test]
+    fn trailers_add_nothing_that_headers_may_not_say() {
+        let may = |name: &'static str| may_follow(&HeaderName::from_static(name));
+        assert!(may("x-sum") && may("server-timing"));
+        for name in
+            ["x-forwarded-for", "x_sum", "host", "content-length", "transfer-encoding", "authorization"]
+        {
+            assert!(!may(name), "{name}");
+        }
     }
 
     #[test]

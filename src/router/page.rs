@@ -28,6 +28,8 @@ pub(crate) enum Page {
     Crashed,
     /// Every instance has as many requests as it may.
     Overloaded,
+    /// The client has as many requests under way as it may.
+    TooMany,
     /// The instance accepts no connection or gave no proper answer.
     BadGateway,
     /// The instance did not answer in time.
@@ -36,6 +38,8 @@ pub(crate) enum Page {
     TooLong,
     /// The request's body stopped coming.
     Stalled,
+    /// The request's body comes too slowly.
+    SlowBody,
     /// A method that is not passed on.
     Method,
 }
@@ -57,10 +61,12 @@ impl Page {
             Self::Starting => "router/starting",
             Self::Crashed => "router/crashed",
             Self::Overloaded => "router/overloaded",
+            Self::TooMany => "router/too-many-requests",
             Self::BadGateway => "router/bad-gateway",
             Self::TooSlow => "router/gateway-timeout",
             Self::TooLong => "router/body-too-long",
             Self::Stalled => "router/body-stalled",
+            Self::SlowBody => "router/body-too-slow",
             Self::Method => "router/method",
         }
     }
@@ -69,12 +75,13 @@ impl Page {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Empty | Self::Starting | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed | Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Stalled | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -102,6 +109,10 @@ impl Page {
                 format!("{tool} has more requests than it can take."),
                 "Ask again in a few seconds. Its maintainers can add instances with: hythe scale",
             ),
+            Self::TooMany => (
+                format!("Your address has as many requests under way at {tool} as it may have."),
+                "Ask again once some of them are answered.",
+            ),
             Self::BadGateway => (
                 format!("{tool} did not give a proper answer."),
                 "Ask again in a while. Its maintainers see why with: hythe logs",
@@ -114,6 +125,10 @@ impl Page {
             Self::Stalled => {
                 ("The request's body stopped coming.".to_owned(), "Send it again, without pauses.")
             }
+            Self::SlowBody => (
+                "The request's body comes too slowly.".to_owned(),
+                "Send it at 256 bytes a second or more, over a better connection or in smaller parts.",
+            ),
             Self::Method => ("This method is not passed on to tools.".to_owned(), "Use another method."),
         };
         Words { status: self.status(), id: self.id(), what, next }
@@ -141,7 +156,7 @@ impl Page {
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         match self {
-            Self::Overloaded => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Overloaded | Self::TooMany => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Starting => headers.insert(RETRY_AFTER, HeaderValue::from_static("2")),
             Self::Crashed => headers.insert(RETRY_AFTER, HeaderValue::from_static("10")),
             Self::Method => headers
@@ -190,17 +205,19 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Page; 11] = [
+    const ALL: [Page; 13] = [
         Page::BadHost,
         Page::UnknownHost,
         Page::Empty,
         Page::Starting,
         Page::Crashed,
         Page::Overloaded,
+        Page::TooMany,
         Page::BadGateway,
         Page::TooSlow,
         Page::TooLong,
         Page::Stalled,
+        Page::SlowBody,
         Page::Method,
     ];
 

@@ -45,12 +45,17 @@ pub struct RouterSettings {
     pub headers: usize,
     /// Most bytes of a request's body; `None` is no limit.
     pub body_bytes: Option<u64>,
-    /// How long a request's head may take, and how long a connection may stay without a request.
+    /// How long a request's head may take, from the first byte or the connection's begin.
     pub header_timeout: Duration,
-    /// How long a request's body or a client's reading of an answer may stand still.
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long a client's reading of an answer may stand still, and how long its request's body may keep the router
+    /// waiting in all; each 256 bytes win back a second.
     pub stall_timeout: Duration,
     /// How long an instance may take until the head of its answer.
     pub answer_timeout: Duration,
+    /// How long neither side of a tunnel, as a WebSocket is one, may say anything.
+    pub tunnel_idle: Duration,
     /// How long a request for a tool that is starting waits.
     pub starting_wait: Duration,
     /// Most connections at once.
@@ -59,6 +64,9 @@ pub struct RouterSettings {
     pub connections_per_client: usize,
     /// Most requests at once in one instance; more are answered "overloaded".
     pub requests_per_instance: usize,
+    /// Most requests of one address at once in one tool; more are answered "too many requests". `None` is half of
+    /// `requests_per_instance`, so that no client takes all places.
+    pub requests_per_client: Option<usize>,
     /// Most idle connections kept to one instance.
     pub idle_per_instance: usize,
     /// How long requests under way may take at shutdown.
@@ -74,14 +82,24 @@ impl Default for RouterSettings {
             headers: 100,
             body_bytes: Some(1 << 30),
             header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(2),
             stall_timeout: Duration::from_mins(1),
             answer_timeout: Duration::from_mins(5),
+            tunnel_idle: Duration::from_hours(1),
             starting_wait: Duration::from_secs(10),
             connections: 10_000,
             connections_per_client: 1_000,
             requests_per_instance: 1_000,
+            requests_per_client: None,
             idle_per_instance: 64,
             shutdown_grace: Duration::from_secs(25),
         }
+    }
+}
+
+impl RouterSettings {
+    /// Most requests of one address at once in one tool.
+    pub(crate) fn client_share(&self) -> usize {
+        self.requests_per_client.unwrap_or(self.requests_per_instance / 2).max(1)
     }
 }

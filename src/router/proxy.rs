@@ -5,14 +5,16 @@
 
 use crate::access::Asked;
 use crate::body::{self, AnswerBody, Cut, InstanceBody, Progress, RequestBody};
+use crate::clients::Turn;
 use crate::headers::{self, Forwarding};
 use crate::host::{self, Addressee};
+use crate::line::Line;
 use crate::page::Page;
 use crate::serve::{ClientAddr, Shared};
 use crate::table::{Pass, Pick, Target, View};
 use crate::upgrade;
 use crate::upstream::{Connection, Remains, Unanswered};
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -39,6 +41,7 @@ pub(crate) struct Client {
     pub(crate) view: View,
     pub(crate) peer: SocketAddr,
     pub(crate) forwarding: Forwarding,
+    pub(crate) line: Arc<Line>,
 }
 
 /// Answers one request.
@@ -47,16 +50,24 @@ pub(crate) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> R
         return ask_platform(&client, request).await;
     }
     let Some(host) = host::of_request(request.uri(), request.headers()) else {
-        return Page::BadHost.answer(request.headers(), "", "");
+        return refused(Page::BadHost, request);
     };
     match client.shared.names.addressee(host) {
         Addressee::Platform => ask_platform(&client, request).await,
-        Addressee::Nobody => Page::UnknownHost.answer(request.headers(), host, ""),
-        Addressee::Tool(label) => match client.view.target(&label) {
-            Some(target) => ask_tool(&client, target, request).await,
-            None => Page::UnknownHost.answer(request.headers(), host, ""),
+        Addressee::Nobody => refused(Page::UnknownHost, request),
+        Addressee::Tool(label) => match client.view.ask(&label) {
+            Some((target, turn)) => ask_tool(&client, target, turn, request).await,
+            None => refused(Page::UnknownHost, request),
         },
     }
+}
+
+/// The router's answer to a request that is for no tool.
+fn refused(page: Page, request: Request<Incoming>) -> Response<AnswerBody> {
+    let host = host::of_request(request.uri(), request.headers()).unwrap_or_default();
+    let answer = page.answer(request.headers(), host, "");
+    body::let_go(request);
+    answer
 }
 
 fn host_value(request: &Request<Incoming>) -> HeaderValue {
@@ -66,10 +77,10 @@ fn host_value(request: &Request<Incoming>) -> HeaderValue {
 }
 
 async fn ask_platform(client: &Client, mut request: Request<Incoming>) -> Response<AnswerBody> {
-    let host = host_value(&request);
     let Some(fallback) = client.shared.parts.fallback.clone() else {
-        return Page::UnknownHost.answer(request.headers(), host.to_str().unwrap_or_default(), "");
+        return refused(Page::UnknownHost, request);
     };
+    let host = host_value(&request);
     let id = headers::request_id(request.headers());
     client.forwarding.introduce(request.headers_mut(), &host, id.clone());
     request.extensions_mut().insert(ClientAddr(client.peer));
@@ -85,6 +96,7 @@ async fn ask_platform(client: &Client, mut request: Request<Incoming>) -> Respon
 async fn ask_tool(
     client: &Arc<Client>,
     target: Arc<Target>,
+    turn: Option<Turn>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let request_id = headers::request_id(request.headers());
@@ -96,6 +108,7 @@ async fn ask_tool(
         uri: request.uri().clone(),
         request_id: request_id.clone(),
         started: Instant::now(),
+        turn,
     };
     let accept = request.headers().get(http::header::ACCEPT).cloned();
     let host = host_value(&request);
@@ -139,17 +152,19 @@ async fn forward(
     asked: &Asked,
     host: &HeaderValue,
 ) -> Result<Passed, Page> {
-    let settings = &client.shared.parts.settings;
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(Page::Method);
-    }
-    if settings.body_bytes.is_some_and(|most| request.body().size_hint().lower() > most) {
-        body::linger(request.into_body());
-        return Err(Page::TooLong);
-    }
-    let target = settled(client, target).await?;
     let upgrade = upgrade::asked(&mut request);
     let (mut head, body, progress) = outgoing(client, request, host, asked.request_id.clone());
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Page::Method);
+    }
+    let most = client.shared.parts.settings.body_bytes;
+    if most.is_some_and(|most| body.size_hint().lower() > most) {
+        return Err(Page::TooLong);
+    }
+    if asked.turn.is_none() {
+        return Err(Page::TooMany);
+    }
+    let target = settled(client, target).await?;
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
@@ -170,6 +185,7 @@ fn outgoing(
 ) -> (request::Parts, RequestBody, Progress) {
     let settings = &client.shared.parts.settings;
     let (mut head, body) = request.into_parts();
+    let withheld = head.headers.contains_key(EXPECT);
     client.forwarding.apply(&mut head.headers, host, request_id);
     head.uri = headers::origin_form(head.uri);
     head.version = Version::HTTP_11;
@@ -178,7 +194,8 @@ fn outgoing(
         return (head, RequestBody::Empty, Progress::default());
     }
     let progress = Progress::new();
-    let body = RequestBody::client(body, settings.body_bytes, settings.stall_timeout, progress.clone());
+    let (most, patience) = (settings.body_bytes, settings.stall_timeout);
+    let body = RequestBody::client(body, withheld, most, patience, progress.clone());
     (head, body, progress)
 }
 
@@ -283,7 +300,10 @@ async fn exchange(
             continue;
         };
         match connection.send(head, body, now, patience, progress).await {
-            Ok((answer, remains)) => return Ok(Passed { answer, connection, remains, pass, upgrade: None }),
+            Ok((answer, remains)) => {
+                progress.answered();
+                return Ok(Passed { answer, connection, remains, pass, upgrade: None });
+            }
             Err(Unanswered::TooSlow) => return Err(Page::TooSlow),
             Err(Unanswered::Broken { error, body: whole, unsent }) => {
                 cut_short(progress)?;
@@ -301,6 +321,7 @@ async fn exchange(
 fn cut_short(progress: &Progress) -> Result<(), Page> {
     match progress.why_cut() {
         Some(Cut::TooLong) => Err(Page::TooLong),
+        Some(Cut::TooSlow) => Err(Page::SlowBody),
         Some(Cut::Stalled | Cut::Broken) => Err(Page::Stalled),
         None => Ok(()),
     }

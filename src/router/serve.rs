@@ -1,37 +1,30 @@
-//! The accept loop and a connection's life.
+//! A router's listeners: taking connections in, and stopping.
 //!
-//! Enter at [`serve()`]. A connection is counted, secured where the listener has TLS, recognised as HTTP/1.1 or HTTP/2,
-//! and served until it ends, stands still or the router stops.
+//! Enter at [`serve()`]; what becomes of a connection is in `connection`.
 
-use crate::body::AnswerBody;
+use crate::accept::{self, Failure};
+use crate::connection::{Finish, connection};
 use crate::guard::Admission;
-use crate::headers::Forwarding;
 use crate::host::Names;
-use crate::proxy::{self, Client};
-use crate::stalled::Stalled;
 use crate::table::Tables;
 use crate::{BoxError, Dial, Fallback, InFlight, NoAccessLog, RouterParts, RouterSettings};
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hythe_model::{InstanceId, RouteTable};
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long accepting pauses where descriptors or memory are short.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The peer of a request's connection; an extension of requests to the fallback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,27 +93,32 @@ pub async fn serve(
 ) -> Result<(), RouterError> {
     let shared = router.shared;
     let tls = tls.map(TlsAcceptor::from);
-    let (finish, mut own, mut failures) = (Arc::<Finish>::default(), JoinSet::new(), 0_u32);
-    loop {
+    let (finish, mut own, mut shortages) = (Arc::<Finish>::default(), JoinSet::new(), 0_u64);
+    if let Err(error) = accept::keep_alive(&listener, shared.parts.settings.stall_timeout) {
+        tracing::warn!(%error, "clients that vanish will not be noticed");
+    }
+    let outcome = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = own.join_next() => continue,
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => break Ok(()),
         };
-        match accepted {
+        match accepted.map_err(|error| (Failure::of(&error), error)) {
             Ok((stream, peer)) => {
-                failures = 0;
+                shortages = 0;
                 own.spawn(connection(shared.clone(), tls.clone(), stream, peer, finish.clone()));
             }
-            Err(error) if failures > 100 => return Err(RouterError::Accept(error)),
-            Err(error) => {
-                // Out of descriptors or memory: what ends meanwhile makes room.
-                tracing::warn!(%error, "a connection was not accepted");
-                failures += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Err((Failure::OfOne, error)) => tracing::debug!(%error, "a connection was not accepted"),
+            Err((Failure::Shortage, error)) => {
+                shortages += 1;
+                if shortages.is_power_of_two() {
+                    tracing::warn!(%error, times = shortages, "connections are not accepted");
+                }
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
+            Err((Failure::OfListener, error)) => break Err(RouterError::Accept(error)),
         }
-    }
+    };
     drop(listener);
     finish.begin();
     let all = async { while own.join_next().await.is_some() {} };
@@ -128,21 +126,7 @@ pub async fn serve(
         tracing::info!(connections = own.len(), "connections were cut at shutdown");
         own.shutdown().await;
     }
-    Ok(())
-}
-
-/// Tells a listener's connections to finish. The flag is there because every poll asks it; the token wakes who sleeps.
-#[derive(Debug, Default)]
-struct Finish {
-    begun: AtomicBool,
-    wake: CancellationToken,
-}
-
-impl Finish {
-    fn begin(&self) {
-        self.begun.store(true, Ordering::Release);
-        self.wake.cancel();
-    }
+    outcome
 }
 
 /// Serves the platform's own service on a listener of its own, with the same care: whatever host is named, no tool
@@ -183,114 +167,4 @@ impl Dial for Nowhere {
     async fn dial(&self, instance: &InstanceId, _: u16) -> io::Result<TcpStream> {
         Err(io::Error::new(io::ErrorKind::NotConnected, format!("{instance} does not run")))
     }
-}
-
-async fn connection(
-    shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    finish: Arc<Finish>,
-) {
-    let Some(_place) = shared.admission.enter(peer.ip()) else {
-        tracing::debug!(client = %peer.ip(), "a connection too many");
-        if tls.is_none() {
-            crate::guard::turn_away(&stream);
-        }
-        return;
-    };
-    let _ = stream.set_nodelay(true);
-    let patience = shared.parts.settings.header_timeout;
-    let (stall, is_tls) = (shared.parts.settings.stall_timeout, tls.is_some());
-    let view = shared.tables.view();
-    let forwarding = Forwarding::new(peer.ip().to_canonical(), is_tls);
-    let client = Arc::new(Client { shared: shared.clone(), view, peer, forwarding });
-    let Some(tls) = tls else {
-        if let Ok(Ok(is_h2)) = tokio::time::timeout(patience, crate::guard::speaks_h2(&stream)).await {
-            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
-        }
-        return;
-    };
-    match tokio::time::timeout(patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            run(client, Stalled::new(stream, stall), is_h2, &finish).await;
-        }
-        Ok(Err(error)) => tracing::debug!(client = %peer.ip(), %error, "no TLS"),
-        Err(_) => tracing::debug!(client = %peer.ip(), "TLS took too long"),
-    }
-}
-
-async fn run<S>(client: Arc<Client>, stream: S, is_h2: bool, finish: &Finish)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let shared = client.shared.clone();
-    let settings = &shared.parts.settings;
-    let service = service_fn(move |request: Request<Incoming>| {
-        let client = client.clone();
-        async move { Ok::<Response<AnswerBody>, Infallible>(proxy::answer(client, request).await) }
-    });
-    let io = TokioIo::new(stream);
-    let ended = if is_h2 {
-        let serving = pin!(http2(settings).serve_connection(io, service));
-        until(serving, finish, http2::Connection::graceful_shutdown).await
-    } else {
-        let serving = pin!(http1(settings).serve_connection(io, service).with_upgrades());
-        until(serving, finish, http1::UpgradeableConnection::graceful_shutdown).await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection ended");
-    }
-}
-
-/// Runs a connection; at shutdown lets it finish what it has begun.
-async fn until<C: Future>(
-    mut serving: Pin<&mut C>,
-    finish: &Finish,
-    finishing: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
-    let mut wake = pin!(finish.wake.cancelled());
-    let mut finishing = Some(finishing);
-    let mut is_registered = false;
-    poll_fn(|cx| {
-        // The task's waker stays the same, so that it is left with the token once.
-        if !is_registered {
-            is_registered = true;
-            let _ = wake.as_mut().poll(cx);
-        }
-        if finish.begun.load(Ordering::Acquire)
-            && let Some(finishing) = finishing.take()
-        {
-            finishing(serving.as_mut());
-        }
-        serving.as_mut().poll(cx)
-    })
-    .await
-}
-
-fn http1(settings: &RouterSettings) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_header_size(settings.header_bytes)
-        .max_buf_size(settings.header_bytes.max(64 << 10) * 2);
-    // hyper keeps a hundred headers on the stack and any other number on the heap.
-    if settings.headers != 100 {
-        http.max_headers(settings.headers);
-    }
-    http
-}
-
-fn http2(settings: &RouterSettings) -> http2::Builder<TokioExecutor> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new())
-        .max_concurrent_streams(200)
-        .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
-        .max_send_buf_size(256 << 10)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        .keep_alive_interval(settings.header_timeout)
-        .keep_alive_timeout(settings.header_timeout);
-    http
 }

@@ -5,9 +5,11 @@
 //! drops what left the table.
 
 use crate::backend::Backend;
+use crate::clients::{Clients, Share, Turn};
 use crate::{InFlight, RouterSettings};
 use hythe_model::{InstanceId, Route, RouteTable, ToolName};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub(crate) struct Target {
     pub(crate) route: Arc<Route>,
     backends: Vec<Arc<Backend>>,
     turn: AtomicUsize,
+    /// The same from release to release.
+    clients: Arc<Clients>,
 }
 
 /// Whom a request goes to.
@@ -91,6 +95,7 @@ pub(crate) struct Tables {
     targets: Mutex<HashMap<ToolName, Arc<Target>>>,
     in_flight: InFlight,
     idle_per_instance: usize,
+    client_share: usize,
 }
 
 impl Tables {
@@ -100,15 +105,15 @@ impl Tables {
         in_flight: InFlight,
         settings: &RouterSettings,
     ) -> Self {
-        let idle_per_instance = settings.idle_per_instance;
-        Self { routes, targets: Mutex::default(), in_flight, idle_per_instance }
+        let (idle_per_instance, client_share) = (settings.idle_per_instance, settings.client_share());
+        Self { routes, targets: Mutex::default(), in_flight, idle_per_instance, client_share }
     }
 
-    /// A reader of its own, for one connection.
-    pub(crate) fn view(self: &Arc<Self>) -> View {
+    /// A reader of its own, for one connection of this client.
+    pub(crate) fn view(self: &Arc<Self>, client: IpAddr) -> View {
         let mut routes = self.routes.clone();
         let table = routes.borrow_and_update().clone();
-        View { tables: self.clone(), seen: Mutex::new(Seen { routes, table, last: None }) }
+        View { tables: self.clone(), client, seen: Mutex::new(Seen { routes, table, last: None }) }
     }
 
     /// The target of a tool by the newest table.
@@ -147,7 +152,8 @@ impl Tables {
             })
         });
         let backends = backends.collect();
-        Target { tool, route, backends, turn: AtomicUsize::new(0) }
+        let clients = old.map(|old| old.clients.clone()).unwrap_or_default();
+        Target { tool, route, backends, turn: AtomicUsize::new(0), clients }
     }
 
     /// Follows the channel and drops idle connections; returns when the channel has closed.
@@ -161,6 +167,9 @@ impl Tables {
             let targets: Vec<_> = tools.iter().filter_map(|tool| self.target(tool.as_str())).collect();
             let backends = || targets.iter().flat_map(|target| &target.backends);
             backends().for_each(|backend| backend.drop_stale());
+            for target in &targets {
+                target.clients.forget_gone();
+            }
             self.in_flight.retain(&backends().map(|backend| &backend.id).collect::<HashSet<_>>());
         }
     }
@@ -182,6 +191,7 @@ fn retire_all_but(old: Option<&Arc<Target>>, next: Option<&Arc<Target>>) {
 #[derive(Debug)]
 pub(crate) struct View {
     tables: Arc<Tables>,
+    client: IpAddr,
     seen: Mutex<Seen>,
 }
 
@@ -189,24 +199,38 @@ pub(crate) struct View {
 struct Seen {
     routes: watch::Receiver<RouteTable>,
     table: RouteTable,
-    last: Option<Arc<Target>>,
+    /// The target used last, and the client's share of it.
+    last: Option<(Arc<Target>, Arc<Share>)>,
 }
 
 impl View {
     /// The target of a tool by the newest table.
     pub(crate) fn target(&self, tool: &str) -> Option<Arc<Target>> {
+        self.with(tool, |target, _| target.clone())
+    }
+
+    /// The target of a tool for a new request, which has a turn unless the client has as many requests there as it may.
+    pub(crate) fn ask(&self, tool: &str) -> Option<(Arc<Target>, Option<Turn>)> {
+        let most = self.tables.client_share;
+        self.with(tool, |target, share| (target.clone(), Turn::enter(share, most)))
+    }
+
+    fn with<T>(&self, tool: &str, then: impl FnOnce(&Arc<Target>, &Arc<Share>) -> T) -> Option<T> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = &mut *seen;
         if seen.routes.has_changed().unwrap_or(false) {
             seen.table = seen.routes.borrow_and_update().clone();
         }
         let route = seen.table.get(tool)?;
-        let fits = |last: &&Arc<Target>| Arc::ptr_eq(&last.route, route) && last.tool.as_str() == tool;
-        if let Some(last) = seen.last.as_ref().filter(fits) {
-            return Some(last.clone());
+        let fits =
+            |(last, _): &(Arc<Target>, _)| Arc::ptr_eq(&last.route, route) && last.tool.as_str() == tool;
+        if !seen.last.as_ref().is_some_and(fits) {
+            seen.last = self.tables.target(tool).map(|target| {
+                let share = target.clients.share(self.client);
+                (target, share)
+            });
         }
-        seen.last = self.tables.target(tool);
-        seen.last.clone()
+        seen.last.as_ref().map(|(target, share)| then(target, share))
     }
 
     /// Returns when the tool's route is no longer the one of `target`.

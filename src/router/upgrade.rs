@@ -3,6 +3,7 @@
 use crate::access::{Asked, Noted};
 use crate::body::AnswerBody;
 use crate::headers;
+use crate::line::Line;
 use crate::proxy::Client;
 use crate::table::Pass;
 use crate::upstream::Connection;
@@ -12,7 +13,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 
 /// A client's wish to leave HTTP.
 pub(crate) struct Upgrade {
@@ -51,24 +54,30 @@ pub(crate) fn carried(
     head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     head.headers.extend(protocol.map(|protocol| (UPGRADE, protocol)));
     let noted = asked.noted(StatusCode::SWITCHING_PROTOCOLS.as_u16(), Some(pass.0.clone()));
-    let tunnel = tunnel(theirs, connection, pass, noted);
+    let ends = Ends { client: theirs, instance: connection, line: client.line.clone() };
+    let tunnel = tunnel(ends, client.shared.parts.settings.tunnel_idle, pass, noted);
     let stop = client.shared.end.clone();
     client.shared.tasks.spawn(async move { stop.run_until_cancelled(tunnel).await });
     Response::from_parts(head, AnswerBody::Text(None))
 }
 
-async fn tunnel(client: OnUpgrade, connection: Connection, pass: Pass, mut noted: Noted) {
-    let (mut instance, early) = connection.into_stream();
-    match client.await {
+/// What a tunnel joins.
+struct Ends {
+    client: OnUpgrade,
+    instance: Connection,
+    /// The client's connection, which keeps its place as long as the tunnel lives.
+    line: Arc<Line>,
+}
+
+async fn tunnel(ends: Ends, idle: Duration, pass: Pass, mut noted: Noted) {
+    match ends.client.await {
         Ok(client) => {
-            let mut client = TokioIo::new(client);
-            noted.bytes = early.len() as u64;
-            if client.write_all(&early).await.is_ok()
-                && client.flush().await.is_ok()
-                && let Ok((_, bytes)) = copy_bidirectional(&mut client, &mut instance).await
-            {
-                noted.bytes += bytes;
+            let before = ends.line.written();
+            tokio::select! {
+                () = carry(TokioIo::new(client), ends.instance) => {}
+                () = ends.line.silence(idle) => noted.error = Some("neither side said anything for too long"),
             }
+            noted.bytes = ends.line.written() - before;
             noted.complete = true;
         }
         Err(error) => {
@@ -77,4 +86,12 @@ async fn tunnel(client: OnUpgrade, connection: Connection, pass: Pass, mut noted
         }
     }
     drop(pass);
+}
+
+/// Carries bytes both ways until both sides have ended or one has failed.
+async fn carry(mut client: impl AsyncRead + AsyncWrite + Unpin, instance: Connection) {
+    let (mut instance, early) = instance.into_stream();
+    if client.write_all(&early).await.is_ok() && client.flush().await.is_ok() {
+        let _ = copy_bidirectional(&mut client, &mut instance).await;
+    }
 }

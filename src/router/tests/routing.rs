@@ -94,6 +94,48 @@ async fn connections_into_an_instance_are_kept() {
 }
 
 #[tokio::test]
+async fn a_post_leaves_older_connections_to_others() {
+    let world = world(settings()).await;
+    let slow = tool(|_| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        text("done")
+    });
+    world.live("weather", 1, &[slow.await]);
+    let get = || world.get("weather.localhost", "/");
+    let post = || {
+        let request = Request::post("/").header("host", "weather.localhost");
+        world.ask(request.body(Empty::<Bytes>::new()).unwrap())
+    };
+    tokio::join!(get(), get(), get());
+    assert_eq!(world.dialled.dials.load(Ordering::SeqCst), 3);
+    // Older than what a request that cannot be repeated is trusted to.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(post().await.body, "done");
+    assert_eq!(world.dialled.dials.load(Ordering::SeqCst), 4);
+    tokio::join!(get(), get(), get(), get());
+    assert_eq!(world.dialled.dials.load(Ordering::SeqCst), 4, "all four were kept");
+}
+
+#[tokio::test]
+async fn a_full_pool_keeps_the_newest() {
+    let world = world(RouterSettings { idle_per_instance: 1, ..settings() }).await;
+    world.live("weather", 1, &[named("weather").await]);
+    let post = || {
+        let request = Request::post("/").header("host", "weather.localhost");
+        world.ask(request.body(Empty::<Bytes>::new()).unwrap())
+    };
+    post().await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    post().await;
+    post().await;
+    assert_eq!(
+        world.dialled.dials.load(Ordering::SeqCst),
+        2,
+        "the old connection was in the way of a new one"
+    );
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_has_died_costs_no_request() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -127,6 +169,8 @@ async fn a_tool_learns_who_asks_and_cannot_be_told_otherwise() {
     let request = Request::get("/a?b=c")
         .header("host", "Weather.localhost:8080")
         .header("x-forwarded-for", "10.0.0.1")
+        .header("x_forwarded_for", "10.0.0.1")
+        .header("script_name", "/admin")
         .header("x-request-id", "mine-1")
         .header("connection", "x-hop")
         .header("x-hop", "1")

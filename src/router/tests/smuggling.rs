@@ -55,6 +55,16 @@ async fn a_length_beside_chunks_reaches_the_tool_as_chunks_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn trailers_smuggle_no_headers_in() {
+    let (world, heard) = target().await;
+    let attack = "POST / HTTP/1.1\r\nhost: weather.localhost\r\nconnection: close\r\n\
+        transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\nx-forwarded-for: 10.0.0.1\r\nscript_name: /a\r\n\r\n";
+    world.raw(attack.as_bytes()).await;
+    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+    assert!(heard.ends_with("0\r\nx-sum: 1\r\n\r\n"), "{heard}");
+}
+
+#[tokio::test]
 async fn broken_chunks_end_the_connection() {
     let broken = [
         "xyz\r\nhello\r\n",

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -14,22 +14,28 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-#[tokio::test]
-async fn both_versions_of_http_are_spoken_over_tls() {
+/// A server's side of TLS, and its certificate.
+pub(crate) fn server_config() -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
     let own = rcgen::generate_simple_self_signed(["weather.localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
     let server = rustls::ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap();
-    let mut server =
-        server.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+    let certificate = own.cert.der().clone();
+    let mut server = server.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let world = world_with(settings(), Some(Arc::new(server))).await;
+    (Arc::new(server), certificate)
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_spoken_over_tls() {
+    let (server, certificate) = server_config();
+    let world = world_with(settings(), Some(server)).await;
     let address =
         tool(|request| async move { text(request.headers()["x-forwarded-proto"].to_str().unwrap()) });
     world.live("weather", 1, &[address.await]);
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(own.cert.der().clone()).unwrap();
+    roots.add(certificate).unwrap();
     for alpn in ["h2", "http/1.1"] {
         let client =
             rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();

@@ -1,7 +1,8 @@
 //! WebSocket and whatever else leaves HTTP.
 
-use crate::support::{named, settings, world};
+use crate::support::{World, named, settings, world};
 use futures::{SinkExt, StreamExt};
+use hythe_router::RouterSettings;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +99,47 @@ async fn plain_http2_is_no_way_around_the_router() {
     world.raw(request).await;
     let received = String::from_utf8(received.lock().unwrap().clone()).unwrap();
     assert!(!received.contains("upgrade") && !received.contains("http2-settings"), "{received}");
+}
+
+/// Whether the router takes another connection of this client.
+async fn has_place(world: &World) -> bool {
+    world
+        .raw(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .starts_with("HTTP/1.1 200 ")
+}
+
+#[tokio::test]
+async fn a_websocket_keeps_its_connections_place() {
+    let world = world(RouterSettings { connections_per_client: 1, ..settings() }).await;
+    world.live("chat", 1, &[websocket_echo().await]);
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://chat.localhost/", stream).await.unwrap();
+    socket.send(Message::text("one")).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    assert!(!has_place(&world).await, "the client has a second connection");
+    drop(socket);
+    world.log.lines(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(has_place(&world).await, "the place was not given back");
+}
+
+#[tokio::test]
+async fn a_silent_websocket_is_ended_and_one_that_speaks_is_not() {
+    let world = world(RouterSettings { tunnel_idle: Duration::from_millis(400), ..settings() }).await;
+    world.live("chat", 1, &[websocket_echo().await]);
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://chat.localhost/", stream).await.unwrap();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        socket.send(Message::text("still here")).await.unwrap();
+        socket.next().await.unwrap().unwrap();
+    }
+    let end = tokio::time::timeout(Duration::from_secs(2), socket.next()).await.expect("it is ended");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    let lines = world.log.lines(1).await;
+    // Ten messages of ten bytes, each with the two of its frame.
+    assert_eq!(lines, ["chat GET / 101 120 [chat.v1.web.1] neither side said anything for too long"]);
 }
 
 #[tokio::test]

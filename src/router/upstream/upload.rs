@@ -2,6 +2,7 @@
 
 use super::{Socket, head};
 use crate::body::RequestBody;
+use crate::headers;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, request};
@@ -35,14 +36,6 @@ enum Failure {
     Refused,
     /// The client's body ended early.
     Cut,
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if let Some(body) = self.body.take() {
-            body.let_go();
-        }
-    }
 }
 
 impl Upload {
@@ -175,7 +168,8 @@ impl Upload {
             return;
         }
         self.out.put_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
+        let allowed = trailers.into_iter().flatten().filter(|(name, _)| headers::may_follow(name));
+        for (name, value) in allowed {
             self.out.put_slice(name.as_str().as_bytes());
             self.out.put_slice(b": ");
             self.out.put_slice(value.as_bytes());
