@@ -1,4 +1,4 @@
-//! Waiting for things: a build's log as a push shows it, and verbs that make a release.
+//! Waiting for things: a build's log as a push shows it, and verbs that take long.
 
 use crate::client::{Client, Request, get, read};
 use crate::context::Context;
@@ -90,8 +90,8 @@ impl Log {
     }
 }
 
-/// Sends a verb that makes a release, waits for it, and prints what is now true.
-pub(crate) async fn release(
+/// Sends a verb that takes long, waits for its end, and prints what is now true.
+pub(crate) async fn until_done(
     context: &Context,
     client: &Client,
     request: Request<'_>,
@@ -120,6 +120,6 @@ pub(crate) async fn release(
             }
         }
     }
-    Err(Failure::local("no-end", "The server's answer ended before the release was ready.")
-        .next(format!("See where it stands: hythe releases -t {tool}")))
+    Err(Failure::local("no-end", "The server's answer ended before its work did.")
+        .next(format!("See where it stands: hythe tools info {tool}")))
 }

@@ -53,7 +53,14 @@ fn answer(body: Body) -> Response {
     ([(CONTENT_TYPE, NDJSON), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-/// Does work that makes a release, to its end whoever goes on listening, and says how it stands.
+/// Does work to its end, whoever goes on listening.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    joined(tokio::spawn(work).await)
+}
+
+/// Does work that takes long, to its end whoever goes on listening, and says how it stands.
 ///
 /// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells.
 pub(crate) async fn progress<F>(work: F) -> Result<Response, ApiError>
@@ -104,7 +111,7 @@ impl Step {
     }
 }
 
-fn joined(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
+fn joined<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result<T, Fault> {
     ended.unwrap_or_else(|error| {
         tracing::error!(error = %error, "work for a request ended early");
         Err(Fault::new("platform/internal", "The platform failed.").next("Try again, or tell the operator."))
@@ -168,6 +175,18 @@ mod tests {
             Ok(None)
         });
         drop(response.await.unwrap());
+        heard.await.expect("the work was not dropped");
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_leaves() {
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let work = to_its_end(async move {
+            tokio::time::sleep(TICK).await;
+            let _ = told.send(());
+            Ok(())
+        });
+        assert!(tokio::time::timeout(TICK / 2, work).await.is_err(), "the caller left");
         heard.await.expect("the work was not dropped");
     }
 }

@@ -115,7 +115,8 @@ async fn change(context: &Context, body: ConfigPatch) -> Result<(), Failure> {
         Some(release) => format!("{} has {what}", release.number),
         None => format!("{what}; the first release takes it up."),
     };
-    watch::release(context, &client, patch(&path).body(&body), &tool, "releasing the config", now_true).await
+    watch::until_done(context, &client, patch(&path).body(&body), &tool, "releasing the config", now_true)
+        .await
 }
 
 impl List {
