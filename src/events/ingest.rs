@@ -64,12 +64,13 @@ type Followers = HashMap<(ToolName, String), Follower>;
 
 impl LogStore {
     /// Follows an instance's log into its tool's, from where an earlier follower (of an earlier server, too) stopped:
-    /// no line is lost and none comes twice. Following what is followed already changes nothing.
+    /// no line is lost and none comes twice. Following what is followed already changes nothing. Nothing is followed
+    /// where the tool has no log: what it left behind is not the next tool's of that name.
     ///
     /// Needs a Tokio runtime.
     pub fn follow_instance(&self, log: InstanceLog) -> Result<(), EventsError> {
         check_name(&log.instance)?;
-        let to = self.tool_log(&log.tool)?;
+        let Some(to) = self.begun_log(&log.tool)? else { return Ok(()) };
         let at = to.source(&log.instance);
         let mut followers = self.followers();
         let key = (log.tool.clone(), log.instance.clone());
@@ -106,7 +107,10 @@ impl LogStore {
             let _ = follower.stop.send(true);
             follower.task.await.map_err(|error| EventsError::read(&self.tool_dir(tool), &error))??;
         }
-        let log = self.tool_log(tool)?;
+        let at = Timestamp::now();
+        let mut ended =
+            EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines: Vec::new() };
+        let Some(log) = self.begun_log(tool)? else { return Ok(ended) };
         if matches!(log.source(instance), SourceAt::Ended(_)) {
             let before =
                 self.ended_instances(tool).await?.into_iter().find(|ended| ended.instance == instance);
@@ -114,9 +118,7 @@ impl LogStore {
                 return Ok(before);
             }
         }
-        let lines = self.last_lines(tool, instance, LAST_LINES).await?;
-        let at = Timestamp::now();
-        let ended = EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines };
+        ended.lines = self.last_lines(tool, instance, LAST_LINES).await?;
         let end = NewLine {
             at,
             instance: instance.to_owned(),

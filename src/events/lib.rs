@@ -59,7 +59,7 @@ struct Inner {
     limits: LogLimits,
     syncer: Arc<journal::Syncer>,
     builds: Mutex<HashMap<BuildId, Arc<build_log::BuildLog>>>,
-    tools: Mutex<HashMap<ToolName, Arc<runtime_log::ToolLog>>>,
+    tools: Mutex<runtime_log::ToolLogs>,
     followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
 }
 

@@ -73,7 +73,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
     let mut helper = Helper::new(dir.path().join("own"));
     let mut written = 0;
     for round in 1..=6 {
-        let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+        let store = open_small(&dir.path().join("logs"));
         store.follow_instance(log(&helper)).unwrap();
         helper.out(written + 1, written + 40);
         written += 40;
@@ -85,7 +85,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
         helper.out(written + 1, written + 10);
         written += 10;
     }
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
     let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1").await.unwrap();
     let mut expected = numbered(written);
@@ -133,7 +133,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
     let mut helper = Helper::new(dir.path().join("own"));
     helper.out(1, 5);
     {
-        let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+        let store = open_small(&dir.path().join("logs"));
         store.follow_instance(log(&helper)).unwrap();
         wait_for(&store, 5).await;
         for _ in 0..8_000 {
@@ -142,7 +142,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
         let first = store.lines(&weather(), LogQuery::default()).next().await.unwrap().unwrap();
         assert!(first.position > 5, "the instance's lines are gone");
     }
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
     helper.out(6, 6);
     let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
@@ -269,7 +269,7 @@ async fn an_endless_line_passes_in_bounded_pieces() {
 #[tokio::test]
 async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
     let dir = tempfile::tempdir().unwrap();
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     for number in 1..=25 {
         let instance = format!("v1.web.1.{number}");
         let mut helper = Helper::new(dir.path().join(&instance));
@@ -285,6 +285,18 @@ async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
     assert_eq!(ended.len(), 20);
     assert_eq!((ended[0].instance.as_str(), ended[19].instance.as_str()), ("v1.web.1.25", "v1.web.1.6"));
     assert_eq!(ended[0].lines[0].text, "I am 25");
+}
+
+#[tokio::test]
+async fn what_a_deleted_tool_left_behind_begins_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let mut helper = Helper::new(dir.path().join("own"));
+    helper.out(1, 2);
+    store.follow_instance(log(&helper)).unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    assert_eq!((ended.reason.as_str(), ended.lines.len()), ("stopped", 0));
+    assert!(!dir.path().join("logs/tools/weather").exists());
 }
 
 #[tokio::test]
