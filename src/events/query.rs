@@ -68,7 +68,12 @@ impl Open {
     /// Where reading begins; `None` where the log was removed.
     async fn new(store: LogStore, tool: ToolName, from: u64) -> Result<Option<Self>, EventsError> {
         let dir = store.tool_dir(&tool);
-        let Some(log) = blocking(&dir, move || store.tool_log(&tool)).await? else { return Ok(None) };
+        // Who asks after a request sees it.
+        let open = move || {
+            store.write_gathered();
+            store.tool_log(&tool)
+        };
+        let Some(log) = blocking(&dir, open).await? else { return Ok(None) };
         let reached = log.reached.subscribe();
         let (segment, lines) = open_segment(&log, |segments| {
             let before = segments.iter().rev().find(|first| **first <= from);

@@ -57,6 +57,24 @@ async fn a_follower_gets_the_stored_then_the_live_over_rotations() {
 }
 
 #[tokio::test]
+async fn lines_of_a_crowd_come_soon_and_are_there_for_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let access = |text: &str| store.append_soon(&weather(), "router", LineSource::Access, text.to_owned());
+    let mut follow = store.lines(&weather(), LogQuery { follow: true, ..LogQuery::default() });
+    access("one");
+    assert_eq!(follow.next().await.unwrap().unwrap().text, "one");
+    access("two");
+    assert_eq!(follow.next().await.unwrap().unwrap().text, "two");
+    access("three");
+    assert_eq!(texts(&store, LogQuery::default()).await, ["one", "two", "three"]);
+    store.remove_tool(&weather()).await.unwrap();
+    access("late");
+    store.write_gathered();
+    assert!(!dir.path().join("tools/weather").exists());
+}
+
+#[tokio::test]
 async fn the_size_is_bounded_and_positions_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let size = || -> u64 {
