@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hythe_model::Digest;
 use hythe_oci::Descriptor;
 use hythe_oci::image::{MAX_MANIFEST, media_type};
+use std::error::Error;
 
 fn unknown() -> ApiError {
     ApiError::missing(Code::ManifestUnknown, "the repository has no such manifest")
@@ -44,11 +45,7 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, ApiError> {
     let declared = declared_type(request.headers());
-    let too_large = |_| {
-        let message = format!("a manifest may have at most {MAX_MANIFEST} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message)
-    };
-    let bytes = axum::body::to_bytes(request.into_body(), MAX_MANIFEST).await.map_err(too_large)?;
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_MANIFEST).await.map_err(|e| unread(&e))?;
     let pointers: Pointers = serde_json::from_slice(&bytes)
         .map_err(|e| ApiError::bad(Code::ManifestInvalid, format!("this is not a manifest: {e}")))?;
     let kind = resolve_type(declared, &pointers)?;
@@ -68,6 +65,15 @@ pub(super) async fn put(
         response.headers_mut().insert("oci-subject", subject);
     }
     Ok(response)
+}
+
+/// A body that is too large, or that broke off.
+fn unread(error: &axum::Error) -> ApiError {
+    if error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>()) {
+        let message = format!("a manifest may have at most {MAX_MANIFEST} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message);
+    }
+    ApiError::bad(Code::ManifestInvalid, format!("the body broke off: {error}"))
 }
 
 /// The media type that a request declares, without parameters.

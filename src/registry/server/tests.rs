@@ -77,6 +77,13 @@ impl Site {
         self.user("ann", "repository:tools/a:pull,push,delete").await
     }
 
+    /// A connection over which this head was sent.
+    async fn wire(&self, head: &str) -> tokio::net::TcpStream {
+        let mut wire = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        wire.write_all(head.as_bytes()).await.unwrap();
+        wire
+    }
+
     fn uploads(&self) -> usize {
         std::fs::read_dir(self.store.root().join("uploads")).unwrap().count()
     }

@@ -48,6 +48,20 @@ async fn manifests_go_in_and_out_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_not_called_large() {
+    let site = site().await;
+    let ann = site.ann().await;
+    let head = format!(
+        "PUT /v2/tools/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        ann.token
+    );
+    let mut answer = String::new();
+    site.wire(&head).await.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("MANIFEST_INVALID"), "{answer}");
+}
+
+#[tokio::test]
 async fn tags_come_sorted_and_in_pages() {
     let site = site().await;
     let ann = site.ann().await;
