@@ -11,6 +11,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use http::{HeaderValue, Method, StatusCode};
+use hythe_model::Digest;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ pub trait RegistryAuth: Send + Sync + 'static {
     async fn verify(&self, user: &str, secret: &str) -> Option<Subject>;
     /// Whether the subject may do this with the repository.
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool;
+    /// Whether somebody counts on this manifest, so that nobody may remove it.
+    async fn in_use(&self, _repository: &Repository, _digest: &Digest) -> bool {
+        false
+    }
 }
 
 /// Settings of the API; the default is good for one server.
@@ -242,7 +247,7 @@ fn headers<const N: usize>(
 }
 
 /// A digest that a client sent.
-fn digest(text: &str) -> Result<hythe_model::Digest, ApiError> {
+fn digest(text: &str) -> Result<Digest, ApiError> {
     text.parse()
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, Code::DigestInvalid, "this is not a digest"))
 }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::LengthLimitError;
 use hythe_model::Digest;
 use hythe_oci::Descriptor;
 use hythe_oci::image::{MAX_MANIFEST, media_type};
@@ -69,7 +70,7 @@ pub(super) async fn put(
 
 /// A body that is too large, or that broke off.
 fn unread(error: &axum::Error) -> ApiError {
-    if error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>()) {
+    if error.source().and_then(|cause| cause.downcast_ref::<LengthLimitError>()).is_some() {
         let message = format!("a manifest may have at most {MAX_MANIFEST} bytes");
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message);
     }
@@ -125,11 +126,18 @@ fn first_missing(
     Ok(None)
 }
 
+/// A tag goes alone; a manifest goes with its tags, unless somebody counts on it.
 pub(super) async fn delete(
     api: &Api,
     repository: Repository,
     reference: Reference,
 ) -> Result<Response, ApiError> {
+    if let Reference::Digest(digest) = &reference
+        && api.auth.in_use(&repository, digest).await
+    {
+        let message = "the image is that of a release that is live, rolls out or is kept to go back to";
+        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported, message));
+    }
     let store = api.store.clone();
     let removed = blocking(move || store.delete_manifest(&repository, &reference)).await?;
     if removed { Ok(().into_response_with(StatusCode::ACCEPTED)) } else { Err(unknown()) }

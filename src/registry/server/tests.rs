@@ -1,7 +1,6 @@
 //! The API as clients see it: over a socket, with `reqwest`, and with the stock tools.
 
 use super::*;
-use hythe_model::Digest;
 use hythe_oci::{Hasher, media_type};
 use reqwest::{Client, Method as Verb, Response as Answer};
 use serde_json::Value;
@@ -13,7 +12,8 @@ mod manifest;
 mod token;
 mod tools;
 
-/// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`.
+/// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`. Everything in
+/// `tools/live` is in use.
 struct Rules;
 
 #[async_trait]
@@ -28,6 +28,10 @@ impl RegistryAuth for Rules {
             Subject::User(_) => repository.as_str() == "tools/open" && action == RegistryAction::Pull,
             Subject::Anonymous => repository.as_str() == "public" && action == RegistryAction::Pull,
         }
+    }
+
+    async fn in_use(&self, repository: &Repository, _digest: &Digest) -> bool {
+        repository.as_str() == "tools/live"
     }
 }
 
