@@ -56,7 +56,8 @@ impl Api {
     }
 }
 
-/// Every route of the API, to be served on the platform's own host name.
+/// Every route of the API, to be served on the platform's own host name, behind the router: `X-Forwarded-For` is its
+/// word on who asks.
 pub fn routes(parts: ApiParts) -> Router {
     let body = parts.body;
     let api = Api(Arc::new(parts));

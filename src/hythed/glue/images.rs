@@ -1,10 +1,11 @@
 //! The registry's questions: who is there is answered by auth (the password is a token), what must stay by the releases.
 
 use async_trait::async_trait;
-use hythe_auth::{Auth, Identity, RegistryAccess};
+use hythe_auth::{Auth, Checked, Identity, RegistryAccess};
 use hythe_model::{Actor, Digest, MaintainerName};
-use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject};
+use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject, Unproven};
 use hythe_store::{RetainedRelease, Store};
+use std::net::IpAddr;
 
 /// Who may pull and push images, and which of them stay.
 pub(crate) struct ImageAuth {
@@ -23,17 +24,17 @@ impl ImageAuth {
 
 #[async_trait]
 impl RegistryAuth for ImageAuth {
-    async fn verify(&self, user: &str, secret: &str) -> Option<Subject> {
-        let identity = match self.auth.registry_login(user, secret).await {
-            Ok(identity) => identity?,
+    async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
+        match self.auth.registry_login(user, secret, from).await {
+            Ok(Checked::Known(Identity { actor: Actor::Maintainer(name) })) => {
+                Ok(Subject::User(name.to_string()))
+            }
+            Ok(Checked::TooMany { wait }) => Err(Unproven::TooMany { wait }),
+            Ok(Checked::Known(_) | Checked::Unknown) => Err(Unproven::Wrong),
             Err(error) => {
                 tracing::error!(%error, "a registry login could not be checked");
-                return None;
+                Err(Unproven::Wrong)
             }
-        };
-        match identity.actor {
-            Actor::Maintainer(name) => Some(Subject::User(name.to_string())),
-            Actor::DeployKey(_) | Actor::Platform => None,
         }
     }
 

@@ -13,13 +13,19 @@ mod token;
 mod tools;
 
 /// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`. Everything in
-/// `tools/live` is in use.
+/// `tools/live` is in use. From 192.0.2.1 came too many wrong secrets.
 struct Rules;
 
 #[async_trait]
 impl RegistryAuth for Rules {
-    async fn verify(&self, user: &str, secret: &str) -> Option<Subject> {
-        (matches!(user, "ann" | "bob") && secret == "secret").then(|| Subject::User(user.to_owned()))
+    async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
+        match (user, secret) {
+            _ if from == Some(IpAddr::from([192, 0, 2, 1])) => {
+                Err(Unproven::TooMany { wait: Duration::from_millis(41_500) })
+            }
+            ("ann" | "bob", "secret") => Ok(Subject::User(user.to_owned())),
+            _ => Err(Unproven::Wrong),
+        }
     }
 
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool {
