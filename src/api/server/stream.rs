@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 /// How long a stream may be silent before an empty line keeps it open.
 const SILENCE: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 15_000 });
+/// How long the end of something that is over may be on its way.
+const LATE: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 5_000 });
 /// How often a verb that waits says so.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 1_000 });
 
@@ -41,6 +43,14 @@ where
         Some((line.map_err(std::io::Error::other), (objects, stop)))
     });
     answer(Body::from_stream(body))
+}
+
+/// The objects of something that is over: its last one may be on its way still, or was lost to a full disk.
+pub(crate) fn until_silent<S: Stream + Unpin + Send>(objects: S) -> impl Stream<Item = S::Item> + Send {
+    futures::stream::unfold(objects, |mut objects| async move {
+        let object = tokio::time::timeout(LATE, objects.next()).await.ok()??;
+        Some((object, objects))
+    })
 }
 
 fn line_of<T: Serialize>(object: &T) -> Result<Bytes, String> {
@@ -138,6 +148,13 @@ mod tests {
         assert_eq!(body.next().await.unwrap().unwrap(), "\n");
         stop.cancel();
         assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_not_waited_for() {
+        let soon = stream::once(async { tokio::time::sleep(LATE / 2).await });
+        let objects = stream::iter([()]).chain(soon).chain(stream::pending());
+        assert_eq!(until_silent(objects.boxed()).count().await, 2);
     }
 
     #[tokio::test]
