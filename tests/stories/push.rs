@@ -20,6 +20,14 @@ fn a_static_site_goes_live_by_a_push() {
 
     robin.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
     assert!(!robin.get("handbook", "/").body.contains("Second edition"));
+    // The config that is listed is the one in force.
+    robin.hythe(&["config", "set", "EDITION=third", "-t", "handbook"]).ok();
+    robin.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
+    for list in [&["config", "list", "-t", "handbook"][..], &["config", "list", "--values", "-t", "handbook"]]
+    {
+        let listed = robin.hythe(list).ok().out;
+        assert!(listed.contains("handbook has no config"), "{listed}");
+    }
     // The deploy ref names the commit that is live, after a rollback too.
     let first = robin.git("handbook", &["rev-parse", "main~1"]).ok().out;
     let remote = robin.git("handbook", &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
