@@ -126,6 +126,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(handlers!(builds::redeploy))
         .routes(handlers!(releases::list))
         .routes(handlers!(releases::instances))
+        .routes(handlers!(logs::ended))
         .routes(handlers!(config::list));
     let slow = OpenApiRouter::new()
         .routes(handlers!(tools::delete))
