@@ -94,6 +94,25 @@ fn a_tool_that_crashes_never_takes_traffic() {
 }
 
 #[test]
+fn a_deleted_tool_leaves_nothing_to_the_next_of_its_name() {
+    let robin = Client::new(shared(), "phoenix");
+    robin.tool_from("phoenix", "static-site");
+    robin.push("phoenix").ok();
+    assert_eq!(robin.get("phoenix", "/").status, 200);
+    let log = robin.hythe(&["logs", "-t", "phoenix"]).ok().out;
+    assert!(log.contains("GET / 200"), "{log}");
+    let deleted = robin.hythe(&["tools", "delete", "phoenix", "--yes"]).ok().out;
+    assert_eq!(deleted, "phoenix: deleted.\n");
+    robin.hythe(&["tools", "info", "phoenix"]).failed();
+    robin.hythe(&["tools", "create", "phoenix"]).ok();
+    assert_eq!(robin.hythe(&["logs", "-t", "phoenix"]).ok().out, "");
+    robin.push("phoenix").ok().says("v1 is live");
+    assert_eq!(robin.get("phoenix", "/").status, 200);
+    let log = robin.hythe(&["logs", "-t", "phoenix"]).ok().out;
+    assert_eq!(log.matches("GET / 200").count(), 1, "{log}");
+}
+
+#[test]
 fn a_stranger_is_refused() {
     let owner = Client::new(shared(), "owner");
     owner.tool_from("private", "static-site");
