@@ -56,7 +56,8 @@ impl Api {
     }
 }
 
-/// Every route of the API, to be served on the platform's own host name.
+/// Every route of the API, to be served on the platform's own host name, behind the router: `X-Forwarded-For` is its
+/// word on who asks.
 pub fn routes(parts: ApiParts) -> Router {
     let body = parts.body;
     let api = Api(Arc::new(parts));
@@ -125,6 +126,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(handlers!(builds::redeploy))
         .routes(handlers!(releases::list))
         .routes(handlers!(releases::instances))
+        .routes(handlers!(logs::ended))
         .routes(handlers!(config::list));
     let slow = OpenApiRouter::new()
         .routes(handlers!(tools::delete))

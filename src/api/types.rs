@@ -14,7 +14,7 @@ mod who;
 
 pub use build::{Build, BuildRecord, BuildState, Redeploy};
 pub use config::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet};
-pub use log::{LogLine, LogSource};
+pub use log::{EndedInstance, LogLine, LogSource};
 pub use release::{Instance, InstanceState, Progress, Release, Rollback, Scale};
 pub use run::{Run, RunLine};
 pub use schema::{ActorSchema, BuildEventSchema, ErrorBody, PhaseSchema, ReleaseCauseSchema};

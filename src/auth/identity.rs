@@ -1,12 +1,15 @@
 //! From a credential to an identity.
 
+use crate::attempts::Attempts;
 use crate::token::{generate, is_shaped};
 use crate::{Action, AuthError, Decision, IssuedToken, PublicKey, Standing, decide, hash_token};
 use hythe_model::{Actor, MaintainerName, ToolName};
 use hythe_store::{Key, KeyOwner, NewKey, NewToken, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
 /// A use is noted anew once the last note is so old.
@@ -19,6 +22,20 @@ const FIRST: &str = "admin";
 pub struct Identity {
     /// The actor.
     pub actor: Actor,
+}
+
+/// What came of showing a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It stands for somebody.
+    Known(Identity),
+    /// It is unknown, revoked or has expired.
+    Unknown,
+    /// It was not looked at: too many wrong ones came from the same address.
+    TooMany {
+        /// How long until the next one is looked at.
+        wait: Duration,
+    },
 }
 
 /// What the first run made.
@@ -34,12 +51,13 @@ pub struct Bootstrap {
 #[derive(Clone)]
 pub struct Auth {
     pub(crate) store: Store,
+    attempts: Arc<Attempts>,
 }
 
 impl Auth {
     /// Over these rows.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, attempts: Arc::default() }
     }
 
     /// Makes the account `admin` with a token where there is no account yet; `None` on every later start.
@@ -82,6 +100,20 @@ impl Auth {
     /// Whether a key is known still: a connection outlives the moment in which it proved the key.
     pub async fn knows_key(&self, fingerprint: &str) -> Result<bool, AuthError> {
         Ok(self.store.key(fingerprint).await?.is_some())
+    }
+
+    /// Checks a token that somebody shows from this address. Twenty wrong ones a minute are looked at.
+    pub async fn check_token(&self, token: &str, from: Option<IpAddr>) -> Result<Checked, AuthError> {
+        if let Some(wait) = from.and_then(|from| self.attempts.wait(from, Instant::now())) {
+            return Ok(Checked::TooMany { wait });
+        }
+        if let Some(identity) = self.authenticate_token(token).await? {
+            return Ok(Checked::Known(identity));
+        }
+        if let Some(from) = from {
+            self.attempts.failed(from, Instant::now());
+        }
+        Ok(Checked::Unknown)
     }
 
     /// Whom this token's text stands for; notes the use. `None` for unknown, revoked and expired ones alike.

@@ -1,7 +1,8 @@
 //! The embedded registry's two questions: who is there, and may they.
 
-use crate::{Action, Auth, AuthError, Identity};
+use crate::{Action, Auth, AuthError, Checked, Identity};
 use hythe_model::{Actor, ToolName};
+use std::net::IpAddr;
 
 /// What a registry client wants of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +14,19 @@ pub enum RegistryAccess {
 }
 
 impl Auth {
-    /// Checks a user name and password: the password is a token, the name its maintainer's or `token`.
-    pub async fn registry_login(&self, user: &str, password: &str) -> Result<Option<Identity>, AuthError> {
-        let identity = self.authenticate_token(password).await?;
+    /// Checks a user name and password, as [`Auth::check_token`]: the password is a token, the name its maintainer's or
+    /// `token`.
+    pub async fn registry_login(
+        &self,
+        user: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Checked, AuthError> {
         let named = |actor: &Actor| matches!(actor, Actor::Maintainer(name) if name.as_str() == user);
-        Ok(identity.filter(|identity| user == "token" || named(&identity.actor)))
+        Ok(match self.check_token(password, from).await? {
+            Checked::Known(identity) if user != "token" && !named(&identity.actor) => Checked::Unknown,
+            checked => checked,
+        })
     }
 
     /// Whether an identity may use a repository: `tools/<tool>` by its rights on the tool, `stacks/...` for everybody

@@ -79,13 +79,14 @@ impl BuildLog {
 
     fn append(&self, event: &BuildEvent, cap: u64, line_bytes: usize) -> Result<Published, EventsError> {
         let mut state = self.state();
-        for event in bounded(change(event.clone(), |text| clean(text).into_owned()), line_bytes) {
-            let event = state.masker.mask_event(event);
-            state.write(&self.path, &event, cap)?;
-        }
+        let shown = state.masker.mask_event(change(event.clone(), |text| clean(text).into_owned()));
+        let mut pieces = bounded(shown, line_bytes).into_iter();
+        let written = pieces.try_for_each(|piece| state.write(&self.path, &piece, cap));
+        // An end that cannot be written is an end: nobody may wait for it.
+        state.ended |= event.is_end();
         let published = Published { bytes: state.journal.len(), ended: state.ended };
         self.published.send_replace(published);
-        Ok(published)
+        written.map(|()| published)
     }
 }
 
@@ -150,7 +151,8 @@ impl LogStore {
     }
 
     /// Appends an event, and answers its position. Quick (a write to the page cache) and so fit for async code; the
-    /// file reaches the disk within a second, and with its last event at once. What follows an end is ignored.
+    /// file reaches the disk within a second, and with its last event at once. What follows an end is ignored. Readers
+    /// come to their end with it, even where it cannot be written.
     pub fn append(&self, build: BuildId, event: &BuildEvent) -> Result<u64, EventsError> {
         let log = self.build_log(build)?;
         let limits = &self.inner.limits;
@@ -233,5 +235,33 @@ impl LogStore {
 
     fn builds(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<BuildId, Arc<BuildLog>>> {
         self.inner.builds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LogLimits;
+    use futures::StreamExt;
+    use hythe_model::Fault;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn nobody_waits_for_an_end_that_cannot_be_written() {
+        const BUILD: BuildId = BuildId(212);
+        let dir = tempfile::tempdir().unwrap();
+        let store = LogStore::open(dir.path(), LogLimits::default()).unwrap();
+        let note = BuildEvent::Note { phase: Phase::Build, text: "one".to_owned(), millis: None };
+        store.append(BUILD, &note).unwrap();
+        let mut early = store.tail(BUILD, 0);
+        assert_eq!(early.next().await.unwrap().unwrap().event, note);
+        let log = store.build_log(BUILD).unwrap();
+        log.state().journal = Journal::full(&store.inner.syncer);
+        let end = BuildEvent::Failed { fault: Fault::new("build/failed", "It failed.") };
+        assert!(store.append(BUILD, &end).is_err());
+        for mut reader in [early, store.tail(BUILD, 0)] {
+            let ended = tokio::time::timeout(Duration::from_secs(5), reader.next()).await;
+            assert!(ended.expect("it comes to its end").is_none());
+        }
     }
 }

@@ -56,19 +56,21 @@ pub struct EndedInstance {
 /// A task that follows an instance.
 pub(crate) struct Follower {
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    /// Ends once everything has been read, or with what kept it from that.
+    task: JoinHandle<Result<(), EventsError>>,
 }
 
 type Followers = HashMap<(ToolName, String), Follower>;
 
 impl LogStore {
     /// Follows an instance's log into its tool's, from where an earlier follower (of an earlier server, too) stopped:
-    /// no line is lost and none comes twice. Following what is followed already changes nothing.
+    /// no line is lost and none comes twice. Following what is followed already changes nothing. Nothing is followed
+    /// where the tool has no log: what it left behind is not the next tool's of that name.
     ///
     /// Needs a Tokio runtime.
     pub fn follow_instance(&self, log: InstanceLog) -> Result<(), EventsError> {
         check_name(&log.instance)?;
-        let to = self.tool_log(&log.tool)?;
+        let Some(to) = self.begun_log(&log.tool)? else { return Ok(()) };
         let at = to.source(&log.instance);
         let mut followers = self.followers();
         let key = (log.tool.clone(), log.instance.clone());
@@ -90,6 +92,9 @@ impl LogStore {
 
     /// Reads what is left of an instance's log, writes its end into the tool's, keeps its last lines, and stops following.
     /// Afterwards its folder may be removed. Ending what has ended changes nothing.
+    ///
+    /// Where not all of it can be read, nothing has ended: its folder must stay, and be followed again from where the
+    /// reading stopped.
     pub async fn end_instance(
         &self,
         tool: &ToolName,
@@ -100,9 +105,12 @@ impl LogStore {
         let follower = self.followers().remove(&(tool.clone(), instance.to_owned()));
         if let Some(follower) = follower {
             let _ = follower.stop.send(true);
-            let _ = follower.task.await;
+            follower.task.await.map_err(|error| EventsError::read(&self.tool_dir(tool), &error))??;
         }
-        let log = self.tool_log(tool)?;
+        let at = Timestamp::now();
+        let mut ended =
+            EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines: Vec::new() };
+        let Some(log) = self.begun_log(tool)? else { return Ok(ended) };
         if matches!(log.source(instance), SourceAt::Ended(_)) {
             let before =
                 self.ended_instances(tool).await?.into_iter().find(|ended| ended.instance == instance);
@@ -110,9 +118,7 @@ impl LogStore {
                 return Ok(before);
             }
         }
-        let lines = self.last_lines(tool, instance, LAST_LINES).await?;
-        let at = Timestamp::now();
-        let ended = EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines };
+        ended.lines = self.last_lines(tool, instance, LAST_LINES).await?;
         let end = NewLine {
             at,
             instance: instance.to_owned(),
@@ -185,54 +191,72 @@ struct Reading {
     held: Option<Instant>,
 }
 
+/// What one look at the files brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Nothing,
+    /// All there was.
+    All,
+    /// As much as one batch holds.
+    Part,
+}
+
 impl Reading {
-    /// Takes what there is, a batch; `false` where there was nothing.
-    fn step(&mut self, last: bool) -> Result<bool, EventsError> {
+    /// Takes what there is, a batch.
+    fn step(&mut self, last: bool) -> Result<Taken, EventsError> {
         let patient = !last && self.held.is_none_or(|since| since.elapsed() < PATIENCE);
-        let Batch { lines, at, held } = self.files.read(&self.instance, patient)?;
+        let Batch { lines, at, held, more } = self.files.read(&self.instance, patient)?;
         self.held = if held { self.held.or_else(|| Some(Instant::now())) } else { None };
         if lines.is_empty() {
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
         self.to.append(&lines, Some((&self.instance, at)), self.line_bytes)?;
         self.files.advance(at);
-        Ok(true)
+        Ok(if more { Taken::Part } else { Taken::All })
     }
 
     fn drain(&mut self) -> Result<(), EventsError> {
-        while self.step(true)? {}
+        while self.step(true)? != Taken::Nothing {}
         Ok(())
     }
 }
 
-async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) {
+async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) -> Result<(), EventsError> {
     let mut pause = OFTEN;
     let path = reading.to.dir.clone();
-    loop {
-        // Asked before the last look, so that what was written before the stop is seen.
-        let last = *stopped.borrow();
-        let looked = tokio::task::spawn_blocking(move || {
-            let answer = if last { reading.drain().map(|()| false) } else { reading.step(false) };
-            (reading, answer)
-        });
-        let Ok((back, answer)) = looked.await else { return };
+    // What was written before the stop is seen: the stop is asked for before the last look.
+    while !*stopped.borrow() {
+        let (back, taken) = look(&path, reading, |reading| reading.step(false)).await?;
         reading = back;
-        pause = match answer {
-            Ok(true) => OFTEN,
-            Ok(false) => (pause * 2).min(SELDOM),
+        pause = match taken {
+            // However fast it prints: what is not read in time is rotated away.
+            Ok(Taken::Part) => continue,
+            Ok(Taken::All) => OFTEN,
+            Ok(Taken::Nothing) => (pause * 2).min(SELDOM),
             Err(error) => {
                 tracing::error!(log = %path.display(), instance = %reading.instance, %error, "an instance's lines wait");
                 SELDOM * 4
             }
         };
-        if last {
-            return;
-        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            changed = stopped.changed() => if changed.is_err() { return },
+            changed = stopped.changed() => if changed.is_err() { return Ok(()) },
         }
     }
+    look(&path, reading, Reading::drain).await?.1
+}
+
+/// Reads on a thread that may wait for the disk.
+async fn look<T: Send + 'static>(
+    path: &Path,
+    mut reading: Reading,
+    how: impl FnOnce(&mut Reading) -> T + Send + 'static,
+) -> Result<(Reading, T), EventsError> {
+    blocking(path, move || {
+        let taken = how(&mut reading);
+        Ok((reading, taken))
+    })
+    .await
 }
 
 fn check_name(name: &str) -> Result<(), EventsError> {

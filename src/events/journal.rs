@@ -194,6 +194,16 @@ impl Syncer {
 }
 
 #[cfg(test)]
+impl Journal {
+    /// A file on a disk that is full.
+    pub(crate) fn full(syncer: &Arc<Syncer>) -> Self {
+        let file = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
+        Self { path: "/dev/full".into(), on_disk, len: 0, syncer: Arc::clone(syncer) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -218,11 +228,7 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_no_half_line() {
         let syncer = Syncer::start().unwrap();
-        let mut journal = Journal::open(Path::new("/dev/full"), &syncer).unwrap_or_else(|_| {
-            let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-            let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
-            Journal { path: "/dev/full".into(), on_disk, len: 0, syncer: Arc::clone(&syncer) }
-        });
+        let mut journal = Journal::full(&syncer);
         assert!(journal.append(b"line\n").is_err());
         assert_eq!(journal.len(), 0);
         syncer.close();

@@ -8,6 +8,7 @@
 mod build_log;
 mod clean;
 mod error;
+mod gather;
 mod ingest;
 mod journal;
 mod line;
@@ -59,13 +60,15 @@ struct Inner {
     limits: LogLimits,
     syncer: Arc<journal::Syncer>,
     builds: Mutex<HashMap<BuildId, Arc<build_log::BuildLog>>>,
-    tools: Mutex<HashMap<ToolName, Arc<runtime_log::ToolLog>>>,
+    tools: Mutex<runtime_log::ToolLogs>,
     followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
+    gathered: Arc<gather::Gathered>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.syncer.close();
+        self.gathered.close();
     }
 }
 
@@ -79,7 +82,11 @@ impl LogStore {
         std::fs::create_dir_all(dir.join("tools")).map_err(fault)?;
         let syncer = journal::Syncer::start().map_err(fault)?;
         let (builds, tools, followers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { dir, limits, syncer, builds, tools, followers }) })
+        let gathered = Arc::<gather::Gathered>::default();
+        let inner = Inner { dir: dir.clone(), limits, syncer, builds, tools, followers, gathered };
+        let inner = Arc::new(inner);
+        gather::start(inner.gathered.clone(), Arc::downgrade(&inner)).map_err(fault)?;
+        Ok(Self { inner })
     }
 }
 

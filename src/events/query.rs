@@ -65,15 +65,21 @@ enum Step {
 }
 
 impl Open {
-    async fn new(store: LogStore, tool: ToolName, from: u64) -> Result<Self, EventsError> {
+    /// Where reading begins; `None` where the log was removed.
+    async fn new(store: LogStore, tool: ToolName, from: u64) -> Result<Option<Self>, EventsError> {
         let dir = store.tool_dir(&tool);
-        let log = blocking(&dir, move || store.tool_log(&tool)).await?;
+        // Who asks after a request sees it.
+        let open = move || {
+            store.write_gathered();
+            store.tool_log(&tool)
+        };
+        let Some(log) = blocking(&dir, open).await? else { return Ok(None) };
         let reached = log.reached.subscribe();
         let (segment, lines) = open_segment(&log, |segments| {
             let before = segments.iter().rev().find(|first| **first <= from);
             before.or(segments.first()).copied()
         })?;
-        Ok(Self { log, reached, segment, lines })
+        Ok(Some(Self { log, reached, segment, lines }))
     }
 
     async fn step(&mut self) -> Result<Step, EventsError> {
@@ -115,7 +121,7 @@ impl Reader {
     async fn next(&mut self) -> Result<Option<LogLine>, EventsError> {
         if self.open.is_none() {
             let from = self.query.from.unwrap_or_default();
-            self.open = Some(Open::new(self.store.clone(), self.tool.clone(), from).await?);
+            self.open = Open::new(self.store.clone(), self.tool.clone(), from).await?;
             self.last_stored().await?;
         }
         loop {

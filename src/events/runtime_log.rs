@@ -14,9 +14,13 @@ use crate::{EventsError, LineSource, LogStore, Masker, NewLine, blocking};
 use hythe_model::ToolName;
 use jiff::Timestamp;
 use segments::Segments;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
+
+/// The open logs of tools; `None` where a tool was removed since this program started.
+pub(crate) type ToolLogs = HashMap<ToolName, Option<Arc<ToolLog>>>;
 
 /// What of a tool's log readers may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,7 +71,7 @@ impl ToolLog {
         let mut state = self.state();
         let State { segments, masker, removed } = &mut *state;
         if *removed {
-            return Ok(segments.last());
+            return Ok(0);
         }
         let mut shown = Vec::with_capacity(lines.len());
         for line in lines {
@@ -84,16 +88,19 @@ impl ToolLog {
 }
 
 impl LogStore {
-    /// Masks these values in every line of this tool from now on.
+    /// Masks these values in every line of this tool from now on, and begins its log where it has none: call it before
+    /// anything of the tool runs.
     pub fn mask_tool(&self, tool: &ToolName, masker: Masker) {
+        self.tools().retain(|known, log| known != tool || log.is_some());
         match self.tool_log(tool) {
-            Ok(log) => log.state().masker = masker,
+            Ok(Some(log)) => log.state().masker = masker,
+            Ok(None) => {}
             Err(error) => tracing::error!(%tool, %error, "a tool's log could not be opened"),
         }
     }
 
-    /// Appends a line of the platform or of the router to a tool's log, and answers its position. As quick as
-    /// [`LogStore::append`].
+    /// Appends a line of the platform or of the router to a tool's log, and answers its position; 0 where the log was
+    /// removed, which takes nothing. As quick as [`LogStore::append`].
     pub fn append_line(
         &self,
         tool: &ToolName,
@@ -106,20 +113,22 @@ impl LogStore {
         self.append_lines(tool, &[line])
     }
 
-    /// Appends several lines in one write, and answers the position of the last: for the router, which has many.
+    /// As [`LogStore::append_line`], several lines in one write; answers the position of the last.
     pub fn append_lines(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
-        self.tool_log(tool)?.append(lines, None, self.inner.limits.line_bytes)
+        let Some(log) = self.tool_log(tool)? else { return Ok(0) };
+        log.append(lines, None, self.inner.limits.line_bytes)
     }
 
-    /// Removes everything of a tool; its readers come to an end, and nothing is followed into it any more.
+    /// Removes everything of a tool; its readers come to an end, and nothing is followed into it any more. What still
+    /// comes for it is left out until [`LogStore::mask_tool`] begins a log for a tool of the same name.
     pub async fn remove_tool(&self, tool: &ToolName) -> Result<(), EventsError> {
         self.unfollow_tool(tool);
-        let log = self.tool_log(tool)?;
-        self.tools().remove(tool);
-        log.state().removed = true;
-        log.reached.send_modify(|reached| reached.removed = true);
-        let dir = log.dir.clone();
-        blocking(&log.dir, move || match std::fs::remove_dir_all(&dir) {
+        if let Some(log) = self.tools().insert(tool.clone(), None).flatten() {
+            log.state().removed = true;
+            log.reached.send_modify(|reached| reached.removed = true);
+        }
+        let dir = self.tool_dir(tool);
+        blocking(&self.tool_dir(tool), move || match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(EventsError::write(&dir, &error))
             }
@@ -133,21 +142,31 @@ impl LogStore {
         self.inner.dir.join("tools").join(tool.as_str())
     }
 
-    pub(crate) fn tool_log(&self, tool: &ToolName) -> Result<Arc<ToolLog>, EventsError> {
+    /// The log of a tool, made where there is none; `None` where it was removed.
+    pub(crate) fn tool_log(&self, tool: &ToolName) -> Result<Option<Arc<ToolLog>>, EventsError> {
         let mut tools = self.tools();
         if let Some(log) = tools.get(tool) {
-            return Ok(Arc::clone(log));
+            return Ok(log.clone());
         }
         let dir = self.tool_dir(tool);
         let segments = Segments::open(&dir, &self.inner.syncer, self.inner.limits.tool_bytes)?;
         let reached = watch::Sender::new(segments.reached());
         let state = Mutex::new(State { segments, masker: Masker::default(), removed: false });
         let log = Arc::new(ToolLog { dir, state, reached });
-        tools.insert(tool.clone(), Arc::clone(&log));
-        Ok(log)
+        tools.insert(tool.clone(), Some(Arc::clone(&log)));
+        Ok(Some(log))
     }
 
-    fn tools(&self) -> MutexGuard<'_, std::collections::HashMap<ToolName, Arc<ToolLog>>> {
+    /// As [`LogStore::tool_log`], and `None` where there is none yet.
+    pub(crate) fn begun_log(&self, tool: &ToolName) -> Result<Option<Arc<ToolLog>>, EventsError> {
+        if self.tools().contains_key(tool) || self.tool_dir(tool).exists() {
+            self.tool_log(tool)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn tools(&self) -> MutexGuard<'_, ToolLogs> {
         self.inner.tools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

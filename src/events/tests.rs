@@ -14,8 +14,19 @@ fn small() -> LogLimits {
     LogLimits { build_bytes: 4_000, tool_bytes: 256 << 10, line_bytes: 1_000 }
 }
 
+/// A folder of logs, with one of the tool `weather`.
 fn open(dir: &Path) -> LogStore {
-    LogStore::open(dir, LogLimits::default()).expect("a folder of logs")
+    open_with(dir, LogLimits::default())
+}
+
+fn open_small(dir: &Path) -> LogStore {
+    open_with(dir, small())
+}
+
+fn open_with(dir: &Path, limits: LogLimits) -> LogStore {
+    let store = LogStore::open(dir, limits).expect("a folder of logs");
+    store.mask_tool(&weather(), Masker::default());
+    store
 }
 
 fn weather() -> ToolName {

@@ -40,15 +40,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 struct Globals {
     /// The tool; by default the one that the git remote `hythe` of this folder names
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_name = "NAME",
-        env = "HYTHE_TOOL",
-        hide_env = true,
-        help_heading = "On every command"
-    )]
+    #[arg(long, short, global = true, value_name = "NAME", help_heading = "On every command")]
     tool: Option<ToolName>,
     /// Print the API's own objects as JSON
     #[arg(long, global = true, help_heading = "On every command")]
@@ -99,7 +91,8 @@ fn unknown_verb(error: &clap::Error) -> Failure {
     let command = Cli::command();
     let mut group = &command;
     let mut path = String::new();
-    for word in std::env::args().skip(1).take_while(|word| word != typed) {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    for word in words.take_while(|word| word != typed) {
         if let Some(inner) = group.find_subcommand(&word) {
             path.extend([inner.get_name(), " "]);
             group = inner;

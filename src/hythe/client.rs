@@ -3,7 +3,7 @@
 //! [`Client::call`] is for answers that come at once, [`Client::lines`] for those that come line by line.
 
 use crate::failure::{Code, Failure};
-use crate::settings::Settings;
+use crate::settings::{Settings, is_loopback};
 use crate::stream::Lines;
 use hythe_model::Fault;
 use reqwest::{Certificate, Method, Response, StatusCode, Url};
@@ -90,6 +90,10 @@ impl Client {
             .read_timeout(SILENCE)
             // A redirect would carry the token to a place that nobody chose.
             .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&settings.url) {
+            // The machine's proxy is for other machines: it would see the token and reach a loopback of its own.
+            builder = builder.no_proxy();
+        }
         if let Some(pem) = &settings.ca {
             let bundle = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| bad_ca(&error))?;
             builder = builder.tls_certs_only(bundle);

@@ -1,6 +1,7 @@
 //! Asking before something that cannot be undone.
 
 use crate::failure::{Code, Failure};
+use crate::input;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Asks for the thing's name on a terminal; without one `--yes` is needed.
@@ -18,7 +19,7 @@ pub(crate) fn by_name(yes: bool, warning: &str, name: &str) -> Result<(), Failur
     write!(screen, "Type {name} to do it: ")?;
     screen.flush()?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    io::stdin().lock().read_line(&mut answer).map_err(|error| input::unread(&error))?;
     if answer.trim() == name {
         return Ok(());
     }
@@ -29,19 +30,19 @@ pub(crate) fn by_name(yes: bool, warning: &str, name: &str) -> Result<(), Failur
 /// Reads a line without showing it, on a terminal; from a pipe it reads all there is.
 pub(crate) fn secret(prompt: &str) -> Result<String, Failure> {
     use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-    let input = io::stdin();
-    if !input.is_terminal() {
-        return Ok(io::read_to_string(input.lock())?);
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return input::text();
     }
     write!(io::stderr(), "{prompt}: ")?;
-    let before = tcgetattr(&input).map_err(io::Error::from)?;
+    let before = tcgetattr(&stdin).map_err(io::Error::from)?;
     let mut hidden = before.clone();
     hidden.local_flags.remove(LocalFlags::ECHO);
-    tcsetattr(&input, SetArg::TCSAFLUSH, &hidden).map_err(io::Error::from)?;
+    tcsetattr(&stdin, SetArg::TCSAFLUSH, &hidden).map_err(io::Error::from)?;
     let mut line = String::new();
-    let read = input.lock().read_line(&mut line);
-    tcsetattr(&input, SetArg::TCSAFLUSH, &before).map_err(io::Error::from)?;
+    let read = stdin.lock().read_line(&mut line);
+    tcsetattr(&stdin, SetArg::TCSAFLUSH, &before).map_err(io::Error::from)?;
     writeln!(io::stderr())?;
-    read?;
+    read.map_err(|error| input::unread(&error))?;
     Ok(line)
 }

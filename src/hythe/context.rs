@@ -21,11 +21,12 @@ impl Context {
         Client::new(Settings::load()?)
     }
 
-    /// The tool meant: the flag's, else the one that the git remote `hythe` of the current folder names.
+    /// The tool meant: the flag's, else that of `HYTHE_TOOL`, else the one that the git remote `hythe` of the current
+    /// folder names.
     pub(crate) fn tool(&self) -> Result<ToolName, Failure> {
-        match &self.tool {
-            Some(tool) => Ok(tool.clone()),
-            None => target::of_current_folder(),
+        if let Some(tool) = &self.tool {
+            return Ok(tool.clone());
         }
+        target::of_environment().unwrap_or_else(target::of_current_folder)
     }
 }

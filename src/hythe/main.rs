@@ -5,6 +5,7 @@ mod client;
 mod confirm;
 mod context;
 mod failure;
+mod input;
 mod output;
 mod settings;
 mod stream;

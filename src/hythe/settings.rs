@@ -135,7 +135,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Failure> {
 }
 
 /// Whether a URL names this machine: a loopback address, `localhost` or a name under it (RFC 6761, section 6.3).
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     address.map_or(host == "localhost" || host.ends_with(".localhost"), |ip| ip.is_loopback())

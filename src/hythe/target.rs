@@ -1,4 +1,4 @@
-//! The tool that the current folder belongs to: its git remote `hythe`.
+//! The tool that is meant where no flag names one: that of `HYTHE_TOOL`, or of the current folder's git remote `hythe`.
 
 use crate::failure::Failure;
 use hythe_model::ToolName;
@@ -6,6 +6,17 @@ use std::process::{Command, Stdio};
 
 /// The name of the git remote that belongs to the platform.
 pub(crate) const REMOTE: &str = "hythe";
+
+/// The tool that `HYTHE_TOOL` names; an empty one counts as unset.
+pub(crate) fn of_environment() -> Option<Result<ToolName, Failure>> {
+    let name = std::env::var_os("HYTHE_TOOL").filter(|name| !name.is_empty())?;
+    let refused = |error: hythe_model::NameError| {
+        Failure::usage("no-tool", "HYTHE_TOOL names no tool.")
+            .why(error.to_string())
+            .next("Name the tool: --tool NAME")
+    };
+    Some(name.to_string_lossy().parse().map_err(refused))
+}
 
 /// The tool of the git remote `hythe`.
 pub(crate) fn of_current_folder() -> Result<ToolName, Failure> {

@@ -89,7 +89,8 @@ impl Fronts {
             token_life: settings.config.registry.token_time.duration(),
             ..RegistryOptions::default()
         };
-        let auth = Arc::new(ImageAuth(rooms.auth.clone()));
+        let kept = settings.config.registry.keep_releases;
+        let auth = Arc::new(ImageAuth::new(rooms.auth.clone(), rooms.store.clone(), kept));
         Ok(api.merge(hythe_registry::routes(rooms.content.clone(), auth, options)))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The side band of a push and the CLI show the same text; [`Renderer`] is the only place that knows its shape.
 
-use crate::{BuildEvent, Fault, Phase};
+use crate::{BuildEvent, BuildId, CommitId, Fault, Phase, ToolName};
 
 /// Width of the column that holds the phase's word.
 const WORD: usize = 10;
@@ -59,6 +59,23 @@ pub fn fault_lines(fault: &Fault) -> Vec<String> {
     let head = format!("{:<70} [{}]", fault.what, fault.id);
     let rest = fault.why.iter().chain(&fault.next).map(|line| format!("  {line}"));
     [String::new(), head].into_iter().chain(rest).collect()
+}
+
+/// The lines that open a build's log: what of the tool is built, and an empty one.
+pub fn heading(tool: &ToolName, reference: &str, commit: &CommitId, subject: &str) -> [String; 2] {
+    let branch = branch(reference);
+    [format!("Hythe  {tool}  {branch} {} \"{subject}\"", commit.short()), String::new()]
+}
+
+/// A ref as people call it: `main`.
+pub fn branch(reference: &str) -> &str {
+    reference.strip_prefix("refs/heads/").unwrap_or(reference)
+}
+
+/// The fault that ends a build's log, with where to read it again.
+#[must_use]
+pub fn with_log(fault: Fault, tool: &ToolName, build: BuildId) -> Fault {
+    fault.next(format!("Log: hythe logs --build {build} -t {tool}"))
 }
 
 /// A duration as people read it: `340 ms`, `8.1 s`, `2 min 5 s`.
@@ -119,6 +136,16 @@ mod tests {
         let lines = fault_lines(&fault);
         assert!(lines[1].starts_with("The build failed") && lines[1].ends_with("[build/too-long]"));
         assert_eq!(lines[2], "  Log: hythe logs --build 212");
+    }
+
+    #[test]
+    fn a_log_opens_with_what_is_built_and_a_failure_says_where_it_is() {
+        let (tool, commit) = ("weather".parse().unwrap(), "4f2a91c0".repeat(5).parse().unwrap());
+        let lines = heading(&tool, "refs/heads/main", &commit, "Show wind in knots");
+        assert_eq!(lines, ["Hythe  weather  main 4f2a91c \"Show wind in knots\"", ""]);
+        assert_eq!(heading(&tool, "main", &commit, "Show wind in knots"), lines);
+        let fault = with_log(Fault::new("build/too-long", "It took too long."), &tool, BuildId(212));
+        assert_eq!(fault.next, ["Log: hythe logs --build 212 -t weather"]);
     }
 
     #[test]

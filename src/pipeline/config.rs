@@ -87,9 +87,9 @@ impl Platform {
         release.await.map(Some)
     }
 
-    /// The config that the next release starts from: the live release's, so that a rollback takes the config back too;
-    /// the newest where nothing is live yet.
-    pub(crate) async fn current_config(&self, tool: &ToolName) -> Result<i64, Fault> {
+    /// Number of the config in force, which the next release starts from: the live release's, so that a rollback takes the
+    /// config back too; the newest where nothing is live yet.
+    pub async fn current_config(&self, tool: &ToolName) -> Result<i64, Fault> {
         match self.store().live_release(tool).await? {
             Some(live) => Ok(live.config),
             None => Ok(self.store().latest_config(tool).await?),

@@ -10,5 +10,5 @@ pub mod server;
 pub mod store;
 
 pub use reference::{Reference, ReferenceError, Repository, Tag};
-pub use server::{RegistryAction, RegistryAuth, RegistryOptions, Subject, routes};
+pub use server::{RegistryAction, RegistryAuth, RegistryOptions, Subject, Unproven, routes};
 pub use store::{ContentStore, GcPolicy, GcReport, RegistryError, StoredImage, StoredManifest, Upload};

@@ -11,6 +11,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use http::{HeaderValue, Method, StatusCode};
+use hythe_model::Digest;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,18 @@ pub enum Subject {
     Anonymous,
     /// A user, by the name that [`RegistryAuth::verify`] gave.
     User(String),
+}
+
+/// Why credentials prove nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// They are wrong.
+    Wrong,
+    /// They were not looked at: too many wrong ones came from the same address.
+    TooMany {
+        /// How long until the next ones are looked at.
+        wait: Duration,
+    },
 }
 
 /// What is asked for on a repository.
@@ -61,10 +75,14 @@ impl RegistryAction {
 /// Who may do what in the registry.
 #[async_trait]
 pub trait RegistryAuth: Send + Sync + 'static {
-    /// The user that these credentials prove, if any.
-    async fn verify(&self, user: &str, secret: &str) -> Option<Subject>;
+    /// The user that these credentials prove, shown from this address.
+    async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven>;
     /// Whether the subject may do this with the repository.
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool;
+    /// Whether somebody counts on this manifest, so that nobody may remove it.
+    async fn in_use(&self, _repository: &Repository, _digest: &Digest) -> bool {
+        false
+    }
 }
 
 /// Settings of the API; the default is good for one server.
@@ -104,7 +122,8 @@ impl std::fmt::Debug for RegistryOptions {
     }
 }
 
-/// The API under `/v2/`, token endpoint included.
+/// The API under `/v2/`, token endpoint included, to be served behind the router: `X-Forwarded-For` is its word on who
+/// asks.
 pub fn routes(store: ContentStore, auth: Arc<dyn RegistryAuth>, options: RegistryOptions) -> Router {
     let tokens = token::Tokens::new(&options);
     let api = Arc::new(Api { store, auth, tokens, uploads: upload::Uploads::default(), options });
@@ -242,7 +261,7 @@ fn headers<const N: usize>(
 }
 
 /// A digest that a client sent.
-fn digest(text: &str) -> Result<hythe_model::Digest, ApiError> {
+fn digest(text: &str) -> Result<Digest, ApiError> {
     text.parse()
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, Code::DigestInvalid, "this is not a digest"))
 }

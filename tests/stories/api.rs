@@ -103,3 +103,27 @@ async fn a_stranger_cannot_tell_absent_from_forbidden() {
     let (_, tools) = ask("get", "/api/v1/tools", Some(&token), None).await;
     assert_eq!(tools, "[]");
 }
+
+#[tokio::test]
+async fn who_tries_tokens_must_wait() {
+    // From an address of its own, so that nobody else who uses the server waits too.
+    let guesser = reqwest::Client::builder().local_address(std::net::IpAddr::from([127, 0, 0, 2]));
+    let guesser = guesser.build().expect("a client");
+    let guess = async |path: &str, token: &str| {
+        let request = guesser.get(format!("http://{}{path}", shared().address("api")));
+        let request = match path {
+            "/v2/token" => request.basic_auth("token", Some(token)),
+            _ => request.bearer_auth(token).header("X-Forwarded-For", "192.0.2.1"),
+        };
+        request.send().await.expect("an answer")
+    };
+    for _ in 0..20 {
+        assert_eq!(guess("/api/v1/whoami", "hythe_wrong").await.status(), 401);
+    }
+    for path in ["/api/v1/whoami", "/v2/token"] {
+        let answer = guess(path, shared().token()).await;
+        assert_eq!(answer.status(), 429, "{path}");
+        assert!(answer.headers().contains_key("retry-after"), "{path}");
+    }
+    assert_eq!(ask("get", "/api/v1/whoami", Some(shared().token()), None).await.0, 200);
+}

@@ -20,6 +20,14 @@ fn a_static_site_goes_live_by_a_push() {
 
     robin.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
     assert!(!robin.get("handbook", "/").body.contains("Second edition"));
+    // The config that is listed is the one in force.
+    robin.hythe(&["config", "set", "EDITION=third", "-t", "handbook"]).ok();
+    robin.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
+    for list in [&["config", "list", "-t", "handbook"][..], &["config", "list", "--values", "-t", "handbook"]]
+    {
+        let listed = robin.hythe(list).ok().out;
+        assert!(listed.contains("handbook has no config"), "{listed}");
+    }
     // The deploy ref names the commit that is live, after a rollback too.
     let first = robin.git("handbook", &["rev-parse", "main~1"]).ok().out;
     let remote = robin.git("handbook", &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
@@ -83,6 +91,25 @@ fn a_tool_that_crashes_never_takes_traffic() {
     robin.commit("fragile", "Break it");
     robin.push("fragile").failed().says("rollout/crashed").says("no settings here");
     assert_eq!(robin.get("fragile", "/").status, 200);
+}
+
+#[test]
+fn a_deleted_tool_leaves_nothing_to_the_next_of_its_name() {
+    let robin = Client::new(shared(), "phoenix");
+    robin.tool_from("phoenix", "static-site");
+    robin.push("phoenix").ok();
+    assert_eq!(robin.get("phoenix", "/").status, 200);
+    let log = robin.hythe(&["logs", "-t", "phoenix"]).ok().out;
+    assert!(log.contains("GET / 200"), "{log}");
+    let deleted = robin.hythe(&["tools", "delete", "phoenix", "--yes"]).ok().out;
+    assert_eq!(deleted, "phoenix: deleted.\n");
+    robin.hythe(&["tools", "info", "phoenix"]).failed();
+    robin.hythe(&["tools", "create", "phoenix"]).ok();
+    assert_eq!(robin.hythe(&["logs", "-t", "phoenix"]).ok().out, "");
+    robin.push("phoenix").ok().says("v1 is live");
+    assert_eq!(robin.get("phoenix", "/").status, 200);
+    let log = robin.hythe(&["logs", "-t", "phoenix"]).ok().out;
+    assert_eq!(log.matches("GET / 200").count(), 1, "{log}");
 }
 
 #[test]

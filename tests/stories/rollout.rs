@@ -20,6 +20,8 @@ fn a_tool_that_never_listens_or_exits_never_takes_traffic() {
         robin.push("quiet").failed().says(fault).says("v1 goes on serving");
         assert_eq!(robin.get("quiet", "/").body, home);
     }
+    let last = robin.hythe(&["logs", "--previous", "-t", "quiet"]).ok().out;
+    assert!(last.contains("broken") && last.contains("ended: exit code 3"), "{last}");
 
     robin.git("quiet", &["rm", "-q", "Procfile"]).ok();
     robin.commit("quiet", "Mend it");

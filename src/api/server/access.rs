@@ -5,9 +5,11 @@ use super::error::{ApiError, permitted};
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use hythe_auth::{Action, Decision};
+use hythe_auth::{Action, Checked, Decision};
 use hythe_model::{Actor, BuildId, Fault, MaintainerName, ToolName};
 use hythe_store::Build;
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// Somebody whose token was checked.
 pub(crate) struct Caller {
@@ -21,9 +23,17 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let token = bearer(parts).ok_or_else(unauthorized)?;
-        let identity = api.0.auth.authenticate_token(token).await?;
-        Ok(Self { actor: identity.ok_or_else(unauthorized)?.actor, api: api.clone() })
+        match api.0.auth.check_token(token, client(parts)).await? {
+            Checked::Known(identity) => Ok(Self { actor: identity.actor, api: api.clone() }),
+            Checked::Unknown => Err(unauthorized()),
+            Checked::TooMany { wait } => Err(too_many(wait)),
+        }
     }
+}
+
+/// Who asks, as the router in front of the API says; it takes out what clients say of that themselves.
+fn client(parts: &Parts) -> Option<IpAddr> {
+    parts.headers.get("x-forwarded-for")?.to_str().ok()?.parse().ok()
 }
 
 fn bearer(parts: &Parts) -> Option<&str> {
@@ -35,6 +45,11 @@ fn bearer(parts: &Parts) -> Option<&str> {
 fn unauthorized() -> ApiError {
     ApiError::new("unauthorized", "The token is missing, wrong, revoked or has expired.")
         .next("Log in again: hythe login URL --token -")
+}
+
+fn too_many(wait: Duration) -> ApiError {
+    ApiError::new("too-many-attempts", "Too many wrong tokens came from your address.")
+        .retry_after(wait.as_secs() + 1)
 }
 
 impl Caller {
@@ -72,4 +87,31 @@ fn no_build(id: BuildId) -> ApiError {
     Fault::new("builds/absent", format!("There is no build {id}, or it is not yours."))
         .next("See them: hythe builds list")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn who_asks_is_what_the_router_says() {
+        let asked = |from: &str| {
+            let request = Request::builder().header("x-forwarded-for", from).body(()).unwrap();
+            client(&request.into_parts().0)
+        };
+        assert_eq!(asked("192.0.2.1"), Some([192, 0, 2, 1].into()));
+        assert_eq!(asked("::1"), Some(std::net::Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(asked("unknown"), None);
+    }
+
+    #[test]
+    fn who_must_wait_is_told_how_long() {
+        let answer = too_many(Duration::from_millis(41_500)).into_response();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (429, &"42".parse().unwrap())
+        );
+    }
 }

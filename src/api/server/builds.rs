@@ -92,15 +92,19 @@ pub(crate) async fn log(
     OfBuild(id): OfBuild,
     Query(part): Query<LogPart>,
 ) -> Result<Response, ApiError> {
-    caller.build(id, Action::LogsRead).await?;
-    let logs = api.platform().logs();
+    let build = caller.build(id, Action::LogsRead).await?;
+    let (logs, stop) = (api.platform().logs(), api.0.shutdown.clone());
     if part.follow {
         let events = logs.tail(id, part.from).map(|event| event.map(BuildRecord::from));
-        return Ok(stream::lines(events, api.0.shutdown.clone()));
+        return Ok(if build.state.is_finished() {
+            stream::lines(stream::until_silent(events), stop)
+        } else {
+            stream::lines(events, stop)
+        });
     }
     let events = logs.build_events(id, part.from).await?;
     let events = events.into_iter().map(|event| Ok::<_, ApiNever>(BuildRecord::from(event)));
-    Ok(stream::lines(futures::stream::iter(events), api.0.shutdown.clone()))
+    Ok(stream::lines(futures::stream::iter(events), stop))
 }
 
 /// An error that never happens.
@@ -115,7 +119,9 @@ pub(crate) async fn redeploy(
     Body(how): Body<Redeploy>,
 ) -> Result<(StatusCode, Json<Build>), ApiError> {
     caller.may(Action::Redeploy, Some(&tool)).await?;
-    let id = api.platform().redeploy(&caller.actor, &tool, how.no_cache).await?;
+    let (platform, actor) = (api.platform().clone(), caller.actor.clone());
+    let work = async move { platform.redeploy(&actor, &tool, how.no_cache).await };
+    let id = stream::to_its_end(work).await?;
     let build = caller.build(id, Action::Redeploy).await?;
     Ok((StatusCode::ACCEPTED, Json(build.into())))
 }

@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
     values: bool,
 }
 
-/// The newest config: keys, where they are seen and, if asked for, values.
+/// The config in force: keys, where they are seen and, if asked for, values.
 #[utoipa::path(get, path = "/tools/{tool}/config", tag = "config", operation_id = "list_config", params(("tool" = String, Path), Wanted), responses((status = 200, description = "Done", body = [ConfigEntry]), Refused))]
 pub(crate) async fn list(
     State(api): State<Api>,
@@ -36,8 +36,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<ConfigEntry>>, ApiError> {
     if !values {
         caller.may(Action::ToolRead, Some(&tool)).await?;
-        let store = api.platform().store();
-        let rows = store.config(&tool, store.latest_config(&tool).await?).await?;
+        let version = api.platform().current_config(&tool).await?;
+        let rows = api.platform().store().config(&tool, version).await?;
         let bare =
             rows.into_iter().map(|row| ConfigEntry { key: row.key, scope: row.scope.into(), value: None });
         return Ok(Json(bare.collect()));

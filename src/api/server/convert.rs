@@ -1,11 +1,12 @@
 //! Rows and the platform's nouns as the API's objects.
 
 use crate::types::{
-    Account, Build, BuildRecord, BuildState, ConfigScope, Instance, InstanceState, Key, LogLine, LogSource,
-    Maintainer, Release, Role, Token, ToolSettings,
+    Account, Build, BuildRecord, BuildState, ConfigScope, EndedInstance, Instance, InstanceState, Key,
+    LogLine, LogSource, Maintainer, Release, Role, Token, ToolSettings,
 };
 use hythe_events::{LineSource, LoggedEvent};
 use hythe_model::BuildCause;
+use hythe_model::render::branch;
 use hythe_rollout::InstanceStatus;
 
 impl From<hythe_store::Maintainer> for Account {
@@ -104,6 +105,7 @@ impl From<hythe_store::Build> for Build {
             state: row.state.into(),
             cause: cause.to_owned(),
             actor: row.actor,
+            branch: branch(&row.reference).to_owned(),
             commit: row.source.commit,
             subject: row.source.subject,
             release: row.release,
@@ -203,5 +205,12 @@ impl From<hythe_events::LogLine> for LogLine {
             LineSource::Platform => LogSource::Platform,
         };
         Self { position: line.position, at: line.at, instance: line.instance, source, text: line.text }
+    }
+}
+
+impl From<hythe_events::EndedInstance> for EndedInstance {
+    fn from(ended: hythe_events::EndedInstance) -> Self {
+        let hythe_events::EndedInstance { instance, at, reason, lines } = ended;
+        Self { instance, at, reason, lines: lines.into_iter().map(LogLine::from).collect() }
     }
 }

@@ -14,6 +14,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 /// The last part of a fault's id, and the status that it means. What is not here could be understood and not be done.
 const STATUS: &[(&str, StatusCode)] = &[
     ("unauthorized", StatusCode::UNAUTHORIZED),
+    ("too-many-attempts", StatusCode::TOO_MANY_REQUESTS),
     ("forbidden", StatusCode::FORBIDDEN),
     ("absent", StatusCode::NOT_FOUND),
     ("no-route", StatusCode::NOT_FOUND),
@@ -38,12 +39,24 @@ const STATUS: &[(&str, StatusCode)] = &[
 pub(crate) struct ApiError {
     status: StatusCode,
     fault: Fault,
+    /// Seconds after which it is worth another try, where that is known.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// A refusal of the API's own.
     pub(crate) fn new(kind: &str, what: impl Into<String>) -> Self {
         Fault::new(format!("api/{kind}"), what).into()
+    }
+
+    fn of(status: StatusCode, fault: Fault) -> Self {
+        Self { status, fault, retry_after: None }
+    }
+
+    /// Says after how many seconds it is worth another try.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self.next(format!("Try again in {seconds} s."))
     }
 
     /// Adds a line of detail.
@@ -82,7 +95,7 @@ impl From<Fault> for ApiError {
         match fault.id.as_str() {
             // The rooms' own failures carry paths and the system's words: they are for the log.
             "store/failed" | "events/failed" => Self::internal("platform", &fault),
-            id => Self { status: status(id), fault },
+            id => Self::of(status(id), fault),
         }
     }
 }
@@ -117,14 +130,17 @@ impl From<EventsError> for ApiError {
 pub(crate) fn permitted(decision: Decision) -> Result<(), ApiError> {
     match decision {
         Decision::Allowed => Ok(()),
-        Decision::Forbidden(fault) => Err(ApiError { status: StatusCode::FORBIDDEN, fault }),
-        Decision::Absent(fault) => Err(ApiError { status: StatusCode::NOT_FOUND, fault }),
+        Decision::Forbidden(fault) => Err(ApiError::of(StatusCode::FORBIDDEN, fault)),
+        Decision::Absent(fault) => Err(ApiError::of(StatusCode::NOT_FOUND, fault)),
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(ErrorBody::from(self.fault))).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

@@ -1,11 +1,13 @@
-//! `/tools/{tool}/logs`: what instances print.
+//! What instances print: `/tools/{tool}/logs`, and what the last that ended have printed last.
 
 use super::Api;
 use super::access::Caller;
+use super::builds::Page;
 use super::error::{ApiError, Refused};
 use super::extract::{InTool, Query};
 use super::stream;
-use crate::types::LogLine;
+use crate::types::{EndedInstance, LogLine};
+use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt;
@@ -47,4 +49,17 @@ pub(crate) async fn read(
     let query = LogQuery { from, since, tail, follow, instance, sources: Vec::new() };
     let lines = api.platform().logs().lines(&tool, query).map(|line| line.map(LogLine::from));
     Ok(stream::lines(lines, api.0.shutdown.clone()))
+}
+
+/// The instances that ended last, with why and what they printed last, newest first; twenty are kept.
+#[utoipa::path(get, path = "/tools/{tool}/instances/ended", tag = "logs", operation_id = "list_ended_instances", params(("tool" = String, Path), Page), responses((status = 200, description = "Done", body = [EndedInstance]), Refused))]
+pub(crate) async fn ended(
+    State(api): State<Api>,
+    caller: Caller,
+    InTool(tool): InTool,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<EndedInstance>>, ApiError> {
+    caller.may(Action::LogsRead, Some(&tool)).await?;
+    let newest = api.platform().logs().ended_instances(&tool).await?.into_iter().take(page.limit() as usize);
+    Ok(Json(newest.map(EndedInstance::from).collect()))
 }

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 /// How long a stream may be silent before an empty line keeps it open.
 const SILENCE: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 15_000 });
+/// How long the end of something that is over may be on its way.
+const LATE: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 5_000 });
 /// How often a verb that waits says so.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 60 } else { 1_000 });
 
@@ -43,6 +45,14 @@ where
     answer(Body::from_stream(body))
 }
 
+/// The objects of something that is over: its last one may be on its way still, or was lost to a full disk.
+pub(crate) fn until_silent<S: Stream + Unpin + Send>(objects: S) -> impl Stream<Item = S::Item> + Send {
+    futures::stream::unfold(objects, |mut objects| async move {
+        let object = tokio::time::timeout(LATE, objects.next()).await.ok()??;
+        Some((object, objects))
+    })
+}
+
 fn line_of<T: Serialize>(object: &T) -> Result<Bytes, String> {
     let mut line = serde_json::to_vec(object).map_err(|error| error.to_string())?;
     line.push(b'\n');
@@ -53,7 +63,14 @@ fn answer(body: Body) -> Response {
     ([(CONTENT_TYPE, NDJSON), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-/// Does work that makes a release, to its end whoever goes on listening, and says how it stands.
+/// Does work to its end, whoever goes on listening.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    joined(tokio::spawn(work).await)
+}
+
+/// Does work that takes long, to its end whoever goes on listening, and says how it stands.
 ///
 /// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells.
 pub(crate) async fn progress<F>(work: F) -> Result<Response, ApiError>
@@ -104,7 +121,7 @@ impl Step {
     }
 }
 
-fn joined(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
+fn joined<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result<T, Fault> {
     ended.unwrap_or_else(|error| {
         tracing::error!(error = %error, "work for a request ended early");
         Err(Fault::new("platform/internal", "The platform failed.").next("Try again, or tell the operator."))
@@ -131,6 +148,13 @@ mod tests {
         assert_eq!(body.next().await.unwrap().unwrap(), "\n");
         stop.cancel();
         assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_not_waited_for() {
+        let soon = stream::once(async { tokio::time::sleep(LATE / 2).await });
+        let objects = stream::iter([()]).chain(soon).chain(stream::pending());
+        assert_eq!(until_silent(objects.boxed()).count().await, 2);
     }
 
     #[tokio::test]
@@ -168,6 +192,18 @@ mod tests {
             Ok(None)
         });
         drop(response.await.unwrap());
+        heard.await.expect("the work was not dropped");
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_leaves() {
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let work = to_its_end(async move {
+            tokio::time::sleep(TICK).await;
+            let _ = told.send(());
+            Ok(())
+        });
+        assert!(tokio::time::timeout(TICK / 2, work).await.is_err(), "the caller left");
         heard.await.expect("the work was not dropped");
     }
 }

@@ -4,10 +4,12 @@ use super::Api;
 use super::access::Caller;
 use super::error::{ApiError, Refused};
 use super::extract::{Body, InTool};
-use crate::types::{NewTool, Tool, ToolSettings, ToolState};
+use super::stream;
+use crate::types::{NewTool, Progress, Tool, ToolSettings, ToolState};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use hythe_auth::Action;
 use hythe_model::{Fault, Release};
 use hythe_rollout::{InstanceState, InstanceStatus};
@@ -39,7 +41,8 @@ pub(crate) async fn create(
     Body(new): Body<NewTool>,
 ) -> Result<(StatusCode, Json<Tool>), ApiError> {
     caller.may(Action::ToolCreate, None).await?;
-    let row = api.platform().create_tool(&caller.actor, new.name).await?;
+    let platform = api.platform().clone();
+    let row = stream::to_its_end(async move { platform.create_tool(&caller.actor, new.name).await }).await?;
     Ok((StatusCode::CREATED, Json(shown(&api, row, None).await?)))
 }
 
@@ -71,20 +74,16 @@ pub(crate) async fn set(
     get(State(api), caller, InTool(name)).await
 }
 
-/// Deletes a tool: instances, route, releases, repository, config, logs.
-#[utoipa::path(delete, path = "/tools/{tool}", tag = "tools", operation_id = "delete_tool", params(("tool" = String, Path)), responses((status = 204, description = "Done"), Refused))]
+/// Deletes a tool: instances, route, releases, repository, config, logs. A rollout under way is waited for.
+#[utoipa::path(delete, path = "/tools/{tool}", tag = "tools", operation_id = "delete_tool", params(("tool" = String, Path)), responses((status = 200, description = "Done", body = Progress, content_type = "application/x-ndjson"), Refused))]
 pub(crate) async fn delete(
     State(api): State<Api>,
     caller: Caller,
     InTool(name): InTool,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     caller.may(Action::ToolDelete, Some(&name)).await?;
     let platform = api.platform().clone();
-    // To its end, whoever goes on listening.
-    let deleted = tokio::spawn(async move { platform.delete_tool(&name).await }).await;
-    let fault = |_| Fault::new("platform/internal", "The platform failed to delete the tool.");
-    deleted.map_err(fault)??;
-    Ok(StatusCode::NO_CONTENT)
+    stream::progress(async move { platform.delete_tool(&name).await.map(|()| None) }).await
 }
 
 fn absent(name: &hythe_model::ToolName) -> ApiError {

@@ -58,6 +58,9 @@ pub struct Build {
     /// Who asked.
     #[schema(value_type = super::ActorSchema)]
     pub actor: Actor,
+    /// The branch that follows once the release is live.
+    #[schema(example = "main")]
+    pub branch: String,
     /// The commit built.
     #[schema(value_type = String)]
     pub commit: CommitId,

@@ -33,3 +33,17 @@ pub struct LogLine {
     /// The line, without its end.
     pub text: String,
 }
+
+/// An instance that has ended: why, and what it printed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndedInstance {
+    /// Which, as in `v14.web.1`.
+    pub instance: String,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Why, as in `exit code 1` or `stopped`.
+    pub reason: String,
+    /// Its last lines, 50 at most.
+    pub lines: Vec<LogLine>,
+}

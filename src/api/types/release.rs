@@ -69,7 +69,7 @@ pub struct Scale {
     pub formation: Formation,
 }
 
-/// What a verb that makes a release says while it works: any number of `waiting`, then one of the others.
+/// What a verb that takes long says while it works: any number of `waiting`, then one of the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Progress {
@@ -78,9 +78,10 @@ pub enum Progress {
         /// Milliseconds since it began.
         millis: u64,
     },
-    /// The end: the release is live.
+    /// The end: it is done.
     Done {
-        /// The release; absent where nothing is deployed yet and the change is kept for the first release.
+        /// The release that is live now; absent where none was made: nothing is deployed yet, and the change is kept for
+        /// the first release, or the tool was deleted.
         release: Option<Box<Release>>,
         /// Milliseconds it took.
         millis: u64,

@@ -67,6 +67,27 @@ async fn a_token_is_random_hashed_and_ends() {
 }
 
 #[tokio::test]
+async fn wrong_tokens_are_looked_at_twenty_times_a_minute() {
+    let (_dir, store, auth) = fresh().await;
+    store.create_maintainer(&person("ann"), false).await.unwrap();
+    let issued = auth.issue_token(&person("ann"), "laptop", None).await.unwrap();
+    let (right, here) = (issued.token.expose_secret(), Some("192.0.2.1".parse().unwrap()));
+    for _ in 0..20 {
+        assert_eq!(auth.check_token("hythe_wrong", here).await.unwrap(), Checked::Unknown);
+    }
+    // Whether the next one is right cannot be told, and the fronts count together.
+    for checked in [auth.check_token(right, here), auth.clone().check_token("hythe_wrong", here)] {
+        let checked = checked.await.unwrap();
+        assert!(matches!(checked, Checked::TooMany { wait } if wait.as_secs() <= 60), "{checked:?}");
+    }
+    let login = auth.registry_login("ann", right, here).await.unwrap();
+    assert!(matches!(login, Checked::TooMany { .. }), "{login:?}");
+    for elsewhere in [None, Some("192.0.2.2".parse().unwrap())] {
+        assert!(matches!(auth.check_token(right, elsewhere).await.unwrap(), Checked::Known(_)));
+    }
+}
+
+#[tokio::test]
 async fn no_token_is_in_the_database() {
     let (dir, store, auth) = fresh().await;
     store.create_maintainer(&person("ann"), false).await.unwrap();

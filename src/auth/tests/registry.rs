@@ -9,11 +9,15 @@ async fn a_token_is_the_password() {
     let (_dir, store, auth) = fresh().await;
     store.create_maintainer(&person("ann"), false).await.unwrap();
     let token = auth.issue_token(&person("ann"), "docker", None).await.unwrap().token;
+    let login = async |user: &str, secret: &str| auth.registry_login(user, secret, None).await.unwrap();
     for user in ["ann", "token"] {
-        assert!(auth.registry_login(user, token.expose_secret()).await.unwrap().is_some());
+        assert_eq!(
+            login(user, token.expose_secret()).await,
+            Checked::Known(Identity { actor: actor("ann") })
+        );
     }
-    assert!(auth.registry_login("bob", token.expose_secret()).await.unwrap().is_none(), "another's name");
-    assert!(auth.registry_login("ann", "hunter2").await.unwrap().is_none());
+    assert_eq!(login("bob", token.expose_secret()).await, Checked::Unknown, "another's name");
+    assert_eq!(login("ann", "hunter2").await, Checked::Unknown);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub(super) at: SourceAt,
     /// Whether a cut line waits for its continuation.
     pub(super) held: bool,
+    /// Whether there is more to be read at once.
+    pub(super) more: bool,
 }
 
 /// One line of a file.
@@ -65,12 +67,15 @@ impl InstanceFiles {
         let whole = whole_lines(&bytes, after.is_some());
         if !whole.is_empty() {
             let full = bytes.len() == CHUNK;
-            return Ok(self.batch(instance, whole, full, patient && after.is_none()));
+            let mut batch = self.batch(instance, whole, full, patient && after.is_none());
+            batch.more |= after.is_some();
+            return Ok(batch);
         }
         let at = SourceAt::Byte(self.number, self.offset);
-        let Some(next) = after else { return Ok(Batch { lines: Vec::new(), at, held: false }) };
-        let seen = if self.number == 0 { next == 1 } else { self.open.is_some() };
-        if seen {
+        let Some(next) = after else { return Ok(Batch { lines: Vec::new(), at, held: false, more: false }) };
+        // The file being read stays open when the helper removes it; those between it and the next are gone unread.
+        let read_to_its_end = self.number == 0 || self.open.is_some();
+        if read_to_its_end && next == self.number + 1 {
             (self.number, self.offset) = (next, 0);
             return self.read(instance, patient);
         }
@@ -79,7 +84,7 @@ impl InstanceFiles {
             format!("lines may be missing: files before {next} were gone before they were read to their end");
         let source = LineSource::Platform;
         let line = NewLine { at: Timestamp::now(), instance: instance.to_owned(), source, text };
-        Ok(Batch { lines: vec![line], at: SourceAt::Byte(next, 0), held: false })
+        Ok(Batch { lines: vec![line], at: SourceAt::Byte(next, 0), held: false, more: true })
     }
 
     /// The bytes at the place of reading; none where there is no file.
@@ -123,7 +128,8 @@ impl InstanceFiles {
             source: line.source,
             text: String::from_utf8_lossy(&line.text).into_owned(),
         });
-        Batch { lines: lines.collect(), at: SourceAt::Byte(self.number, at), held: end.is_some() }
+        let at = SourceAt::Byte(self.number, at);
+        Batch { lines: lines.collect(), at, held: end.is_some(), more: full }
     }
 }
 

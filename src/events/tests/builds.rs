@@ -64,6 +64,22 @@ async fn secrets_are_masked_and_the_terminal_is_safe() {
 }
 
 #[tokio::test]
+async fn a_secret_across_a_cut_is_masked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path(), LogLimits { build_bytes: 1 << 20, ..small() }).unwrap();
+    store.mask_build(BUILD, Masker::new(["hunter2"]));
+    store.append(BUILD, &output(&format!("{}hunter2 and more", "x".repeat(997)))).unwrap();
+    let events = store.build_events(BUILD, 0).await.unwrap();
+    let line = |event: &LoggedEvent| match &event.event {
+        BuildEvent::Output { line, .. } => line.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(events.len(), 2);
+    let shown: String = events.iter().map(line).collect();
+    assert_eq!(shown, format!("{}[masked] and more", "x".repeat(997)));
+}
+
+#[tokio::test]
 async fn a_full_log_says_so_and_still_ends() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), small()).unwrap();

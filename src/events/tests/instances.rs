@@ -73,7 +73,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
     let mut helper = Helper::new(dir.path().join("own"));
     let mut written = 0;
     for round in 1..=6 {
-        let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+        let store = open_small(&dir.path().join("logs"));
         store.follow_instance(log(&helper)).unwrap();
         helper.out(written + 1, written + 40);
         written += 40;
@@ -85,7 +85,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
         helper.out(written + 1, written + 10);
         written += 10;
     }
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
     let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1").await.unwrap();
     let mut expected = numbered(written);
@@ -133,7 +133,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
     let mut helper = Helper::new(dir.path().join("own"));
     helper.out(1, 5);
     {
-        let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+        let store = open_small(&dir.path().join("logs"));
         store.follow_instance(log(&helper)).unwrap();
         wait_for(&store, 5).await;
         for _ in 0..8_000 {
@@ -142,7 +142,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
         let first = store.lines(&weather(), LogQuery::default()).next().await.unwrap().unwrap();
         assert!(first.position > 5, "the instance's lines are gone");
     }
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
     helper.out(6, 6);
     let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
@@ -167,6 +167,63 @@ async fn files_that_went_unread_are_said_to_be_missing() {
     let seen = wait_for(&store, 4).await;
     let gap = "lines may be missing: files before 4 were gone before they were read to their end";
     assert_eq!(seen, ["line 1", "line 2", gap, "line 9"]);
+}
+
+#[tokio::test]
+async fn files_that_were_rotated_away_under_the_reader_are_said_to_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("logs"));
+    let mut helper = Helper::new(dir.path().join("own"));
+    store.follow_instance(log(&helper)).unwrap();
+    helper.out(1, 2);
+    wait_for(&store, 2).await;
+    // The file that the reader has open goes, and the two after it were never seen.
+    std::fs::remove_file(helper.dir.join("0000000001.log")).unwrap();
+    helper.number = 4;
+    helper.out(9, 9);
+    let seen = wait_for(&store, 4).await;
+    let gap = "lines may be missing: files before 4 were gone before they were read to their end";
+    assert_eq!(seen, ["line 1", "line 2", gap, "line 9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_prints_fast_is_read_without_a_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("logs"));
+    let mut helper = Helper::new(dir.path().join("own"));
+    let many: Vec<_> = std::iter::repeat_n(('o', "x".repeat(1_000)), 8_000).collect();
+    let many: Vec<_> = many.iter().map(|(stream, line)| (*stream, line.as_str())).collect();
+    helper.lines(&many);
+    helper.number = 2;
+    helper.lines(&[('o', "the last one")]);
+    // The clock of this test stands still while anything is read.
+    let begun = tokio::time::Instant::now();
+    store.follow_instance(log(&helper)).unwrap();
+    let query = LogQuery { follow: true, ..LogQuery::default() };
+    let mut lines = store.lines(&weather(), query);
+    while lines.next().await.unwrap().unwrap().text != "the last one" {}
+    assert!(begun.elapsed() < Duration::from_millis(100), "it paused for {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_has_not_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("logs"));
+    let mut helper = Helper::new(dir.path().join("own"));
+    store.follow_instance(log(&helper)).unwrap();
+    helper.out(1, 2);
+    wait_for(&store, 2).await;
+    let second = helper.dir.join("0000000002.log");
+    std::fs::create_dir(&second).unwrap();
+    assert!(store.end_instance(&weather(), "v1.web.1", "exit code 1").await.is_err());
+    assert!(store.ended_instances(&weather()).await.unwrap().is_empty());
+    // The folder stayed, and the next server reads the rest of it.
+    std::fs::remove_dir(&second).unwrap();
+    helper.number = 2;
+    helper.out(3, 3);
+    store.follow_instance(log(&helper)).unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1").await.unwrap();
+    assert_eq!(ended.lines.iter().map(|line| &line.text).collect::<Vec<_>>(), ["line 1", "line 2", "line 3"]);
 }
 
 #[tokio::test]
@@ -212,7 +269,7 @@ async fn an_endless_line_passes_in_bounded_pieces() {
 #[tokio::test]
 async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
     let dir = tempfile::tempdir().unwrap();
-    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let store = open_small(&dir.path().join("logs"));
     for number in 1..=25 {
         let instance = format!("v1.web.1.{number}");
         let mut helper = Helper::new(dir.path().join(&instance));
@@ -228,6 +285,18 @@ async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
     assert_eq!(ended.len(), 20);
     assert_eq!((ended[0].instance.as_str(), ended[19].instance.as_str()), ("v1.web.1.25", "v1.web.1.6"));
     assert_eq!(ended[0].lines[0].text, "I am 25");
+}
+
+#[tokio::test]
+async fn what_a_deleted_tool_left_behind_begins_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path().join("logs"), small()).unwrap();
+    let mut helper = Helper::new(dir.path().join("own"));
+    helper.out(1, 2);
+    store.follow_instance(log(&helper)).unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    assert_eq!((ended.reason.as_str(), ended.lines.len()), ("stopped", 0));
+    assert!(!dir.path().join("logs/tools/weather").exists());
 }
 
 #[tokio::test]

@@ -53,7 +53,25 @@ async fn a_follower_gets_the_stored_then_the_live_over_rotations() {
     for (line, number) in lines.iter().zip(2..) {
         assert_eq!((line.position, &line.text), (number, &format!("line {number}")));
     }
-    assert!(store.tool_log(&weather()).unwrap().segments().len() > 3, "it was rotated");
+    assert!(store.tool_log(&weather()).unwrap().unwrap().segments().len() > 3, "it was rotated");
+}
+
+#[tokio::test]
+async fn lines_of_a_crowd_come_soon_and_are_there_for_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let access = |text: &str| store.append_soon(&weather(), "router", LineSource::Access, text.to_owned());
+    let mut follow = store.lines(&weather(), LogQuery { follow: true, ..LogQuery::default() });
+    access("one");
+    assert_eq!(follow.next().await.unwrap().unwrap().text, "one");
+    access("two");
+    assert_eq!(follow.next().await.unwrap().unwrap().text, "two");
+    access("three");
+    assert_eq!(texts(&store, LogQuery::default()).await, ["one", "two", "three"]);
+    store.remove_tool(&weather()).await.unwrap();
+    access("late");
+    store.write_gathered();
+    assert!(!dir.path().join("tools/weather").exists());
 }
 
 #[tokio::test]
@@ -99,5 +117,9 @@ async fn a_removed_log_ends_its_readers_and_takes_nothing_more() {
     store.remove_tool(&weather()).await.unwrap();
     assert!(follow.next().await.is_none());
     assert!(!dir.path().join("tools/weather").exists());
+    assert_eq!(line(&store, "router", LineSource::Access, "late"), 0);
+    assert!(texts(&store, LogQuery::default()).await.is_empty());
+    assert!(!dir.path().join("tools/weather").exists(), "what comes late begins no log");
+    store.mask_tool(&weather(), Masker::default());
     assert_eq!(line(&store, "v1.web.1", LineSource::Out, "a new tool of the old name"), 1);
 }

@@ -92,18 +92,21 @@ impl List {
 impl Attach {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let build = if let Some(build) = self.build { build } else { newest(context, &client).await? };
-        watch::build(context, &client, build, true).await
+        let build = match self.build {
+            Some(id) => watch::find(&client, id).await?,
+            None => newest(context, &client).await?,
+        };
+        watch::build(context, &client, &build, true).await
     }
 }
 
 /// The tool's newest build.
-async fn newest(context: &Context, client: &Client) -> Result<BuildId, Failure> {
+async fn newest(context: &Context, client: &Client) -> Result<Build, Failure> {
     let tool = context.tool()?;
     let path = ["tools", tool.as_str(), "builds"];
     let builds: Vec<Build> = read(client.call(get(&path).query("limit", Some(1))).await?)?;
     let never = || Failure::local("no-build", format!("{tool} was never built."));
-    builds.first().map(|build| build.id).ok_or_else(never)
+    builds.into_iter().next().ok_or_else(never)
 }
 
 impl Cancel {

@@ -3,11 +3,11 @@
 use crate::client::{get, patch, read};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::input;
 use crate::output::{self, Table};
 use crate::watch;
 use clap::{Args, Subcommand};
 use hythe_api::types::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet, Release};
-use std::io;
 
 /// Config of a tool: encrypted at rest, given to builds and instances as environment variables
 #[derive(Args)]
@@ -91,7 +91,7 @@ fn read_pair(pair: &str, scope: ConfigScope) -> Result<ConfigSet, Failure> {
         )
     })?;
     let value = if value == "-" {
-        let text = io::read_to_string(io::stdin())?;
+        let text = input::text()?;
         // One line's end belongs to the shell, not to the value.
         text.strip_suffix('\n')
             .map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text))
@@ -115,7 +115,8 @@ async fn change(context: &Context, body: ConfigPatch) -> Result<(), Failure> {
         Some(release) => format!("{} has {what}", release.number),
         None => format!("{what}; the first release takes it up."),
     };
-    watch::release(context, &client, patch(&path).body(&body), &tool, "releasing the config", now_true).await
+    watch::until_done(context, &client, patch(&path).body(&body), &tool, "releasing the config", now_true)
+        .await
 }
 
 impl List {

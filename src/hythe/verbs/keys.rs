@@ -3,12 +3,13 @@
 use crate::client::{delete, get, post, read};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::input;
 use crate::output::{self, Table, ago};
 use clap::{Args, Subcommand};
 use hythe_api::types::{Key, NewKey};
 use hythe_model::ToolName;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs};
 
 /// Public keys that may push: yours, or with --deploy those of one tool
 #[derive(Args)]
@@ -90,9 +91,7 @@ impl Add {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let owner = Owner::of(context, self.deploy)?;
         let (from, key) = match self.path {
-            Some(path) if path.as_os_str() == "-" => {
-                ("standard input".to_owned(), io::read_to_string(io::stdin())?)
-            }
+            Some(path) if path.as_os_str() == "-" => ("standard input".to_owned(), input::text()?),
             Some(path) => (path.display().to_string(), read_key(&path)?),
             None => {
                 let path = first_key()?;

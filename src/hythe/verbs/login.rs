@@ -4,12 +4,13 @@ use crate::client::{Client, get, read};
 use crate::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::input;
 use crate::output;
 use crate::settings::{self, Settings};
 use clap::Args;
 use hythe_api::types::WhoAmI;
+use std::fs;
 use std::path::PathBuf;
-use std::{fs, io};
 
 /// Save a server and a token for it
 ///
@@ -49,7 +50,7 @@ impl Login {
 
     fn token(&self) -> Result<String, Failure> {
         let text = match self.token.as_deref() {
-            Some("-") => io::read_to_string(io::stdin())?,
+            Some("-") => input::text()?,
             Some(token) => token.to_owned(),
             None => match std::env::var("HYTHE_TOKEN") {
                 Ok(token) if !token.is_empty() => token,

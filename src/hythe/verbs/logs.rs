@@ -6,7 +6,7 @@ use crate::failure::{Code, Failure};
 use crate::stream::Patience;
 use crate::{output, watch};
 use clap::Args;
-use hythe_api::types::{LogLine, LogSource};
+use hythe_api::types::{EndedInstance, LogLine, LogSource};
 use hythe_model::{BuildId, ToolName};
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
@@ -23,6 +23,9 @@ pub(crate) struct Logs {
     /// How many of the last lines
     #[arg(long, short = 'n', default_value_t = 100)]
     lines: u32,
+    /// What the instance that ended last has printed last, and why it ended; with --json of all that are kept
+    #[arg(long, conflicts_with_all = ["follow", "since", "build"])]
+    previous: bool,
     /// The log of this build instead
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["since", "lines"])]
     build: Option<BuildId>,
@@ -31,10 +34,29 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         if let Some(build) = self.build {
-            return watch::build(context, &context.client()?, build, self.follow).await;
+            let client = context.client()?;
+            let build = watch::find(&client, build).await?;
+            return watch::build(context, &client, &build, self.follow).await;
         }
         let tool = context.tool()?;
-        self.runtime(context, &tool).await
+        if self.previous { self.ended(context, &tool).await } else { self.runtime(context, &tool).await }
+    }
+
+    /// The last lines of the instance that ended last, and its end.
+    async fn ended(self, context: &Context, tool: &ToolName) -> Result<(), Failure> {
+        let path = ["tools", tool.as_str(), "instances", "ended"];
+        let newest = (!context.json).then_some(1);
+        let answer = context.client()?.call(get(&path).query("limit", newest)).await?;
+        if context.json {
+            return output::object(&answer);
+        }
+        let Some(ended) = read::<Vec<EndedInstance>>(answer)?.into_iter().next() else {
+            return output::note(format!("No instance of {tool} has ended."));
+        };
+        let skipped = ended.lines.len().saturating_sub(self.lines as usize);
+        ended.lines.iter().skip(skipped).try_for_each(show)?;
+        let (at, instance, text) = (ended.at, ended.instance, format!("ended: {}", ended.reason));
+        show(&LogLine { position: 0, at, instance, source: LogSource::Platform, text })
     }
 
     async fn runtime(self, context: &Context, tool: &ToolName) -> Result<(), Failure> {

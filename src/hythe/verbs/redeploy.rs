@@ -26,7 +26,7 @@ impl Redeploy {
         let answer = client.call(post(&path).body(&Body { no_cache: self.no_cache })).await?;
         let build: Build = read(answer.clone())?;
         match (self.detach, context.json) {
-            (false, _) => watch::build(context, &client, build.id, true).await,
+            (false, _) => watch::build(context, &client, &build, true).await,
             (true, true) => output::object(&answer),
             (true, false) => output::line(format!(
                 "{tool}: build {0} is queued. Watch it: hythe builds attach {0}",

@@ -20,6 +20,6 @@ impl Restart {
             Some(release) => format!("{} runs the same image and config in new instances", release.number),
             None => "nothing runs".to_owned(),
         };
-        watch::release(context, &client, post(&path), &tool, "restarting", now_true).await
+        watch::until_done(context, &client, post(&path), &tool, "restarting", now_true).await
     }
 }

@@ -28,6 +28,6 @@ impl Rollback {
             }
             None => format!("{to} is kept for the first release"),
         };
-        watch::release(context, &client, request, &tool, &format!("rolling back to {to}"), now_true).await
+        watch::until_done(context, &client, request, &tool, &format!("rolling back to {to}"), now_true).await
     }
 }

@@ -27,7 +27,7 @@ impl Scale {
             Some(release) => format!("{} runs {}", release.number, counts(&release.formation)),
             None => "kept for the first release".to_owned(),
         };
-        watch::release(context, &client, post(&path).body(&body), &tool, "scaling", now_true).await
+        watch::until_done(context, &client, post(&path).body(&body), &tool, "scaling", now_true).await
     }
 }
 

@@ -4,9 +4,9 @@ use crate::client::{delete, get, post, put, read};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Cell, Table, ago, exact, since};
-use crate::{confirm, target};
+use crate::{confirm, target, watch};
 use clap::{Args, Subcommand};
-use hythe_api::types::{NewTool, Tool, ToolSettings};
+use hythe_api::types::{NewTool, Release, Tool, ToolSettings};
 use hythe_model::ToolName;
 
 /// Tools: make, list, show, set and delete them
@@ -258,10 +258,8 @@ impl Delete {
             "This deletes {name} with its releases, repository, config and logs. It cannot be undone."
         );
         confirm::by_name(self.yes, &warning, name.as_str())?;
-        let answer = client.call(delete(&["tools", name.as_str()])).await?;
-        if context.json {
-            return output::object(&answer);
-        }
-        output::line(format!("{name}: deleted."))
+        let path = ["tools", name.as_str()];
+        let now_true = |_: Option<&Release>| "deleted.".to_owned();
+        watch::until_done(context, &client, delete(&path), &name, "deleting", now_true).await
     }
 }

@@ -8,8 +8,13 @@ pub(crate) struct RuntimeAccessLog(pub(crate) LogStore);
 
 impl AccessLog for RuntimeAccessLog {
     fn log(&self, entry: &AccessEntry<'_>) {
-        if let Err(error) = self.0.append_line(entry.tool, "router", LineSource::Access, &entry.to_string()) {
-            tracing::warn!(%error, "an access log line was lost");
-        }
+        self.0.append_soon(entry.tool, "router", LineSource::Access, entry.to_string());
+    }
+}
+
+/// The router has drained: its last lines are written before the program ends.
+impl Drop for RuntimeAccessLog {
+    fn drop(&mut self) {
+        self.0.write_gathered();
     }
 }

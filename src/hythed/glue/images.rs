@@ -1,26 +1,40 @@
-//! The registry's users, answered by auth: the password is a token.
+//! The registry's questions: who is there is answered by auth (the password is a token), what must stay by the releases.
 
 use async_trait::async_trait;
-use hythe_auth::{Auth, Identity, RegistryAccess};
-use hythe_model::{Actor, MaintainerName};
-use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject};
+use hythe_auth::{Auth, Checked, Identity, RegistryAccess};
+use hythe_model::{Actor, Digest, MaintainerName};
+use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject, Unproven};
+use hythe_store::{RetainedRelease, Store};
+use std::net::IpAddr;
 
-/// Who may pull and push images.
-pub(crate) struct ImageAuth(pub(crate) Auth);
+/// Who may pull and push images, and which of them stay.
+pub(crate) struct ImageAuth {
+    auth: Auth,
+    store: Store,
+    /// Releases of a tool whose images are kept, beside the live one.
+    kept: u32,
+}
+
+impl ImageAuth {
+    /// Answers from these rows; of each tool the images of so many releases stay.
+    pub(crate) fn new(auth: Auth, store: Store, kept: u32) -> Self {
+        Self { auth, store, kept }
+    }
+}
 
 #[async_trait]
 impl RegistryAuth for ImageAuth {
-    async fn verify(&self, user: &str, secret: &str) -> Option<Subject> {
-        let identity = match self.0.registry_login(user, secret).await {
-            Ok(identity) => identity?,
+    async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
+        match self.auth.registry_login(user, secret, from).await {
+            Ok(Checked::Known(Identity { actor: Actor::Maintainer(name) })) => {
+                Ok(Subject::User(name.to_string()))
+            }
+            Ok(Checked::TooMany { wait }) => Err(Unproven::TooMany { wait }),
+            Ok(Checked::Known(_) | Checked::Unknown) => Err(Unproven::Wrong),
             Err(error) => {
                 tracing::error!(%error, "a registry login could not be checked");
-                return None;
+                Err(Unproven::Wrong)
             }
-        };
-        match identity.actor {
-            Actor::Maintainer(name) => Some(Subject::User(name.to_string())),
-            Actor::DeployKey(_) | Actor::Platform => None,
         }
     }
 
@@ -32,9 +46,62 @@ impl RegistryAuth for ImageAuth {
             RegistryAction::Push | RegistryAction::Delete => RegistryAccess::Push,
         };
         let identity = Identity { actor: Actor::Maintainer(name) };
-        self.0.registry_allowed(&identity, repository.as_str(), access).await.unwrap_or_else(|error| {
+        self.auth.registry_allowed(&identity, repository.as_str(), access).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a registry right could not be checked");
             false
         })
+    }
+
+    async fn in_use(&self, repository: &Repository, digest: &Digest) -> bool {
+        let named = |release: &RetainedRelease| {
+            *repository == Repository::of_tool(&release.tool) && release.image == *digest
+        };
+        match self.store.retained_releases(self.kept).await {
+            Ok(releases) => releases.iter().any(named),
+            Err(error) => {
+                tracing::error!(%error, "the releases that an image may belong to could not be read");
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hythe_model::{Formation, ReleaseCause};
+    use hythe_store::{DeployRef, NewRelease};
+
+    #[tokio::test]
+    async fn images_of_releases_that_are_kept_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("hythe.db")).await.unwrap();
+        let tool: hythe_model::ToolName = "weather".parse().unwrap();
+        store.create_tool(&tool, None).await.unwrap();
+        for byte in 1..=3 {
+            let release = NewRelease {
+                tool: tool.clone(),
+                image: Digest::sha256([byte; 32]),
+                commit: "a".repeat(40).parse().unwrap(),
+                processes: Vec::new(),
+                config: 0,
+                formation: Formation::default(),
+                cause: ReleaseCause::Restart,
+                message: None,
+                actor: Actor::Platform,
+                build: None,
+            };
+            let deployed = DeployRef { reference: "refs/heads/main".into(), commit: release.commit.clone() };
+            let number = store.create_release(release).await.unwrap().number;
+            let before = store.live_release(&tool).await.unwrap().map(|live| live.number);
+            store.activate(&tool, number, before, &deployed).await.unwrap();
+        }
+        let images = ImageAuth::new(Auth::new(store.clone()), store, 2);
+        let stays = async |repository: &str, byte| {
+            images.in_use(&repository.parse().unwrap(), &Digest::sha256([byte; 32])).await
+        };
+        assert!(stays("tools/weather", 3).await && stays("tools/weather", 2).await);
+        assert!(!stays("tools/weather", 1).await, "older than what is kept");
+        assert!(!stays("tools/quotes", 3).await, "another tool's");
     }
 }

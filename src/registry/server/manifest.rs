@@ -8,9 +8,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::LengthLimitError;
 use hythe_model::Digest;
 use hythe_oci::Descriptor;
 use hythe_oci::image::{MAX_MANIFEST, media_type};
+use std::error::Error;
 
 fn unknown() -> ApiError {
     ApiError::missing(Code::ManifestUnknown, "the repository has no such manifest")
@@ -44,11 +46,7 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, ApiError> {
     let declared = declared_type(request.headers());
-    let too_large = |_| {
-        let message = format!("a manifest may have at most {MAX_MANIFEST} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message)
-    };
-    let bytes = axum::body::to_bytes(request.into_body(), MAX_MANIFEST).await.map_err(too_large)?;
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_MANIFEST).await.map_err(|e| unread(&e))?;
     let pointers: Pointers = serde_json::from_slice(&bytes)
         .map_err(|e| ApiError::bad(Code::ManifestInvalid, format!("this is not a manifest: {e}")))?;
     let kind = resolve_type(declared, &pointers)?;
@@ -68,6 +66,15 @@ pub(super) async fn put(
         response.headers_mut().insert("oci-subject", subject);
     }
     Ok(response)
+}
+
+/// A body that is too large, or that broke off.
+fn unread(error: &axum::Error) -> ApiError {
+    if error.source().and_then(|cause| cause.downcast_ref::<LengthLimitError>()).is_some() {
+        let message = format!("a manifest may have at most {MAX_MANIFEST} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, message);
+    }
+    ApiError::bad(Code::ManifestInvalid, format!("the body broke off: {error}"))
 }
 
 /// The media type that a request declares, without parameters.
@@ -119,11 +126,18 @@ fn first_missing(
     Ok(None)
 }
 
+/// A tag goes alone; a manifest goes with its tags, unless somebody counts on it.
 pub(super) async fn delete(
     api: &Api,
     repository: Repository,
     reference: Reference,
 ) -> Result<Response, ApiError> {
+    if let Reference::Digest(digest) = &reference
+        && api.auth.in_use(&repository, digest).await
+    {
+        let message = "the image is that of a release that is live, rolls out or is kept to go back to";
+        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported, message));
+    }
     let store = api.store.clone();
     let removed = blocking(move || store.delete_manifest(&repository, &reference)).await?;
     if removed { Ok(().into_response_with(StatusCode::ACCEPTED)) } else { Err(unknown()) }

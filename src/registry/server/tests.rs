@@ -1,7 +1,6 @@
 //! The API as clients see it: over a socket, with `reqwest`, and with the stock tools.
 
 use super::*;
-use hythe_model::Digest;
 use hythe_oci::{Hasher, media_type};
 use reqwest::{Client, Method as Verb, Response as Answer};
 use serde_json::Value;
@@ -13,13 +12,20 @@ mod manifest;
 mod token;
 mod tools;
 
-/// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`.
+/// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`. Everything in
+/// `tools/live` is in use. From 192.0.2.1 came too many wrong secrets.
 struct Rules;
 
 #[async_trait]
 impl RegistryAuth for Rules {
-    async fn verify(&self, user: &str, secret: &str) -> Option<Subject> {
-        (matches!(user, "ann" | "bob") && secret == "secret").then(|| Subject::User(user.to_owned()))
+    async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
+        match (user, secret) {
+            _ if from == Some(IpAddr::from([192, 0, 2, 1])) => {
+                Err(Unproven::TooMany { wait: Duration::from_millis(41_500) })
+            }
+            ("ann" | "bob", "secret") => Ok(Subject::User(user.to_owned())),
+            _ => Err(Unproven::Wrong),
+        }
     }
 
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool {
@@ -28,6 +34,10 @@ impl RegistryAuth for Rules {
             Subject::User(_) => repository.as_str() == "tools/open" && action == RegistryAction::Pull,
             Subject::Anonymous => repository.as_str() == "public" && action == RegistryAction::Pull,
         }
+    }
+
+    async fn in_use(&self, repository: &Repository, _digest: &Digest) -> bool {
+        repository.as_str() == "tools/live"
     }
 }
 
@@ -75,6 +85,13 @@ impl Site {
 
     async fn ann(&self) -> User<'_> {
         self.user("ann", "repository:tools/a:pull,push,delete").await
+    }
+
+    /// A connection over which this head was sent.
+    async fn wire(&self, head: &str) -> tokio::net::TcpStream {
+        let mut wire = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        wire.write_all(head.as_bytes()).await.unwrap();
+        wire
     }
 
     fn uploads(&self) -> usize {

@@ -4,7 +4,7 @@
 //! and gets the intersection of what it asked for and what it may. A mount asks for two scopes.
 
 use super::error::{ApiError, Code};
-use super::{Api, RegistryAction, RegistryOptions, Subject};
+use super::{Api, RegistryAction, RegistryOptions, Subject, Unproven};
 use crate::Repository;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -150,16 +151,35 @@ fn public_url(api: &Api, headers: &HeaderMap) -> String {
     format!("{scheme}://{host}")
 }
 
+/// Who asks, as the router in front of this API says; it takes out what clients say of that themselves.
+fn client(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get("x-forwarded-for")?.to_str().ok()?.parse().ok()
+}
+
+fn unproven(why: Unproven) -> ApiError {
+    match why {
+        Unproven::Wrong => {
+            ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, "user or secret is wrong")
+        }
+        Unproven::TooMany { wait } => {
+            let message = "too many wrong secrets came from this address; try again later";
+            let seconds = (wait.as_secs() + 1).to_string();
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message)
+                .with("retry-after", seconds)
+        }
+    }
+}
+
 /// `GET /v2/token`: a token for the scopes asked for, as far as the user may have them.
 pub(super) async fn issue(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     if request.method() != Method::GET {
         return Err(ApiError::method());
     }
     let subject = if request.headers().contains_key(header::AUTHORIZATION) {
-        let refused =
-            || ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, "user or secret is wrong");
-        let basic = request.headers().typed_get::<Authorization<Basic>>().ok_or_else(refused)?;
-        api.auth.verify(basic.username(), basic.password()).await.ok_or_else(refused)?
+        let basic = request.headers().typed_get::<Authorization<Basic>>();
+        let basic = basic.ok_or_else(|| unproven(Unproven::Wrong))?;
+        let from = client(request.headers());
+        api.auth.verify(basic.username(), basic.password(), from).await.map_err(unproven)?
     } else {
         Subject::Anonymous
     };

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use hythe_model::Digest;
 use hythe_oci::Hasher;
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -28,7 +29,8 @@ pub(super) struct Uploads(Mutex<HashMap<String, Entry>>);
 #[derive(Clone)]
 struct Entry {
     repository: Repository,
-    session: Arc<AsyncMutex<Session>>,
+    /// Empty once the upload was taken out, to be published.
+    session: Arc<AsyncMutex<Option<Session>>>,
 }
 
 /// An upload and all that arrived so far.
@@ -39,6 +41,30 @@ struct Session {
     touched: Instant,
 }
 
+/// An upload in the hands of one request.
+struct Held(OwnedMutexGuard<Option<Session>>);
+
+impl Held {
+    /// Takes it out: whoever waits for it finds that it is gone.
+    fn take(mut self) -> Option<Session> {
+        self.0.take()
+    }
+}
+
+impl Deref for Held {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("an upload is held while it is there"))
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.0.as_mut().unwrap_or_else(|| unreachable!("an upload is held while it is there"))
+    }
+}
+
 impl Uploads {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,25 +73,25 @@ impl Uploads {
     fn add(&self, api: &Api, repository: Repository, upload: Upload) -> Result<String, ApiError> {
         let mut all = self.lock();
         let idle = api.options.upload_idle;
-        all.retain(|_, entry| {
-            entry.session.try_lock().is_ok_and(|s| s.touched.elapsed() < idle) || entry.is_busy()
-        });
+        let fresh = |session: &Option<Session>| session.as_ref().is_some_and(|s| s.touched.elapsed() < idle);
+        all.retain(|_, entry| entry.session.try_lock().is_ok_and(|s| fresh(&s)) || entry.is_busy());
         if all.len() >= api.options.max_uploads {
             let message = "too many uploads are under way; try again later";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message));
         }
         let id = format!("{:032x}", rand::random::<u128>());
         let session = Session { upload, hasher: Hasher::default(), size: 0, touched: Instant::now() };
-        all.insert(id.clone(), Entry { repository, session: Arc::new(AsyncMutex::new(session)) });
+        all.insert(id.clone(), Entry { repository, session: Arc::new(AsyncMutex::new(Some(session))) });
         Ok(id)
     }
 
-    async fn get(&self, repository: &Repository, id: &str) -> Result<OwnedMutexGuard<Session>, ApiError> {
+    async fn get(&self, repository: &Repository, id: &str) -> Result<Held, ApiError> {
         let entry = self.lock().get(id).filter(|entry| entry.repository == *repository).cloned();
         let session = entry.ok_or_else(unknown)?.session;
         let busy = "another request is writing to this upload";
         let busy = |_| ApiError::new(StatusCode::CONFLICT, Code::BlobUploadInvalid, busy);
-        tokio::time::timeout(BUSY, session.lock_owned()).await.map_err(busy)
+        let session = tokio::time::timeout(BUSY, session.lock_owned()).await.map_err(busy)?;
+        if session.is_some() { Ok(Held(session)) } else { Err(unknown()) }
     }
 
     fn remove(&self, id: &str) -> Option<Entry> {
@@ -207,21 +233,17 @@ async fn finish(
     api: &Api,
     repository: &Repository,
     id: &str,
-    session: OwnedMutexGuard<Session>,
+    session: Held,
     request: Request,
     digest: Digest,
 ) -> Result<Response, ApiError> {
     let end = in_order(repository, id, session.size, request.headers())?;
     let session = receive(api, id, session, request.into_body()).await?;
     check_end(end, session.size)?;
-    drop(session);
-    // From here on nobody else finds it: it is published or gone.
-    let session = api.uploads.remove(id).ok_or_else(unknown)?.session;
-    let session = Arc::try_unwrap(session).map_err(|_| {
-        let busy = "another request is writing to this upload";
-        ApiError::new(StatusCode::CONFLICT, Code::BlobUploadInvalid, busy)
-    })?;
-    let (session, to, wanted) = (session.into_inner(), repository.clone(), digest.clone());
+    // From here on nobody else finds it, whoever waits for it included: it is published or gone.
+    api.uploads.remove(id).ok_or_else(unknown)?;
+    let session = session.take().ok_or_else(unknown)?;
+    let (to, wanted) = (repository.clone(), digest.clone());
     blocking(move || publish(session, &to, &wanted)).await?;
     created(repository, &digest)
 }
@@ -273,12 +295,7 @@ fn check_end(end: Option<u64>, size: u64) -> Result<(), ApiError> {
 
 /// Writes a body to the upload as it arrives. A connection that breaks leaves what arrived; a full disk, or too many
 /// bytes, ends the upload.
-async fn receive(
-    api: &Api,
-    id: &str,
-    mut session: OwnedMutexGuard<Session>,
-    body: Body,
-) -> Result<OwnedMutexGuard<Session>, ApiError> {
+async fn receive(api: &Api, id: &str, mut session: Held, body: Body) -> Result<Held, ApiError> {
     let (chunks, mut queue) = tokio::sync::mpsc::channel::<Bytes>(8);
     let max = api.options.max_blob_bytes;
     let writer = tokio::task::spawn_blocking(move || {

@@ -98,7 +98,8 @@ fn tools_create_outside_a_git_folder_says_what_to_do() {
 
 #[test]
 fn deleting_asks_and_without_a_terminal_needs_yes() {
-    let stage = Stage::new([("DELETE /api/v1/tools/weather", nothing())]);
+    let waited = [Progress::Waiting { millis: 1000 }, Progress::Done { release: None, millis: 61_000 }];
+    let stage = Stage::new([("DELETE /api/v1/tools/weather", lines(&waited))]);
     let asked = stage.run(&["tools", "delete", "weather"]).shown();
     assert!(stage.seen().is_empty(), "something was sent");
     let done = stage.run(&["tools", "delete", "weather", "--yes"]).shown();

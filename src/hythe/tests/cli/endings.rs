@@ -3,7 +3,9 @@
 use crate::stage::{Stage, answer, finish, lines};
 use insta::assert_snapshot;
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 #[test]
@@ -24,9 +26,31 @@ fn slips_of_the_finger_are_usage() {
 }
 
 #[test]
+fn words_that_are_no_text_are_usage() {
+    let stage = Stage::new([]);
+    let odd = OsStr::from_bytes(b"lsit\xff");
+    let said =
+        [&["tools"][..], &[], &["tools", "create"]].map(|words| finish(stage.command(words).arg(odd), ""));
+    assert!(said.iter().all(|ran| ran.code == 2), "{said:?}");
+    assert_snapshot!(said.iter().map(crate::stage::Ran::shown).collect::<String>());
+}
+
+#[test]
+fn input_that_is_no_text_is_said_to_be_so() {
+    let stage = Stage::new([]);
+    let said = [&["config", "set", "K=-", "-t", "weather"][..], &["keys", "add", "-"]]
+        .map(|words| finish(&mut stage.command(words), b"\xff\0"));
+    assert!(stage.seen().is_empty(), "something was sent");
+    assert_snapshot!(said.iter().map(crate::stage::Ran::shown).collect::<String>());
+}
+
+#[test]
 fn no_tool_is_a_clear_error() {
     let stage = Stage::new([]);
-    assert_snapshot!(stage.run(&["releases"]).shown());
+    let named = |name: &str| finish(stage.command(&["releases"]).env("HYTHE_TOOL", name), "");
+    let none = stage.run(&["releases"]).shown();
+    assert_eq!(named("").shown(), none, "an empty variable counts as unset");
+    assert_snapshot!(none + &named("A_B").shown());
     assert!(stage.seen().is_empty());
 }
 

@@ -41,6 +41,17 @@ fn a_saved_token_is_not_sent_to_another_server() {
 }
 
 #[test]
+fn a_proxy_is_for_other_machines() {
+    let (stage, proxy) = (Stage::new([("GET /api/v1/whoami", answer(&whoami()))]), Stage::new([]));
+    let mut command = stage.command(&["whoami"]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, &proxy.url);
+    }
+    assert_eq!(finish(&mut command, "").code, 0);
+    assert!(proxy.seen().is_empty(), "the proxy saw {:?}", proxy.seen());
+}
+
+#[test]
 fn nobody_logged_in_and_tokens_in_the_clear() {
     let stage = Stage::new([]);
     let said = [

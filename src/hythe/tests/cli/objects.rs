@@ -73,6 +73,7 @@ pub(crate) fn build(id: i64, state: BuildState) -> Build {
         state,
         cause: "push".into(),
         actor: you(),
+        branch: "main".into(),
         commit: commit(),
         subject: "Show wind in knots".into(),
         release: None,

@@ -156,11 +156,11 @@ impl Stage {
 }
 
 /// Runs a command to its end.
-pub(crate) fn finish(command: &mut Command, input: &str) -> Ran {
+pub(crate) fn finish(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    let _ = stdin.write_all(input.as_bytes());
+    let _ = stdin.write_all(input.as_ref());
     drop(stdin);
     let output = child.wait_with_output().expect("the program ends");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

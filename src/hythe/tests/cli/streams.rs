@@ -2,7 +2,7 @@
 
 use crate::objects::build;
 use crate::stage::{Stage, answer, finish, lines};
-use hythe_api::types::{BuildRecord, BuildState, LogLine, LogSource};
+use hythe_api::types::{BuildRecord, BuildState, EndedInstance, LogLine, LogSource};
 use hythe_model::{BuildEvent, Fault, Phase};
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -43,30 +43,34 @@ fn redeploy_shows_the_log_as_a_push_does() {
 #[test]
 fn attaching_to_a_build_that_fails_fails() {
     let fault = Fault::new("python/package-not-found", "The build failed: a package cannot be found.")
-        .why("flaks==3.0 is not on the package index (line 3).")
-        .next("Log: hythe logs --build 212");
+        .why("flaks==3.0 is not on the package index (line 3).");
     let failed = records(1, vec![note(Phase::Detect, "python 3.11", Some(90)), BuildEvent::Failed { fault }]);
     let newest = answer(&[build(212, BuildState::Failed)]);
     let stage = Stage::new([
         ("GET /api/v1/tools/weather/builds?limit=1", newest),
         ("GET /api/v1/builds/212/log?from=0&follow=true", lines(&failed)),
+        ("GET /api/v1/builds/212", answer(&build(212, BuildState::Failed))),
         ("GET /api/v1/builds/212/log?from=0&follow=false", lines(&failed)),
     ]);
     assert_snapshot!(stage.run(&["builds", "attach", "-t", "weather"]).shown());
     // Reading the log of a failed build is no failure.
-    assert_eq!(stage.run(&["logs", "--build", "212"]).code, 0);
+    let read = stage.run(&["logs", "--build", "212"]);
+    assert_eq!(read.code, 0, "{read:?}");
+    assert!(read.out.starts_with("Hythe  weather  main 4f2a91c \"Show wind in knots\"\n\n"), "{}", read.out);
 }
 
 #[test]
 fn a_lost_connection_is_taken_up_where_it_broke() {
     let (first, rest) = (records(1, vec![note(Phase::Source, "3 files", None)]), records(2, vec![live()]));
     let stage = Stage::new([
+        ("GET /api/v1/builds/212", answer(&build(212, BuildState::Running))),
         ("GET /api/v1/builds/212/log?from=0&follow=true", lines(&first).cut_off()),
         ("GET /api/v1/builds/212/log?from=2&follow=true", lines(&rest)),
     ]);
     let ran = stage.run(&["builds", "attach", "212"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert!(ran.out.contains("3 files") && ran.out.contains("v14 is live"), "{}", ran.out);
+    assert_eq!(ran.out.matches("Hythe  weather").count(), 1, "{}", ran.out);
 }
 
 fn log_line(position: u64, source: LogSource, text: &str) -> LogLine {
@@ -95,6 +99,38 @@ fn logs_show_lines_and_take_out_what_moves_the_cursor() {
         "{:?}",
         coloured.out
     );
+}
+
+#[test]
+fn what_a_crash_printed_last_is_shown_with_its_reason() {
+    let ended = |lines| EndedInstance {
+        instance: "v14.web.1".into(),
+        at: "2026-11-20T12:00:02Z".parse().unwrap(),
+        reason: "exit 137, out of memory (128 MiB)".into(),
+        lines,
+    };
+    let said = vec![
+        log_line(1, LogSource::Out, "listening on 8080"),
+        log_line(2, LogSource::Err, "warn\u{1b}[2Jing"),
+        log_line(3, LogSource::Out, "eating"),
+    ];
+    let one = "GET /api/v1/tools/weather/instances/ended?limit=1";
+    let stage = Stage::new([
+        (one, answer(&[ended(said.clone())])),
+        (one, answer(&[ended(said.clone())])),
+        (one, answer(&json!([]))),
+        ("GET /api/v1/tools/weather/instances/ended", answer(&[ended(said)])),
+    ]);
+    let run = |words: &str| stage.run(&words.split(' ').collect::<Vec<_>>());
+    let shown = [
+        run("logs --previous -t weather"),
+        run("logs --previous -n 1 -t weather"),
+        run("logs --previous -t weather"),
+    ];
+    assert_snapshot!(shown.iter().map(crate::stage::Ran::shown).collect::<String>());
+    let all: Vec<EndedInstance> =
+        serde_json::from_str(&run("logs --previous -t weather --json").out).unwrap();
+    assert_eq!(all[0].lines.len(), 3);
 }
 
 #[test]

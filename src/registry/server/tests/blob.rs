@@ -114,6 +114,35 @@ async fn an_upload_goes_on_after_a_lost_connection() {
 }
 
 #[tokio::test]
+async fn asking_where_an_upload_stands_does_not_lose_it() {
+    let site = site().await;
+    let ann = site.ann().await;
+    let (place, digest) = (ann.upload().await, Hasher::digest(b"0123456789"));
+    let head = format!(
+        "PUT {place}?digest={digest} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Connection: close\r\nContent-Length: 10\r\n\r\n0123",
+        ann.token
+    );
+    let mut wire = site.wire(&head).await;
+    let finished = async {
+        // Meanwhile somebody asks, and waits.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        wire.write_all(b"456789").await.unwrap();
+        let mut answer = String::new();
+        wire.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let asked = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        ann.get(&place).await
+    };
+    let (finished, asked) = tokio::join!(finished, asked);
+    assert!(finished.starts_with("HTTP/1.1 201"), "{finished}");
+    assert_eq!(site.store.size(&digest).unwrap(), Some(10));
+    assert_eq!(refusal(asked).await, (404, "BLOB_UPLOAD_UNKNOWN".into()));
+}
+
+#[tokio::test]
 async fn an_upload_at_once_that_breaks_off_leaves_nothing() {
     let site = site().await;
     let ann = site.ann().await;

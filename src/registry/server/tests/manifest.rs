@@ -48,6 +48,33 @@ async fn manifests_go_in_and_out_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_not_called_large() {
+    let site = site().await;
+    let ann = site.ann().await;
+    let head = format!(
+        "PUT /v2/tools/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        ann.token
+    );
+    let mut answer = String::new();
+    site.wire(&head).await.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("MANIFEST_INVALID"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_manifest_in_use_stays_and_its_tags_may_go() {
+    let site = site().await;
+    let ann = site.user("ann", "repository:tools/live:pull,push,delete").await;
+    let text = manifest(&ann.blob("tools/live", b"config").await, &[], None);
+    let tag = "/v2/tools/live/manifests/v1";
+    let path = format!("/v2/tools/live/manifests/{}", Hasher::digest(text.as_bytes()));
+    assert_eq!(ann.send(Verb::PUT, tag, &[MANIFEST], text).await.status(), 201);
+    assert_eq!(ann.send(Verb::DELETE, tag, &[], "").await.status(), 202);
+    assert_eq!(refusal(ann.send(Verb::DELETE, &path, &[], "").await).await, (405, "UNSUPPORTED".into()));
+    assert_eq!(ann.get(&path).await.status(), 200);
+}
+
+#[tokio::test]
 async fn tags_come_sorted_and_in_pages() {
     let site = site().await;
     let ann = site.ann().await;

@@ -38,6 +38,11 @@ async fn tokens_give_what_was_asked_for_and_is_allowed() {
     assert_eq!(User { site: &site, token: site.token("", &[]).await }.get("/v2/").await.status(), 401);
     let wrong = site.client.get(format!("http://{}/v2/token", site.address)).basic_auth("ann", Some("wrong"));
     assert_eq!(wrong.send().await.unwrap().status(), 401);
+    let limited =
+        site.client.get(format!("http://{}/v2/token", site.address)).basic_auth("ann", Some("secret"));
+    let limited = limited.header("x-forwarded-for", "192.0.2.1").send().await.unwrap();
+    assert_eq!(header(&limited, "retry-after"), "42");
+    assert_eq!(refusal(limited).await, (429, "TOOMANYREQUESTS".into()));
     // A token of another key, and one of no signature at all.
     let other = site_with(RegistryOptions { token_key: Some([7; 32]), ..RegistryOptions::default() }).await;
     assert_eq!(User { site: &other, token: pull.token.clone() }.get("/v2/").await.status(), 401);
