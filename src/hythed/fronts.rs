@@ -133,6 +133,7 @@ fn tool_router(settings: &Settings, rooms: &Rooms) -> Result<Router> {
             body_bytes: Some(chosen.body.bytes()),
             header_timeout: chosen.head_time.duration(),
             stall_timeout: chosen.idle_time.duration(),
+            idle_timeout: chosen.idle_time.duration(),
             connections: connections(chosen.connections as usize)?,
             requests_per_instance: chosen.requests_per_instance as usize,
             shutdown_grace: settings.config.server.finish.duration(),
