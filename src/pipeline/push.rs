@@ -3,7 +3,7 @@
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use futures::StreamExt;
-use hythe_model::render::{Renderer, size};
+use hythe_model::render::{Renderer, heading, size, with_log};
 use hythe_model::{
     Actor, BuildCause, BuildEvent, BuildId, CommitId, Fault, Phase, PushOptions, PushRequest, ReleaseNumber,
     SourceTree, ToolName,
@@ -147,7 +147,8 @@ impl Platform {
     ) -> Result<PushOutcome, Fault> {
         let mut tail = self.logs().tail(build.id, 0);
         let mut renderer = Renderer::new();
-        for line in heading(build) {
+        let SourceTree { commit, subject, .. } = &build.source;
+        for line in heading(&build.tool, &build.reference, commit, subject) {
             let _ = screen.send(line).await;
         }
         let mut leaving = false;
@@ -172,7 +173,7 @@ impl Platform {
                 }
             };
             if let BuildEvent::Failed { fault } = event {
-                return Err(with_log(fault, build));
+                return Err(with_log(fault, &build.tool, build.id));
             }
             for line in renderer.render(&event) {
                 let _ = screen.send(line).await;
@@ -202,20 +203,10 @@ impl Platform {
             Some(Build { state: BuildState::Succeeded, release: Some(release), .. }) => {
                 Ok(PushOutcome::Live { release })
             }
-            Some(Build { fault: Some(fault), .. }) => Err(with_log(fault, build)),
+            Some(Build { fault: Some(fault), .. }) => Err(with_log(fault, &build.tool, build.id)),
             _ => Err(faults::interrupted()),
         }
     }
-}
-
-fn with_log(fault: Fault, build: &Build) -> Fault {
-    fault.next(format!("Log: hythe logs --build {} -t {}", build.id, build.tool))
-}
-
-fn heading(build: &Build) -> [String; 2] {
-    let branch = build.reference.strip_prefix("refs/heads/").unwrap_or(&build.reference);
-    let SourceTree { commit, subject, .. } = &build.source;
-    [format!("Hythe  {}  {branch} {} \"{subject}\"", build.tool, commit.short()), String::new()]
 }
 
 fn head_of(build: &Build, log: &BuildLog, took: Duration) {
