@@ -39,8 +39,11 @@ impl Bench {
         for folder in [&bin, &bench.layers(), &root.join("platform/env")] {
             fs::create_dir_all(folder)?;
         }
-        fs::copy(program, bin.join("build"))?;
-        std::os::unix::fs::symlink("build", bin.join("detect"))?;
+        // Links: a file that was just written may still be open in a child that another thread is starting, and then
+        // cannot be run.
+        for name in ["build", "detect"] {
+            std::os::unix::fs::symlink(program, bin.join(name))?;
+        }
         fs::copy(descriptor, bench.buildpack().join("buildpack.toml"))?;
         fs::write(root.join("plan-in.toml"), "")?;
         crate::copy_tree(app, &bench.app(), &|_| false).map_err(io::Error::other)?;

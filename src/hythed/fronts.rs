@@ -136,6 +136,9 @@ fn tool_router(settings: &Settings, rooms: &Rooms) -> Result<Router> {
             idle_timeout: chosen.idle_time.duration(),
             connections: connections(chosen.connections as usize)?,
             requests_per_instance: chosen.requests_per_instance as usize,
+            requests_per_client: (chosen.requests_per_client > 0)
+                .then_some(chosen.requests_per_client as usize),
+            tunnel_idle: chosen.tunnel_idle.duration(),
             shutdown_grace: settings.config.server.finish.duration(),
             ..RouterSettings::default()
         },

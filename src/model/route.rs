@@ -46,14 +46,12 @@ impl RouteTable {
         self.routes.get(tool)
     }
 
-    /// A table with one route changed or, with `None`, removed.
-    #[must_use]
-    pub fn with(&self, tool: ToolName, route: Option<Route>) -> Self {
-        let mut routes = HashMap::clone(&self.routes);
+    /// Changes one route or, with `None`, removes it. While nobody else holds this table, no other route is touched.
+    pub fn set(&mut self, tool: ToolName, route: Option<Route>) {
+        let routes = Arc::make_mut(&mut self.routes);
         match route {
             Some(route) => routes.insert(tool, Arc::new(route)),
             None => routes.remove(&tool),
         };
-        Self { routes: Arc::new(routes) }
     }
 }

@@ -101,6 +101,10 @@ pub struct Router {
     pub connections: u32,
     /// Requests under way to one instance; more wait or are told that the tool is overloaded.
     pub requests_per_instance: u32,
+    /// Requests of one client under way in one tool; 0: half of those of an instance.
+    pub requests_per_client: u32,
+    /// How long a tunnel, as a WebSocket, may be silent.
+    pub tunnel_idle: Span,
 }
 
 impl Default for Router {
@@ -115,6 +119,8 @@ impl Default for Router {
             idle_time: Span::seconds(120),
             connections: 10_000,
             requests_per_instance: 250,
+            requests_per_client: 0,
+            tunnel_idle: Span::seconds(3600),
         }
     }
 }

@@ -111,7 +111,7 @@ impl Tools {
             if table.get(tool.as_str()).map(|route| &**route) == next.as_ref() {
                 return false;
             }
-            *table = table.with(tool.clone(), next);
+            table.set(tool.clone(), next);
             true
         });
     }

@@ -100,7 +100,9 @@ fn router(own: u16, backend: u16) -> Result<()> {
         };
         let upstreams = vec![Upstream { instance, port: 8080 }];
         let route = Route::Live { release: ReleaseNumber(1), upstreams };
-        let (_table, routes) = watch::channel(RouteTable::default().with("bench".parse()?, Some(route)));
+        let mut table = RouteTable::default();
+        table.set("bench".parse()?, Some(route));
+        let (_table, routes) = watch::channel(table);
         let shared = Router::new(RouterParts {
             routes,
             dial: Arc::new(Backend(([127, 0, 0, 1], backend).into())),

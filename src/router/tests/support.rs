@@ -120,7 +120,7 @@ pub(crate) fn instance(tool: &str, release: u32, index: u32) -> InstanceId {
 impl World {
     /// Sets a tool's route.
     pub(crate) fn route(&self, tool: &str, route: Option<Route>) {
-        self.routes.send_modify(|table| *table = table.with(tool.parse().unwrap(), route));
+        self.routes.send_modify(|table| table.set(tool.parse().unwrap(), route));
     }
 
     /// Makes a tool live with instances at these addresses.
