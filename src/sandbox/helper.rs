@@ -7,6 +7,7 @@
 mod archive;
 mod bundle;
 mod cgroup;
+mod deleted;
 mod disk;
 mod enter;
 mod fds;

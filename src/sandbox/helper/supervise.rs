@@ -2,6 +2,7 @@
 //!
 //! Enter at [`start`]: one thread a sandbox.
 
+use super::deleted;
 use super::disk::Watch;
 use super::network::Wire;
 use super::pump::Pump;
@@ -61,7 +62,7 @@ fn wait(job: &Job, mut watch: Watch) -> Ended {
         if job.limits.wall.is_some_and(|wall| job.begun.elapsed() > wall) {
             job.running.end(ExitCause::TimedOut);
         }
-        if watch.look() {
+        if watch.look(|| deleted::processes(&job.state.cgroups, &job.running.id, job.pid)) {
             job.running.end(ExitCause::DiskFull);
         }
         job.running.disk_bytes.store(watch.used(), Ordering::Relaxed);
