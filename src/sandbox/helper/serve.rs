@@ -2,6 +2,7 @@
 //!
 //! Enter at [`serve`]; `Connection::answer` is the list of what can be asked.
 
+use super::attend::has_hung_up;
 use super::cgroup::Cgroups;
 use super::enter::Ready;
 use super::options::Options;
@@ -197,8 +198,12 @@ impl Connection<'_> {
                 done(files::write(root, &path, &frame.bytes, (uid, gid), mode)?)
             }
             Request::DiskUsage { path } => done(files::usage(root, &path)?),
-            Request::Unpack { dest, options } => done(archive::unpack(root, one()?, &dest, &options)?),
-            Request::Pack { spec, compression } => done(archive::pack(root, spec, compression, one()?)?),
+            Request::Unpack { dest, options } => {
+                done(archive::unpack(root, self.stream, one()?, &dest, &options)?)
+            }
+            Request::Pack { spec, compression, bounds } => {
+                done(archive::pack(root, self.stream, spec, compression, bounds, one()?)?)
+            }
             Request::Fingerprint { spec } => done(archive::fingerprint(root, spec)?),
             Request::Mount { mount } => done(mount_overlay(state, mount)?),
             Request::Unmount { target } => done(unmount_overlay(state, &target)?),
@@ -242,13 +247,7 @@ impl Connection<'_> {
             if let Some(exit) = running.wait(Duration::from_secs(1)) {
                 return done(exit);
             }
-            let mut byte = [0];
-            let peeked = rustix::net::recv(
-                self.stream,
-                &mut byte,
-                rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
-            );
-            if matches!(peeked, Ok((_, 0))) {
+            if has_hung_up(self.stream) {
                 return Err(not_running(id));
             }
         }
