@@ -1,5 +1,7 @@
 //! Layers on a real helper: shared, pruned, and doubted after a power cut.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
 use hythe_layers::Layers;
 use hythe_oci::{Compression, LayerDescriptor, LayerSpec, Part, write_layer};
 use hythe_registry::{ContentStore, Repository};
