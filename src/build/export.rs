@@ -21,6 +21,7 @@ use hythe_model::{BuildEvent, Digest, Fault, Phase, PublishedImage};
 use hythe_oci::{BuiltImage, Descriptor, LayerDescriptor};
 use hythe_registry::{ContentStore, Reference, RegistryError, Repository};
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,10 +62,12 @@ struct Export<'a> {
     outcome: &'a Outcome,
     repository: Repository,
     cancel: &'a CancellationToken,
+    /// Bytes of files that may still be written.
+    room: AtomicU64,
 }
 
 impl Inner {
-    /// Writes what changed and publishes the image. Cancelling counts between layers, until the image is published.
+    /// Writes what changed and publishes the image. Cancelling counts at any time, until the image is published.
     pub(crate) async fn export(
         &self,
         folder: &Folder,
@@ -76,7 +79,8 @@ impl Inner {
     ) -> Result<(PublishedImage, Exported), Fault> {
         let begun = Instant::now();
         let repository = Repository::of_tool(&request.tool);
-        let export = Export { inner: self, folder, request, before, outcome, repository, cancel };
+        let room = AtomicU64::new(self.parts.limits.layer().max_bytes);
+        let export = Export { inner: self, folder, request, before, outcome, repository, cancel, room };
         let (written, shas) = export.layers().await?;
         let known = written.iter().filter_map(|written| written.known.clone()).collect();
         let image = export.assemble(written, shas)?;

@@ -23,6 +23,20 @@ pub(crate) fn platform<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -
     }
 }
 
+/// The helper failed; a full disk has a fault of its own.
+pub(crate) fn sandbox(what: &'static str) -> impl Fn(SandboxError) -> Fault + Copy {
+    move |error| match error.code() {
+        Some(ErrorCode::DiskFull) => disk_full(what),
+        _ => platform(what)(error),
+    }
+}
+
+fn disk_full(what: &str) -> Fault {
+    Fault::new("build/platform-disk-full", "The build failed: the platform's disk is full.")
+        .why(format!("It could not {what}."))
+        .next("Ask the operator to free space in the data folder.")
+}
+
 /// The content store failed; a full disk has a fault of its own.
 pub(crate) fn registry(error: RegistryError) -> Fault {
     match error {
@@ -40,10 +54,11 @@ pub(crate) fn own_layer(error: LayerWriteError) -> Fault {
     }
 }
 
-/// The helper could not pack a layer.
-pub(crate) fn packing(error: SandboxError) -> Fault {
+/// The helper could not pack this layer, as `the app`.
+pub(crate) fn packing(layer: &str, error: SandboxError) -> Fault {
     match error.code() {
         Some(ErrorCode::DiskFull) => export_full(),
+        Some(ErrorCode::TooLarge) => too_large(layer, &error),
         Some(ErrorCode::Archive | ErrorCode::Invalid | ErrorCode::NotFound) => {
             Fault::new("export/layer-unreadable", "The build failed: a layer cannot be written into the image.")
                 .why(cut(&error.to_string()))
@@ -51,6 +66,20 @@ pub(crate) fn packing(error: SandboxError) -> Fault {
         }
         _ => platform("write a layer")(error),
     }
+}
+
+fn too_large(layer: &str, error: &SandboxError) -> Fault {
+    let what = format!("The build failed: {} is too large for an image.", cut(layer));
+    Fault::new("export/too-large", what)
+        .why(cut(&error.to_string()))
+        .why("The holes of a sparse file count as bytes, and a file with several names counts once for each.")
+        .next("Leave out what the tool does not need to run, or ask the operator for more ([builder] disk).")
+}
+
+pub(crate) fn too_many(what: &str, count: usize, most: usize) -> Fault {
+    Fault::new("export/too-many-layers", format!("The build failed: the image would have too many {what}."))
+        .why(format!("It would have {count} {what}; {most} is the most."))
+        .next("Let the buildpack use fewer launch layers, or fewer slices in its launch.toml.")
 }
 
 fn export_full() -> Fault {
@@ -180,6 +209,13 @@ mod tests {
         assert_eq!(fault.id, "build/buildpack-failed");
         assert_eq!((fault.what.chars().count(), fault.why.len()), (TEXT, TAIL));
         assert!(!fault.what.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_what_else_fails() {
+        let refused = |code| SandboxError::Refused { operation: "unpacking", code, message: "no".into() };
+        assert_eq!(sandbox("unpack the source")(refused(ErrorCode::DiskFull)).id, "build/platform-disk-full");
+        assert_eq!(sandbox("unpack the source")(refused(ErrorCode::Io)).id, "build/platform");
     }
 
     #[test]

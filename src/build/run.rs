@@ -46,7 +46,7 @@ impl Inner {
         let stdio = Stdio::Fds { stdin: Some(self.request(request, before)?), stdout: out, stderr: err };
         let spec = self.sandbox(folder, request)?;
         let sandbox =
-            self.parts.helper.run(spec, stdio).await.map_err(fault::platform("start its sandbox"))?;
+            self.parts.helper.run(spec, stdio).await.map_err(fault::sandbox("start its sandbox"))?;
         let said = tokio::spawn(read_complaints(complaints));
         let told = tokio::select! {
             told = listen(messages, Teller::new(events)) => told,
@@ -71,7 +71,7 @@ impl Inner {
         if kill {
             let _ = sandbox.kill().await;
         }
-        let exit = sandbox.wait().await.map_err(fault::platform("wait for its sandbox"));
+        let exit = sandbox.wait().await.map_err(fault::sandbox("wait for its sandbox"));
         let _ = sandbox.release().await;
         exit
     }
