@@ -137,10 +137,10 @@ fn is_our_user(stream: &UnixStream) -> bool {
 }
 
 fn converse(state: &Arc<State>, stream: &UnixStream) {
-    let mut connection = Connection { state, stream, inside: None };
+    let mut connection = Connection { state, stream, inside: None, over: false };
     while let Ok(Some(frame)) = wire::receive(stream) {
         let answer = connection.answer(frame).unwrap_or_else(|refusal| refused(&refusal));
-        if wire::send(stream, answer).is_err() {
+        if wire::send(stream, answer).is_err() || connection.over {
             return;
         }
     }
@@ -168,6 +168,8 @@ struct Connection<'a> {
     /// The sandbox into whose network its thread has gone. It cannot come back, only go into another one: it serves
     /// nothing but further dialling.
     inside: Option<Weak<Running>>,
+    /// Whether nobody knows any more where the thread is; the connection ends.
+    over: bool,
 }
 
 impl Connection<'_> {
@@ -232,9 +234,10 @@ impl Connection<'_> {
         let handles = handles.ok_or_else(|| not_running(id))?;
         let there = Arc::downgrade(&running);
         if !self.inside.as_ref().is_some_and(|inside| inside.ptr_eq(&there)) {
+            let entered = setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET);
+            self.over = entered.is_err();
+            entered.doing("entering the sandbox's network")?;
             self.inside = Some(there);
-            setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET)
-                .doing("entering the sandbox's network")?;
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         with_fd(Some(socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).doing("a socket")?))
@@ -247,7 +250,8 @@ impl Connection<'_> {
             if let Some(exit) = running.wait(Duration::from_secs(1)) {
                 return done(exit);
             }
-            if has_hung_up(self.stream) {
+            // One that could not be started has no exit, and never will.
+            if has_hung_up(self.stream) || running.wait_cleaned(Duration::ZERO) {
                 return Err(not_running(id));
             }
         }
