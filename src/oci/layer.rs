@@ -101,6 +101,15 @@ pub enum LayerError {
         /// Which.
         path: PathBuf,
     },
+    /// A folder with more names than are held in memory.
+    #[error(
+        "{} has more than {} entries, or their names are longer than {} MiB in all", path.display(),
+        walk::MAX_ENTRIES, walk::MAX_NAMES >> 20
+    )]
+    Crowded {
+        /// Which.
+        path: PathBuf,
+    },
     /// A path in the image that cannot be written.
     #[error("`{path}` cannot be a path in an image: {why}")]
     Path {

@@ -45,7 +45,8 @@ pub(super) fn pack(
     let spec = within(root, spec)?;
     let mut out = Attended::new(client, BufWriter::with_capacity(BUFFER, File::from(out)));
     let info = hythe_oci::write_layer_within(&spec, compression, &mut out, 0, bounds).map_err(|error| {
-        let beyond = matches!(error, LayerError::TooLarge(_) | LayerError::TooMany(_));
+        use LayerError::{Crowded, TooLarge, TooMany};
+        let beyond = matches!(error, TooLarge(_) | TooMany(_) | Crowded { .. });
         Refusal::chain(if beyond { ErrorCode::TooLarge } else { ErrorCode::Io }, &error)
     })?;
     out.flush().doing("the layer")?;

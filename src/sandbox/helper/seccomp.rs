@@ -127,7 +127,7 @@ mod tests {
         let profile = profile().unwrap();
         let calls = profile.syscalls().as_ref().unwrap();
         let rules = calls.iter().filter(|call| call.names().contains(&"socket".to_owned()));
-        let args: Vec<_> = rules.map(|call| call.args().as_ref().unwrap()[0].clone()).collect();
+        let args: Vec<_> = rules.map(|call| call.args().as_ref().unwrap()[0]).collect();
         let passes = |family: u64| {
             args.iter().any(|arg| {
                 assert_eq!(arg.op(), LinuxSeccompOperator::ScmpCmpMaskedEq);
