@@ -440,3 +440,27 @@ fn failed(operation: &'static str, path: &[u8], error: Errno) -> ApplyError {
 fn write_error(operation: &'static str, path: &[u8], source: std::io::Error) -> ApplyError {
     ApplyError::Write { operation, path: printable(path), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::MemberKind;
+
+    #[test]
+    fn folders_of_an_archive_do_not_fill_the_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(dir.path(), Ownership::Current, false).unwrap();
+        let mut make = |name: &str, noted: usize| {
+            folder.noted += noted;
+            let (path, link) = (name.as_bytes().to_vec(), Vec::new());
+            let (kind, mode, uid, gid, mtime) = (MemberKind::Dir, 0o755, 0, 0, 0);
+            let member = Member { path, link, kind, mode, uid, gid, mtime };
+            folder.make_dir(&Path(name.into()), &member)
+        };
+        make("one", 0).unwrap();
+        // One folder again and again takes no more than once.
+        make("one", MAX_NOTED - NOTE - "one".len()).unwrap();
+        let refused = make("two", 0).unwrap_err();
+        assert!(refused.to_string().contains("too many folders"), "{refused}");
+    }
+}

@@ -469,33 +469,6 @@ proptest! {
 }
 
 #[test]
-fn folders_of_an_archive_do_not_fill_the_memory() {
-    let site = Site::new();
-    let mut folder = Folder::open(&site.root(), Ownership::Current, false).unwrap();
-    let deep = vec!["d".repeat(250); 15].join("/");
-    let make = |folder: &mut Folder, number: usize| {
-        let path = format!("{deep}/{number}");
-        let member = Member {
-            path: path.clone().into_bytes(),
-            link: Vec::new(),
-            kind: MemberKind::Dir,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            mtime: 0,
-        };
-        folder.make_dir(&folder::Path::parse(path.as_bytes()).unwrap(), &member)
-    };
-    let refused = (0..20_000).find_map(|number| make(&mut folder, number).err()).expect("80 MiB of paths");
-    assert!(refused.to_string().contains("too many folders"), "{refused}");
-    // One folder again and again takes no more than once.
-    let mut folder = Folder::open(&site.root(), Ownership::Current, false).unwrap();
-    for _ in 0..20_000 {
-        make(&mut folder, 1).unwrap();
-    }
-}
-
-#[test]
 fn a_folder_with_more_entries_than_a_batch_is_replaced_whole() {
     let site = Site::new();
     fs::create_dir(site.root().join("many")).unwrap();
