@@ -12,6 +12,7 @@ pub(crate) use layers::layer_of_tree;
 use crate::analyze::Before;
 use crate::cache::{Bills, Known};
 use crate::folder::Folder;
+use crate::run::EXEC_ENV;
 use crate::{BuildRequest, EventSink, Inner, fault};
 use hythe_cnb::labels::{BuildpackLayers, LayerSha};
 use hythe_cnb::launch::Process;
@@ -148,11 +149,12 @@ fn store(
     Ok(())
 }
 
+/// What the platform can run of the image.
 fn processes(outcome: &Outcome) -> Vec<hythe_model::Process> {
     let one = |process: &Process| {
         let words = process.command.iter().chain(&process.args);
         let kind = process.kind.as_str().parse().ok()?;
         Some(hythe_model::Process { kind, command: words.cloned().collect::<Vec<_>>().join(" ") })
     };
-    outcome.processes.iter().filter_map(one).collect()
+    outcome.processes.iter().filter(|process| process.runs_in(EXEC_ENV)).filter_map(one).collect()
 }

@@ -26,7 +26,7 @@ pub(crate) const LAYERS: &str = "/layers";
 /// The execution environment of every build (Buildpack API 0.12).
 pub(crate) const EXEC_ENV: &str = "production";
 pub(crate) const APP: &str = "/workspace";
-/// Bytes of the platform's folder and of `/tmp`.
+/// Bytes of the platform's folder. `/tmp` lies on the disk, whose limit it shares.
 const PLATFORM_SIZE: u64 = 16 << 20;
 /// Bytes of the lifecycle's own complaints that are kept.
 const COMPLAINTS: u64 = 64 << 10;
