@@ -170,17 +170,25 @@ pub(crate) fn of_exit(exit: &Exit, limits: &BuildLimits) -> Fault {
             format!("The build failed: it took longer than {}.", ran(limits.wall)),
         )
         .next("See in its log where the time goes; the operator sets the limit ([builder] time)."),
-        ExitCause::OutputTooLong => Fault::new(
-            "build/too-much-output",
-            format!("The build failed: it printed more than {}.", size(limits.output_bytes)),
-        )
-        .next("Let it print less; the operator sets the limit ([builder] output)."),
+        ExitCause::OutputTooLong => too_much_output(limits),
         ExitCause::Killed | ExitCause::Exited => {
             Fault::new("build/ended-early", "The build failed: it ended before it was done.")
                 .why(format!("The build's processes ended with {:?} and no result.", exit.code))
                 .next("Push again; if it happens again, the build may be ending its own processes.")
         }
     }
+}
+
+pub(crate) fn too_much_output(limits: &BuildLimits) -> Fault {
+    let what = format!("The build failed: it printed more than {}.", size(limits.output_bytes));
+    Fault::new("build/too-much-output", what)
+        .next("Let it print less; the operator sets the limit ([builder] output).")
+}
+
+pub(crate) fn result_too_large() -> Fault {
+    Fault::new("build/too-much-output", "The build failed: its result is too large.")
+        .why("What the buildpacks wrote of layers, processes, labels and bills of materials is bounded in all.")
+        .next("Let the buildpack write less metadata and fewer bills of materials.")
 }
 
 fn last(lines: Vec<String>) -> Vec<String> {

@@ -50,7 +50,7 @@ pub struct BuildLimits {
     pub disk_bytes: u64,
     /// Time of detect and build.
     pub wall: Duration,
-    /// Output of the buildpacks, bytes.
+    /// Output of the buildpacks, bytes as they print them.
     pub output_bytes: u64,
     /// Cached layers of a tool in all, bytes on disk; beyond it the largest are not kept, which fails no build.
     pub cache_bytes: u64,

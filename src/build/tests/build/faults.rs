@@ -134,15 +134,15 @@ fn cancelling_ends_an_export_within_two_seconds() {
         let world = World::new("cancelexport").await;
         let builder = world.builder(&["a"], &[("a", "exit 0", &sparse("11G"))]).await;
         let cancel = CancellationToken::new();
-        let (built, mut is_built) = tokio::sync::mpsc::unbounded_channel();
+        let (exporting, mut begun) = tokio::sync::mpsc::unbounded_channel();
         let sink = |event: BuildEvent| {
             if matches!(&event, BuildEvent::Note { text, .. } if text.contains("done")) {
-                built.send(()).unwrap();
+                exporting.send(()).unwrap();
             }
         };
         let build = builder.build(world.request(1, &[("page", "x")]), &sink, cancel.clone());
         let end = async {
-            is_built.recv().await.unwrap();
+            begun.recv().await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             cancel.cancel();
             Instant::now()
