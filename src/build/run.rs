@@ -290,8 +290,8 @@ mod tests {
         let output = |line: &str| {
             json(&Message::Output { buildpack: "test/a".parse().unwrap(), line: line.to_owned() })
         };
-        let mut outcome = Outcome::default();
-        outcome.labels = vec![hythe_cnb::launch::Label { key: "k".into(), value: "v".repeat(5000) }];
+        let label = hythe_cnb::launch::Label { key: "k".into(), value: "v".repeat(5000) };
+        let outcome = Outcome { labels: vec![label], ..Outcome::default() };
         let done = json(&Message::Done { outcome });
         let within = output(&"x".repeat(99)).repeat(10) + &done;
         assert!(within.len() > 6000 && matches!(hear(within).await, Ok(Some(Ok(_)))));

@@ -8,6 +8,7 @@
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::spec::LayerSpec;
 use hythe_model::Digest;
+use hythe_model::render::size;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -119,10 +120,10 @@ pub enum LayerError {
         why: &'static str,
     },
     /// More bytes of files than allowed.
-    #[error("the files of the layer have more than {0} bytes")]
+    #[error("The files to be written have more than {}", size(*.0))]
     TooLarge(u64),
     /// More entries than allowed.
-    #[error("the layer has more than {0} entries")]
+    #[error("There are more than {0} entries to be written")]
     TooMany(u64),
     /// No such compression level.
     #[error("{0:?} has no such level")]

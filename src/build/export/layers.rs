@@ -101,7 +101,7 @@ impl Export<'_> {
             // A cached layer is restored whole: without a folder it is not what it says.
             let previous =
                 Some(()).filter(|()| !layer.types.cache).and_then(|()| self.before.layer(&built.id, name));
-            let layer = previous.ok_or_else(|| nothing_to_reuse(&built.id, name))?;
+            let layer = previous.ok_or_else(|| fault::nothing_to_reuse(&built.id, name))?;
             return Ok(Written { layer, by, known: None });
         }
         let below = format!("{}/{name}", built.id.dir_name());
@@ -241,13 +241,6 @@ fn label_of(layer: &BuiltLayer, written: &LayerDescriptor) -> LayerMetadata {
 
 fn sha(layer: &LayerDescriptor) -> LayerSha {
     LayerSha { sha: layer.diff_id.to_string() }
-}
-
-fn nothing_to_reuse(buildpack: &BuildpackId, layer: &LayerName) -> Fault {
-    let what = format!("The build failed: {buildpack} keeps its layer `{layer}`, and there is none to keep.");
-    Fault::new("export/nothing-to-reuse", what)
-        .why("The buildpack left a launch layer without a folder, and the previous image does not have it.")
-        .next("Build without the cache: git push -o no-cache hythe main")
 }
 
 /// The bills of materials of everything in the image; `None` where no buildpack wrote one.
