@@ -1,13 +1,19 @@
 //! The folder of one build: workspace, layers, root. Everything in it belongs to subordinate ids, so the helper touches it.
 
 use crate::analyze::{Before, say_of_cache};
-use crate::{BuildRequest, EventSink, Inner, cache, fault};
+use crate::{BuildRequest, EventSink, Inner, cache, fault, until_cancelled};
 use hythe_model::{BuildId, Fault};
 use hythe_oci::{ApplyOptions, ArchiveFormat, Ownership};
 use hythe_sandbox::{Helper, OverlayMount, RelPath};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Folder of all builds.
 const BUILDS: &str = "builds";
+
+/// How often its removal is tried again, and after which time.
+const ATTEMPTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One build's folder.
 pub(crate) struct Folder {
@@ -53,8 +59,15 @@ impl Folder {
         self.helper.unmount(&self.layers()?).await.map_err(fault::sandbox("unmount a build's layers"))
     }
 
-    /// Removes it. A failure is noted: the next start sweeps.
+    /// Removes it. Where a build was cancelled, the helper may write the last of an archive into it meanwhile. A failure
+    /// is noted: the next start sweeps.
     pub(crate) async fn remove(self) {
+        for _ in 0..ATTEMPTS {
+            if self.clear().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         if let Err(error) = self.clear().await {
             tracing::warn!(folder = %self.path, %error, "a build's folder could not be removed");
         }
@@ -111,6 +124,7 @@ impl Inner {
         request: &BuildRequest,
         before: &mut Before,
         events: &dyn EventSink,
+        cancel: &CancellationToken,
     ) -> Result<(), Fault> {
         let helper = &self.parts.helper;
         let user = self.base.build_user;
@@ -122,8 +136,23 @@ impl Inner {
             expect: Some(request.source.digest.clone()),
             ..ApplyOptions::files(ArchiveFormat::Tar, owner)
         };
-        helper.unpack(archive, &workspace, options).await.map_err(fault::sandbox("unpack the source"))?;
+        until_cancelled(cancel, async {
+            let unpacked = helper.unpack(archive, &workspace, options).await;
+            unpacked.map_err(fault::sandbox("unpack the source"))
+        })
+        .await?;
+        self.lay_cache(folder, request, before, events).await
+    }
 
+    /// Shows the cached layers where buildpacks look for them.
+    async fn lay_cache(
+        &self,
+        folder: &Folder,
+        request: &BuildRequest,
+        before: &mut Before,
+        events: &dyn EventSink,
+    ) -> Result<(), Fault> {
+        let (helper, user) = (&self.parts.helper, self.base.build_user);
         let layers = folder.layers()?;
         helper.make_dir(&layers, user, 0o755).await.map_err(fault::sandbox("make the layers' folder"))?;
         let lowers = before.cached_folders();

@@ -89,7 +89,7 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> Result<PublishedImage, Fault> {
         let mut before = self.analyze(request, events).await?;
-        until_cancelled(cancel, self.lay_out(folder, request, &mut before, events)).await?;
+        self.lay_out(folder, request, &mut before, events, cancel).await?;
         let outcome = self.run(folder, request, &before, events, cancel).await?;
         if cancel.is_cancelled() {
             return Err(fault::cancelled());
