@@ -98,9 +98,8 @@ impl Keeping<'_> {
         };
         let parts = &self.inner.parts;
         let kept = index.slices.iter().map(|slice| slice.folder.as_str()).collect::<BTreeSet<_>>();
-        self.drop_where(|name| name != "index.json" && !kept.contains(name)).await?;
         settle(parts.helper.clone(), parts.layers.clone(), self.request.tool.clone(), index.stamp.clone());
-        Ok(())
+        self.drop_where(|name| name != "index.json" && !kept.contains(name)).await
     }
 
     /// Brings every layer to its place, and writes the index last.
