@@ -1,6 +1,6 @@
 //! What earlier builds left: the previous image's metadata, and the cached layers.
 
-use crate::cache::{self, Bills, Index};
+use crate::cache::{self, Bills, Found, Index};
 use crate::{BuildRequest, EventSink, Inner, fault};
 use hythe_cnb::labels::{LIFECYCLE_METADATA, LifecycleMetadata};
 use hythe_cnb::output::SbomFormat;
@@ -32,9 +32,10 @@ impl Before {
     }
 
     /// Leaves nothing but what buildpacks keep apart from layers, which always comes back.
-    fn forget_layers(&mut self, index: Option<Index>) {
+    pub(crate) fn forget_layers(&mut self, index: Option<Index>) {
         self.index =
             Index { stores: index.map(|index| index.stores).unwrap_or_default(), ..Index::default() };
+        self.slices.clear();
         for buildpack in self.metadata.iter_mut().flat_map(|metadata| &mut metadata.buildpacks) {
             buildpack.layers.clear();
         }
@@ -77,6 +78,12 @@ impl Before {
     }
 }
 
+/// Says something of the cache.
+pub(crate) fn say_of_cache(events: &dyn EventSink, text: &str) {
+    let text = format!("cache            {text}");
+    events.event(BuildEvent::Note { phase: Phase::Detect, text, millis: None });
+}
+
 impl Inner {
     /// Looks at what is there; says why a cache is not used.
     pub(crate) async fn analyze(
@@ -84,27 +91,30 @@ impl Inner {
         request: &BuildRequest,
         events: &dyn EventSink,
     ) -> Result<Before, Fault> {
-        let say = |text: &str| {
-            events.event(BuildEvent::Note {
-                phase: Phase::Detect,
-                text: format!("cache            {text}"),
-                millis: None,
-            });
-        };
+        let say = |text: &str| say_of_cache(events, text);
         let (image, metadata) = self.previous(request).await?.unzip();
         let mut before = Before { image, metadata: metadata.flatten(), ..Before::default() };
         match cache::read(&self.parts.helper, &request.tool).await? {
-            index if request.no_cache => {
-                say("not used: the push asked for no-cache");
+            Found::Useless(why, index) => {
+                say(&format!("not used: {why}"));
                 before.forget_layers(index);
+                cache::clear(&self.parts.helper, &request.tool).await;
             }
-            None if before.image.is_none() => say("empty: this is the first build"),
-            None => say("empty: the build before kept nothing"),
-            Some(index) if index.stack != self.base.build_image => {
+            Found::Index(index) if request.no_cache => {
+                say("not used: the push asked for no-cache");
+                before.forget_layers(Some(index));
+            }
+            Found::Nothing if request.no_cache => {
+                say("not used: the push asked for no-cache");
+                before.forget_layers(None);
+            }
+            Found::Nothing if before.image.is_none() => say("empty: this is the first build"),
+            Found::Nothing => say("empty: the build before kept nothing"),
+            Found::Index(index) if index.stack != self.base.build_image => {
                 say("not used: the stack has changed");
                 before.forget_layers(Some(index));
             }
-            Some(index) => {
+            Found::Index(index) => {
                 let folder = |slice: &cache::Slice| cache::slice_folder(&request.tool, &slice.folder);
                 before.slices = index.slices.iter().map(folder).collect::<Result<_, _>>()?;
                 before.index = index;

@@ -1,26 +1,24 @@
 //! A tool's cached layers: immutable folders that an overlay shows to the next build.
 //!
 //! `caches/<tool>/<slice>/<buildpack>/<layer>/...` holds one layer each; `caches/<tool>/index.json` lists the slices and
-//! is replaced in one step, last. A build that fails changes neither.
+//! is replaced in one step, last. A build that fails changes neither. Enter at [`read`]; `keep` writes.
+//!
+//! A cache may not have reached the disk when the power goes. Soon after an index is written the file system is synced,
+//! and `caches/<tool>.synced` then holds the index's stamp; after a start of the machine an index without it is not used.
 
-use crate::analyze::Before;
-use crate::export::{Exported, layer_of_tree};
-use crate::folder::Folder;
-use crate::run::LAYERS;
-use crate::{BuildRequest, Inner, fault};
+mod keep;
+
+use crate::fault;
 use hythe_cnb::output::{SbomFormat, StoreToml};
-use hythe_cnb::protocol::{Built, BuiltLayer, Outcome};
+use hythe_cnb::protocol::Outcome;
 use hythe_cnb::{BuildpackId, LayerName, Table};
+use hythe_layers::{Layers, boot_id};
 use hythe_model::{Digest, Fault, ToolName};
-use hythe_oci::{
-    ApplyOptions, ArchiveFormat, Compression, Filter, Fingerprint, LayerDescriptor, LayerSpec, Owner,
-    Ownership, Part,
-};
-use hythe_sandbox::{Helper, RelPath};
+use hythe_oci::{Fingerprint, LayerDescriptor};
+use hythe_sandbox::{ErrorCode, Helper, RelPath, SandboxError};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The largest index that is read.
 const INDEX_MAX: u64 = 32 << 20;
@@ -28,6 +26,12 @@ const INDEX_MAX: u64 = 32 << 20;
 /// What a tool's cache holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Index {
+    /// Names this index among all that the tool ever had.
+    #[serde(default)]
+    pub(crate) stamp: String,
+    /// The machine's start that it was written in.
+    #[serde(default)]
+    pub(crate) boot: String,
     /// The build image that the layers were made on.
     pub(crate) stack: Digest,
     /// Cached layers.
@@ -45,6 +49,8 @@ pub(crate) struct Index {
 impl Default for Index {
     fn default() -> Self {
         Self {
+            stamp: String::new(),
+            boot: String::new(),
             stack: Digest::sha256([0; 32]),
             slices: Vec::new(),
             known: Vec::new(),
@@ -90,6 +96,9 @@ pub(crate) struct Slice {
     pub(crate) layer: LayerName,
     /// Its folder's name.
     pub(crate) folder: String,
+    /// What it takes on disk.
+    #[serde(default)]
+    pub(crate) bytes: u64,
     /// Its metadata.
     pub(crate) metadata: Table,
     /// Its bills of materials.
@@ -109,6 +118,22 @@ pub(crate) struct Known {
     pub(crate) written: LayerDescriptor,
 }
 
+/// What is found in a tool's cache.
+pub(crate) enum Found {
+    /// Nothing.
+    Nothing,
+    /// Layers.
+    Index(Index),
+    /// What is of no use, and why; the index as far as it can be read.
+    Useless(&'static str, Option<Index>),
+}
+
+/// Said of a cache that is broken.
+pub(crate) const UNREADABLE: &str = "it cannot be read";
+const CUT_OFF: &str = "the machine stopped before it was on the disk";
+/// How long the end of a build goes before the sync, which would slow down what comes next.
+const PAUSE: Duration = Duration::from_secs(1);
+
 fn folder(tool: &ToolName) -> Result<RelPath, Fault> {
     RelPath::new(format!("caches/{tool}")).map_err(fault::platform("name a cache"))
 }
@@ -117,202 +142,86 @@ fn index_file(tool: &ToolName) -> Result<RelPath, Fault> {
     folder(tool)?.join("index.json").map_err(fault::platform("name a cache"))
 }
 
+/// Holds the stamp of the index that has reached the disk.
+fn mark(tool: &ToolName) -> Result<RelPath, Fault> {
+    RelPath::new(format!("caches/{tool}.synced")).map_err(fault::platform("name a cache"))
+}
+
 /// Where a slice lies.
 pub(crate) fn slice_folder(tool: &ToolName, slice: &str) -> Result<RelPath, Fault> {
     folder(tool)?.join(slice).map_err(fault::platform("name a cached layer"))
 }
 
-/// A tool's index; `None` where there is none, or none that can be read.
-pub(crate) async fn read(helper: &Helper, tool: &ToolName) -> Result<Option<Index>, Fault> {
+/// Whether it is the cache that is broken, not the helper or the disk.
+pub(crate) fn is_broken(error: &SandboxError) -> bool {
+    error.code().is_some_and(|code| code != ErrorCode::DiskFull)
+}
+
+/// A tool's index.
+pub(crate) async fn read(helper: &Helper, tool: &ToolName) -> Result<Found, Fault> {
     let file = index_file(tool)?;
-    if !helper.exists(&file).await.map_err(fault::platform("look at a cache"))? {
-        return Ok(None);
+    if !helper.exists(&file).await.map_err(fault::sandbox("look at a cache"))? {
+        return Ok(Found::Nothing);
     }
-    let bytes = helper.read(&file, INDEX_MAX).await.map_err(fault::platform("read a cache's index"))?;
-    Ok(serde_json::from_slice(&bytes).ok())
+    let bytes = match helper.read(&file, INDEX_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) if is_broken(&error) => return Ok(Found::Useless(UNREADABLE, None)),
+        Err(error) => return Err(fault::sandbox("read a cache's index")(error)),
+    };
+    let Ok(index) = serde_json::from_slice::<Index>(&bytes) else {
+        return Ok(Found::Useless(UNREADABLE, None));
+    };
+    let marked = helper.read(&mark(tool)?, 1024).await.unwrap_or_default();
+    Ok(if reached_the_disk(&index, &boot_id(), &marked) {
+        Found::Index(index)
+    } else {
+        Found::Useless(CUT_OFF, Some(index))
+    })
+}
+
+/// Whether an index holds now: what was written since the machine's start does in any case.
+fn reached_the_disk(index: &Index, boot: &str, marked: &[u8]) -> bool {
+    let this_start = !boot.is_empty() && index.boot == boot;
+    this_start || (!index.stamp.is_empty() && marked == index.stamp.as_bytes())
+}
+
+/// Marks a tool's index soon, once it is on the disk.
+fn settle(helper: Helper, layers: Layers, tool: ToolName, stamp: String) {
+    tokio::spawn(async move {
+        tokio::time::sleep(PAUSE).await;
+        let Ok(mark) = mark(&tool) else { return };
+        if !layers.sync().await {
+            tracing::warn!(%tool, "the disk could not be synced; a cache is good until the machine stops");
+        } else if let Err(error) = helper.write(&mark, stamp, (0, 0), 0o600).await {
+            tracing::warn!(%tool, %error, "a cache could not be marked");
+        }
+    });
 }
 
 /// Removes a tool's cache.
 pub(crate) async fn forget(helper: &Helper, tool: &ToolName) -> Result<(), Fault> {
-    helper.remove(&folder(tool)?).await.map_err(fault::platform("remove a cache"))
+    helper.remove(&mark(tool)?).await.map_err(fault::sandbox("remove a cache"))?;
+    helper.remove(&folder(tool)?).await.map_err(fault::sandbox("remove a cache"))
 }
 
-/// What becomes of one cached layer.
-enum Kept {
-    /// Nothing in it changed: it stays where it is.
-    Stays(String),
-    /// It is new: it moves to its folder, once nothing is mounted over it.
-    Moves { from: RelPath, folder: String },
-    /// It changed: what the overlay shows of it was copied, and looks different now.
-    Copied { folder: String, fingerprint: Fingerprint },
-}
-
-impl Kept {
-    fn folder(&self) -> &str {
-        match self {
-            Self::Stays(folder) | Self::Moves { folder, .. } | Self::Copied { folder, .. } => folder,
-        }
+/// Removes what is of no use. A failure is noted: the next build that keeps something removes it too.
+pub(crate) async fn clear(helper: &Helper, tool: &ToolName) {
+    if let Err(fault) = forget(helper, tool).await {
+        tracing::warn!(%tool, %fault, "a cache that cannot be used could not be removed");
     }
 }
 
-/// The keeping of one build's layers.
-struct Keeping<'a> {
-    inner: &'a Inner,
-    build: &'a Folder,
-    request: &'a BuildRequest,
-    before: &'a Before,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Inner {
-    /// Keeps the cached layers of a build that went well. A failure costs the next build its cache and nothing else.
-    pub(crate) async fn keep(
-        &self,
-        build: &Folder,
-        request: &BuildRequest,
-        before: &Before,
-        outcome: &Outcome,
-        exported: Exported,
-    ) {
-        let keeping = Keeping { inner: self, build, request, before };
-        if let Err(fault) = keeping.keep(outcome, exported).await {
-            tracing::warn!(tool = %request.tool, %fault, "the layers of a build could not be cached");
-        }
+    #[test]
+    fn only_what_reached_the_disk_outlives_a_start_of_the_machine() {
+        let index = Index { stamp: "7-1".into(), boot: "a".into(), ..Index::default() };
+        assert!(reached_the_disk(&index, "a", b""));
+        assert!(reached_the_disk(&index, "b", b"7-1"));
+        assert!(!reached_the_disk(&index, "b", b""));
+        assert!(!reached_the_disk(&index, "b", b"6-9"), "the mark is an older index's");
+        assert!(!reached_the_disk(&Index::default(), "", b""), "nothing is known of it");
     }
-}
-
-impl Keeping<'_> {
-    async fn keep(&self, outcome: &Outcome, exported: Exported) -> Result<(), Fault> {
-        let mut index = Index {
-            stack: self.inner.base.build_image.clone(),
-            slices: Vec::new(),
-            known: exported.known,
-            bills: exported.bills,
-            stores: outcome
-                .buildpacks
-                .iter()
-                .filter_map(|b| Some((b.id.clone(), b.store.clone()?)))
-                .collect(),
-        };
-        let mut moves = Vec::new();
-        for built in &outcome.buildpacks {
-            for (name, layer) in built.layers.iter().filter(|(_, layer)| layer.types.cache && layer.present) {
-                let folder = format!("{}-{}", self.request.id, index.slices.len());
-                let kept = self.layer(built, name, folder).await?;
-                index.slices.push(slice(built, name, layer, kept.folder()));
-                let known = index.known.iter_mut().find(|k| k.buildpack == built.id && &k.layer == name);
-                match (kept, known) {
-                    (Kept::Moves { from, folder }, _) => {
-                        moves.push((from, join(&self.slice(&folder)?, &below(built, name))?));
-                    }
-                    (Kept::Copied { fingerprint, .. }, Some(known)) => known.fingerprint = fingerprint,
-                    _ => {}
-                }
-            }
-        }
-        self.build.unmount().await?;
-        for (from, to) in moves {
-            self.inner.parts.helper.rename(&from, &to).await.map_err(fault::platform("keep a layer"))?;
-        }
-        self.write(&index).await?;
-        self.drop_others(&index).await
-    }
-
-    fn slice(&self, folder: &str) -> Result<RelPath, Fault> {
-        slice_folder(&self.request.tool, folder)
-    }
-
-    /// Decides on one layer, and copies it where it changed; `fresh` is the folder that it gets where it needs one.
-    async fn layer(&self, built: &Built, name: &LayerName, fresh: String) -> Result<Kept, Fault> {
-        let helper = &self.inner.parts.helper;
-        let of = |slice: &&Slice| slice.buildpack == built.id && &slice.layer == name;
-        let cached = self.before.index.slices.iter().find(of);
-        let over_a_cache = !self.before.slices.is_empty();
-        let changes = if over_a_cache { self.build.changed()? } else { self.build.layers()? };
-        let own = join(&changes, &below(built, name))?;
-        let is_changed = helper.exists(&own).await.map_err(fault::platform("look at a layer"))?;
-        if let (Some(cached), false) = (cached, is_changed) {
-            return Ok(Kept::Stays(cached.folder.clone()));
-        }
-        let target = self.slice(&fresh)?;
-        let making = fault::platform("make a cached layer");
-        helper.remove(&target).await.map_err(making)?;
-        for dir in [&target, &join(&target, &built.id.dir_name())?] {
-            helper
-                .make_dir(dir, self.inner.base.build_user, 0o755)
-                .await
-                .map_err(fault::platform("make a cached layer"))?;
-        }
-        if cached.is_none() {
-            // Wholly new, and so nothing of it lies in another slice.
-            return Ok(Kept::Moves { from: own, folder: fresh });
-        }
-        let shown = join(&self.build.layers()?, &below(built, name))?;
-        copy(helper, &shown, &below(built, name), &target).await?;
-        let source = join(&target, &below(built, name))?;
-        let at = format!("{LAYERS}/{}", below(built, name));
-        let spec = layer_of_tree(source.as_str(), &at, self.inner.base.build_user, Filter::default());
-        let fingerprint = helper.fingerprint(&spec).await.map_err(fault::platform("look at a layer"))?;
-        Ok(Kept::Copied { folder: fresh, fingerprint })
-    }
-
-    async fn write(&self, index: &Index) -> Result<(), Fault> {
-        let helper = &self.inner.parts.helper;
-        let bytes = serde_json::to_vec(index).map_err(fault::platform("write a cache's index"))?;
-        // Where nothing was cached yet, the folder is not there.
-        let dir = folder(&self.request.tool)?;
-        helper.make_dir(&dir, (0, 0), 0o755).await.map_err(fault::platform("make a cache"))?;
-        let file = index_file(&self.request.tool)?;
-        helper.write(&file, bytes, (0, 0), 0o600).await.map_err(fault::platform("write a cache's index"))
-    }
-
-    async fn drop_others(&self, index: &Index) -> Result<(), Fault> {
-        let helper = &self.inner.parts.helper;
-        let folder = folder(&self.request.tool)?;
-        let kept: BTreeSet<&str> = index.slices.iter().map(|slice| slice.folder.as_str()).collect();
-        for name in helper.list_dir(&folder).await.map_err(fault::platform("list a cache"))? {
-            if name != "index.json" && !kept.contains(name.as_str()) {
-                let path = join(&folder, &name)?;
-                helper.remove(&path).await.map_err(fault::platform("remove an old layer"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a layer lies below a folder of layers.
-fn below(built: &Built, name: &LayerName) -> String {
-    format!("{}/{name}", built.id.dir_name())
-}
-
-fn slice(built: &Built, name: &LayerName, layer: &BuiltLayer, folder: &str) -> Slice {
-    Slice {
-        buildpack: built.id.clone(),
-        layer: name.clone(),
-        folder: folder.to_owned(),
-        metadata: layer.metadata.clone(),
-        sboms: layer.sboms.clone(),
-    }
-}
-
-/// Copies what an overlay shows of a layer, owners and modes included: an archive, packed and unpacked at once.
-async fn copy(helper: &Helper, from: &RelPath, below: &str, to: &RelPath) -> Result<(), Fault> {
-    let tree = Part::Tree {
-        source: from.as_str().into(),
-        target: format!("/{below}"),
-        owner: Owner::Keep,
-        filter: Filter::default(),
-        whiteouts: false,
-    };
-    let (reader, writer) = std::io::pipe().map_err(fault::platform("open a pipe"))?;
-    let (reader, writer) = (File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer)));
-    let options = ApplyOptions::files(ArchiveFormat::Tar, Ownership::Archive);
-    let packing = helper.pack(LayerSpec::new(vec![tree]), Compression::None, writer);
-    let (packed, unpacked) = tokio::join!(packing, helper.unpack(reader, to, options));
-    packed.map_err(fault::platform("read a changed layer"))?;
-    unpacked.map_err(fault::platform("keep a changed layer"))?;
-    Ok(())
-}
-
-fn join(path: &RelPath, below: &str) -> Result<RelPath, Fault> {
-    path.join(below).map_err(fault::platform("name a layer's folder"))
 }

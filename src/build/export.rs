@@ -12,6 +12,7 @@ pub(crate) use layers::layer_of_tree;
 use crate::analyze::Before;
 use crate::cache::{Bills, Known};
 use crate::folder::Folder;
+use crate::run::EXEC_ENV;
 use crate::{BuildRequest, EventSink, Inner, fault};
 use hythe_cnb::labels::{BuildpackLayers, LayerSha};
 use hythe_cnb::launch::Process;
@@ -21,6 +22,7 @@ use hythe_model::{BuildEvent, Digest, Fault, Phase, PublishedImage};
 use hythe_oci::{BuiltImage, Descriptor, LayerDescriptor};
 use hythe_registry::{ContentStore, Reference, RegistryError, Repository};
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,10 +63,12 @@ struct Export<'a> {
     outcome: &'a Outcome,
     repository: Repository,
     cancel: &'a CancellationToken,
+    /// Bytes of files that may still be written.
+    room: AtomicU64,
 }
 
 impl Inner {
-    /// Writes what changed and publishes the image. Cancelling counts between layers, until the image is published.
+    /// Writes what changed and publishes the image. Cancelling counts at any time, until the image is published.
     pub(crate) async fn export(
         &self,
         folder: &Folder,
@@ -76,7 +80,8 @@ impl Inner {
     ) -> Result<(PublishedImage, Exported), Fault> {
         let begun = Instant::now();
         let repository = Repository::of_tool(&request.tool);
-        let export = Export { inner: self, folder, request, before, outcome, repository, cancel };
+        let room = AtomicU64::new(self.parts.limits.layer().max_bytes);
+        let export = Export { inner: self, folder, request, before, outcome, repository, cancel, room };
         let (written, shas) = export.layers().await?;
         let known = written.iter().filter_map(|written| written.known.clone()).collect();
         let image = export.assemble(written, shas)?;
@@ -144,11 +149,12 @@ fn store(
     Ok(())
 }
 
+/// What the platform can run of the image.
 fn processes(outcome: &Outcome) -> Vec<hythe_model::Process> {
     let one = |process: &Process| {
         let words = process.command.iter().chain(&process.args);
         let kind = process.kind.as_str().parse().ok()?;
         Some(hythe_model::Process { kind, command: words.cloned().collect::<Vec<_>>().join(" ") })
     };
-    outcome.processes.iter().filter_map(one).collect()
+    outcome.processes.iter().filter(|process| process.runs_in(EXEC_ENV)).filter_map(one).collect()
 }

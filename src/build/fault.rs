@@ -3,6 +3,7 @@
 use crate::BuildLimits;
 use crate::layer::LayerWriteError;
 use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
+use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::Fault;
 use hythe_model::render::{duration, size};
 use hythe_registry::RegistryError;
@@ -23,6 +24,20 @@ pub(crate) fn platform<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -
     }
 }
 
+/// The helper failed; a full disk has a fault of its own.
+pub(crate) fn sandbox(what: &'static str) -> impl Fn(SandboxError) -> Fault + Copy {
+    move |error| match error.code() {
+        Some(ErrorCode::DiskFull) => disk_full(what),
+        _ => platform(what)(error),
+    }
+}
+
+fn disk_full(what: &str) -> Fault {
+    Fault::new("build/platform-disk-full", "The build failed: the platform's disk is full.")
+        .why(format!("It could not {what}."))
+        .next("Ask the operator to free space in the data folder.")
+}
+
 /// The content store failed; a full disk has a fault of its own.
 pub(crate) fn registry(error: RegistryError) -> Fault {
     match error {
@@ -40,10 +55,11 @@ pub(crate) fn own_layer(error: LayerWriteError) -> Fault {
     }
 }
 
-/// The helper could not pack a layer.
-pub(crate) fn packing(error: SandboxError) -> Fault {
+/// The helper could not pack this layer, as `the app`.
+pub(crate) fn packing(layer: &str, error: SandboxError) -> Fault {
     match error.code() {
         Some(ErrorCode::DiskFull) => export_full(),
+        Some(ErrorCode::TooLarge) => too_large(layer, error),
         Some(ErrorCode::Archive | ErrorCode::Invalid | ErrorCode::NotFound) => {
             Fault::new("export/layer-unreadable", "The build failed: a layer cannot be written into the image.")
                 .why(cut(&error.to_string()))
@@ -51,6 +67,31 @@ pub(crate) fn packing(error: SandboxError) -> Fault {
         }
         _ => platform("write a layer")(error),
     }
+}
+
+fn too_large(layer: &str, error: SandboxError) -> Fault {
+    let what = format!("The build failed: {} is too large for an image.", cut(layer));
+    let why = match error {
+        SandboxError::Refused { message, .. } => message,
+        other => other.to_string(),
+    };
+    Fault::new("export/too-large", what)
+        .why(format!("{}.", cut(&why)))
+        .why("The holes of a sparse file count as bytes, and a file with several names counts once for each.")
+        .next("Leave out what the tool does not need to run, or ask the operator for more ([builder] disk).")
+}
+
+pub(crate) fn too_many(what: &str, count: usize, most: usize) -> Fault {
+    Fault::new("export/too-many-layers", format!("The build failed: the image would have too many {what}."))
+        .why(format!("It would have {count} {what}; {most} is the most."))
+        .next("Let the buildpack use fewer launch layers, or fewer slices in its launch.toml.")
+}
+
+pub(crate) fn nothing_to_reuse(buildpack: &BuildpackId, layer: &LayerName) -> Fault {
+    let what = format!("The build failed: {buildpack} keeps its layer `{layer}`, and there is none to keep.");
+    Fault::new("export/nothing-to-reuse", what)
+        .why("The buildpack left a launch layer without a folder, and the previous image does not have it.")
+        .next("Build without the cache: git push -o no-cache hythe main")
 }
 
 fn export_full() -> Fault {
@@ -141,17 +182,26 @@ pub(crate) fn of_exit(exit: &Exit, limits: &BuildLimits) -> Fault {
             format!("The build failed: it took longer than {}.", ran(limits.wall)),
         )
         .next("See in its log where the time goes; the operator sets the limit ([builder] time)."),
-        ExitCause::OutputTooLong => Fault::new(
-            "build/too-much-output",
-            format!("The build failed: it printed more than {}.", size(limits.output_bytes)),
-        )
-        .next("Let it print less; the operator sets the limit ([builder] output)."),
+        ExitCause::OutputTooLong => too_much_output(limits),
         ExitCause::Killed | ExitCause::Exited => {
+            let code = exit.code.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
             Fault::new("build/ended-early", "The build failed: it ended before it was done.")
-                .why(format!("The build's processes ended with {:?} and no result.", exit.code))
+                .why(format!("The build's processes ended with {code} and no result."))
                 .next("Push again; if it happens again, the build may be ending its own processes.")
         }
     }
+}
+
+pub(crate) fn too_much_output(limits: &BuildLimits) -> Fault {
+    let what = format!("The build failed: it printed more than {}.", size(limits.output_bytes));
+    Fault::new("build/too-much-output", what)
+        .next("Let it print less; the operator sets the limit ([builder] output).")
+}
+
+pub(crate) fn result_too_large() -> Fault {
+    Fault::new("build/too-much-output", "The build failed: its result is too large.")
+        .why("What the buildpacks wrote of layers, processes, labels and bills of materials is bounded in all.")
+        .next("Let the buildpack write less metadata and fewer bills of materials.")
 }
 
 fn last(lines: Vec<String>) -> Vec<String> {
@@ -165,37 +215,4 @@ fn cut(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_written_fault_is_held_to_measures() {
-        let written = WrittenFault {
-            id: "Python/../x".into(),
-            what: "a\u{1b}[31mb".repeat(1000),
-            why: vec!["x".into(); 1000],
-            next: vec![],
-        };
-        let fault = of_written(written);
-        assert_eq!(fault.id, "build/buildpack-failed");
-        assert_eq!((fault.what.chars().count(), fault.why.len()), (TEXT, TAIL));
-        assert!(!fault.what.contains('\u{1b}'));
-    }
-
-    #[test]
-    fn every_limit_has_its_fault() {
-        let limits = BuildLimits::default();
-        let of = |cause| {
-            let exit = Exit { code: None, signal: Some(9), cause, ran: std::time::Duration::ZERO };
-            of_exit(&exit, &limits).to_string().lines().next().unwrap_or_default().to_owned()
-        };
-        assert_eq!(
-            of(ExitCause::OutOfMemory),
-            "The build failed: it used more than 2.1 GB of memory. [build/out-of-memory]"
-        );
-        assert_eq!(
-            of(ExitCause::TimedOut),
-            "The build failed: it took longer than 20 min 0 s. [build/too-long]"
-        );
-    }
-}
+mod tests;

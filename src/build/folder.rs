@@ -1,13 +1,19 @@
 //! The folder of one build: workspace, layers, root. Everything in it belongs to subordinate ids, so the helper touches it.
 
-use crate::analyze::Before;
-use crate::{BuildRequest, Inner, fault};
+use crate::analyze::{Before, say_of_cache};
+use crate::{BuildRequest, EventSink, Inner, cache, fault, until_cancelled};
 use hythe_model::{BuildId, Fault};
 use hythe_oci::{ApplyOptions, ArchiveFormat, Ownership};
 use hythe_sandbox::{Helper, OverlayMount, RelPath};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Folder of all builds.
 const BUILDS: &str = "builds";
+
+/// How often its removal is tried again, and after which time.
+const ATTEMPTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One build's folder.
 pub(crate) struct Folder {
@@ -21,11 +27,11 @@ impl Folder {
         let path =
             RelPath::new(format!("{BUILDS}/{id}")).map_err(fault::platform("name a build's folder"))?;
         let folder = Self { helper: helper.clone(), path };
-        folder.clear().await.map_err(fault::platform("clear a build's folder"))?;
+        folder.clear().await.map_err(fault::sandbox("clear a build's folder"))?;
         helper
             .make_dir(&folder.path, (0, 0), 0o755)
             .await
-            .map_err(fault::platform("make a build's folder"))?;
+            .map_err(fault::sandbox("make a build's folder"))?;
         Ok(folder)
     }
 
@@ -50,11 +56,18 @@ impl Folder {
 
     /// Takes the layers' overlay apart; what was changed stays.
     pub(crate) async fn unmount(&self) -> Result<(), Fault> {
-        self.helper.unmount(&self.layers()?).await.map_err(fault::platform("unmount a build's layers"))
+        self.helper.unmount(&self.layers()?).await.map_err(fault::sandbox("unmount a build's layers"))
     }
 
-    /// Removes it. A failure is noted: the next start sweeps.
+    /// Removes it. Where a build was cancelled, the helper may write the last of an archive into it meanwhile. A failure
+    /// is noted: the next start sweeps.
     pub(crate) async fn remove(self) {
+        for _ in 0..ATTEMPTS {
+            if self.clear().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         if let Err(error) = self.clear().await {
             tracing::warn!(folder = %self.path, %error, "a build's folder could not be removed");
         }
@@ -73,12 +86,12 @@ impl Folder {
 
 /// Removes the folders of all builds; nothing may be building.
 pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
-    let sweeping = fault::platform("sweep interrupted builds");
+    let sweeping = fault::sandbox("sweep interrupted builds");
     let builds = RelPath::new(BUILDS).map_err(fault::platform("name the builds' folder"))?;
-    for status in helper.list().await.map_err(fault::platform("list sandboxes"))? {
+    for status in helper.list().await.map_err(fault::sandbox("list sandboxes"))? {
         if status.id.starts_with(crate::run::SANDBOX_PREFIX)
             && let Some(sandbox) =
-                helper.attach(&status.id).await.map_err(fault::platform("find a sandbox"))?
+                helper.attach(&status.id).await.map_err(fault::sandbox("find a sandbox"))?
         {
             let _ = sandbox.kill().await;
             let _ = sandbox.wait().await;
@@ -109,29 +122,55 @@ impl Inner {
         &self,
         folder: &Folder,
         request: &BuildRequest,
-        before: &Before,
+        before: &mut Before,
+        events: &dyn EventSink,
+        cancel: &CancellationToken,
     ) -> Result<(), Fault> {
         let helper = &self.parts.helper;
         let user = self.base.build_user;
         let workspace = folder.workspace()?;
-        helper.make_dir(&workspace, user, 0o755).await.map_err(fault::platform("make the workspace"))?;
+        helper.make_dir(&workspace, user, 0o755).await.map_err(fault::sandbox("make the workspace"))?;
         let archive = std::fs::File::open(&request.archive).map_err(fault::platform("open the source"))?;
         let owner = Ownership::Fixed { uid: user.0, gid: user.1 };
         let options = ApplyOptions {
             expect: Some(request.source.digest.clone()),
             ..ApplyOptions::files(ArchiveFormat::Tar, owner)
         };
-        helper.unpack(archive, &workspace, options).await.map_err(fault::platform("unpack the source"))?;
+        until_cancelled(cancel, async {
+            let unpacked = helper.unpack(archive, &workspace, options).await;
+            unpacked.map_err(fault::sandbox("unpack the source"))
+        })
+        .await?;
+        self.lay_cache(folder, request, before, events).await
+    }
 
+    /// Shows the cached layers where buildpacks look for them.
+    async fn lay_cache(
+        &self,
+        folder: &Folder,
+        request: &BuildRequest,
+        before: &mut Before,
+        events: &dyn EventSink,
+    ) -> Result<(), Fault> {
+        let (helper, user) = (&self.parts.helper, self.base.build_user);
         let layers = folder.layers()?;
-        helper.make_dir(&layers, user, 0o755).await.map_err(fault::platform("make the layers' folder"))?;
+        helper.make_dir(&layers, user, 0o755).await.map_err(fault::sandbox("make the layers' folder"))?;
         let lowers = before.cached_folders();
         if lowers.is_empty() {
             return Ok(());
         }
         let upper = folder.changed()?;
-        helper.make_dir(&upper, user, 0o755).await.map_err(fault::platform("make the layers' folder"))?;
-        let mount = OverlayMount { lowers, upper, target: layers };
-        helper.mount(mount).await.map_err(fault::platform("mount the cached layers"))
+        helper.make_dir(&upper, user, 0o755).await.map_err(fault::sandbox("make the layers' folder"))?;
+        match helper.mount(OverlayMount { lowers, upper, target: layers }).await {
+            Err(error) if cache::is_broken(&error) => {
+                tracing::warn!(tool = %request.tool, %error, "the cached layers cannot be mounted");
+                say_of_cache(events, &format!("not used: {}", cache::UNREADABLE));
+                let index = std::mem::take(&mut before.index);
+                before.forget_layers(Some(index));
+                cache::clear(helper, &request.tool).await;
+                Ok(())
+            }
+            mounted => mounted.map_err(fault::sandbox("mount the cached layers")),
+        }
     }
 }

@@ -20,7 +20,8 @@ pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSetti
 use base::Base;
 use folder::Folder;
 use hythe_model::{Digest, Fault, PublishedImage, ToolName};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Turns sources into published images. Cheap to clone; builds of several tools may run at once.
@@ -33,18 +34,20 @@ pub struct Builder {
 struct Inner {
     parts: BuilderParts,
     base: Base,
+    /// Who builds which tool.
+    turns: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Builder {
     /// A builder of these parts. Reads the builder's definition and its buildpacks, and unpacks the stack.
     pub async fn new(parts: BuilderParts) -> Result<Self, Fault> {
         let base = Base::open(&parts).await?;
-        Ok(Self { inner: Arc::new(Inner { parts, base }) })
+        Ok(Self { inner: Arc::new(Inner { parts, base, turns: Mutex::default() }) })
     }
 
     /// Builds one source tree and publishes the image in the repository `tools/<tool>`.
     ///
-    /// Events are in order. Cancelling ends the sandbox within two seconds and leaves the tool's cache as it was;
+    /// Events are in order. Builds of one tool wait for each other. Cancelling ends the sandbox within two seconds and leaves the tool's cache as it was;
     /// the answer is then the fault `build/cancelled`.
     pub async fn build(
         &self,
@@ -52,6 +55,8 @@ impl Builder {
         events: &dyn EventSink,
         cancel: CancellationToken,
     ) -> Result<PublishedImage, Fault> {
+        let turn = self.inner.turn(&request.tool);
+        let _turn = until_cancelled(&cancel, async { Ok(turn.lock().await) }).await?;
         let folder = Folder::make(&self.inner.parts.helper, request.id).await?;
         let built = self.inner.build_in(&folder, &request, events, &cancel).await;
         folder.remove().await;
@@ -83,14 +88,33 @@ impl Inner {
         events: &dyn EventSink,
         cancel: &CancellationToken,
     ) -> Result<PublishedImage, Fault> {
-        let before = self.analyze(request, events).await?;
-        self.lay_out(folder, request, &before).await?;
+        let mut before = self.analyze(request, events).await?;
+        self.lay_out(folder, request, &mut before, events, cancel).await?;
         let outcome = self.run(folder, request, &before, events, cancel).await?;
         if cancel.is_cancelled() {
             return Err(fault::cancelled());
         }
         let (image, exported) = self.export(folder, request, &before, &outcome, events, cancel).await?;
-        self.keep(folder, request, &before, &outcome, exported).await;
-        Ok(image)
+        self.keep(folder, request, &before, (&outcome, exported), events, cancel).await;
+        if cancel.is_cancelled() { Err(fault::cancelled()) } else { Ok(image) }
+    }
+
+    /// The turn of a tool: two builds of one would use its cache at once.
+    fn turn(&self, tool: &ToolName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(tool.clone()).or_default().clone()
+    }
+}
+
+/// Does this work, or gives it up when the build is cancelled.
+async fn until_cancelled<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(fault::cancelled()),
+        done = work => done,
     }
 }

@@ -2,12 +2,16 @@
 
 use hythe_layers::Layers;
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree, ToolName};
+use hythe_oci::LayerBounds;
 use hythe_registry::ContentStore;
 use hythe_sandbox::{Egress, Helper};
 use hythe_stacks::StackImages;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Most entries of a layer: at 4 KiB each on disk, 8 GiB.
+const LAYER_ENTRIES: u64 = 2 << 20;
 
 /// The handles and settings of a builder.
 pub struct BuilderParts {
@@ -46,8 +50,18 @@ pub struct BuildLimits {
     pub disk_bytes: u64,
     /// Time of detect and build.
     pub wall: Duration,
-    /// Output of the buildpacks, bytes.
+    /// Output of the buildpacks, bytes as they print them.
     pub output_bytes: u64,
+    /// Cached layers of a tool in all, bytes on disk; beyond it the largest are not kept, which fails no build.
+    pub cache_bytes: u64,
+}
+
+impl BuildLimits {
+    /// How far a layer of the image may go: what is restored and what is written can be in it.
+    pub(crate) fn layer(&self) -> LayerBounds {
+        let max_bytes = self.disk_bytes.saturating_add(self.cache_bytes);
+        LayerBounds { max_bytes, max_entries: LAYER_ENTRIES }
+    }
 }
 
 impl Default for BuildLimits {
@@ -59,6 +73,7 @@ impl Default for BuildLimits {
             disk_bytes: 8 << 30,
             wall: Duration::from_mins(20),
             output_bytes: 16 << 20,
+            cache_bytes: 4 << 30,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::analyze::Before;
 use crate::folder::Folder;
 use crate::told::Teller;
-use crate::{BuildRequest, EventSink, Inner, NetworkSettings, fault};
+use crate::{BuildLimits, BuildRequest, EventSink, Inner, NetworkSettings, fault};
 use hythe_cnb::protocol::{MESSAGE_MAX, Message, Outcome, Request};
 use hythe_model::Fault;
 use hythe_sandbox::{ExitCause, Limits, Mount, Network, Process, Root, Sandbox, SandboxSpec, Stdio};
@@ -26,8 +26,14 @@ pub(crate) const LAYERS: &str = "/layers";
 /// The execution environment of every build (Buildpack API 0.12).
 pub(crate) const EXEC_ENV: &str = "production";
 pub(crate) const APP: &str = "/workspace";
-/// Bytes of the platform's folder and of `/tmp`.
+/// Bytes of the platform's folder. `/tmp` lies on the disk, whose limit it shares.
 const PLATFORM_SIZE: u64 = 16 << 20;
+/// How much longer a line of output can be as a message: an empty one still has its frame.
+const FRAMING: u64 = 256;
+/// Bytes of the lifecycle's last message and of what it tells on the way.
+const ENDING: u64 = 2 * MESSAGE_MAX as u64;
+/// Bytes of messages that are neither output nor the last. Only a forger tells more.
+const NOTES: u64 = 1 << 20;
 /// Bytes of the lifecycle's own complaints that are kept.
 const COMPLAINTS: u64 = 64 << 10;
 
@@ -46,10 +52,10 @@ impl Inner {
         let stdio = Stdio::Fds { stdin: Some(self.request(request, before)?), stdout: out, stderr: err };
         let spec = self.sandbox(folder, request)?;
         let sandbox =
-            self.parts.helper.run(spec, stdio).await.map_err(fault::platform("start its sandbox"))?;
+            self.parts.helper.run(spec, stdio).await.map_err(fault::sandbox("start its sandbox"))?;
         let said = tokio::spawn(read_complaints(complaints));
         let told = tokio::select! {
-            told = listen(messages, Teller::new(events)) => told,
+            told = listen(messages, Teller::new(events), &self.parts.limits) => told,
             () = cancel.cancelled() => Err(fault::cancelled()),
         };
         let ended = self.end(&sandbox, told.is_err()).await;
@@ -71,7 +77,7 @@ impl Inner {
         if kill {
             let _ = sandbox.kill().await;
         }
-        let exit = sandbox.wait().await.map_err(fault::platform("wait for its sandbox"));
+        let exit = sandbox.wait().await.map_err(fault::sandbox("wait for its sandbox"));
         let _ = sandbox.release().await;
         exit
     }
@@ -121,7 +127,7 @@ impl Inner {
                 pids: limits.pids,
                 disk_bytes: limits.disk_bytes,
                 wall: Some(limits.wall),
-                output_bytes: Some(limits.output_bytes),
+                output_bytes: Some(limits.output_bytes.saturating_mul(FRAMING).saturating_add(ENDING)),
                 nofile: 65_536,
             },
             network: Network::Private { egress: self.parts.network.egress.clone() },
@@ -204,10 +210,11 @@ fn pipe() -> Result<(Receiver, OwnedFd), Fault> {
 type Told = Option<Result<Outcome, hythe_cnb::protocol::Failure>>;
 
 /// Hears the lifecycle out. What is no message is shown as output, since only a build can have written it.
-async fn listen(messages: Receiver, mut teller: Teller<'_>) -> Result<Told, Fault> {
+async fn listen(messages: Receiver, mut teller: Teller<'_>, limits: &BuildLimits) -> Result<Told, Fault> {
     let mut reader = BufReader::new(messages);
     let mut line = Vec::new();
     let mut told = None;
+    let (mut printed, mut noted) = (0, 0);
     loop {
         line.clear();
         let limit = MESSAGE_MAX as u64 + 1;
@@ -216,9 +223,20 @@ async fn listen(messages: Receiver, mut teller: Teller<'_>) -> Result<Told, Faul
             return Ok(told);
         }
         if line.len() > MESSAGE_MAX {
-            return Err(Fault::new("build/too-much-output", "The build failed: its result is too large."));
+            return Err(fault::result_too_large());
         }
-        match serde_json::from_slice(&line) {
+        let message = serde_json::from_slice(&line);
+        match &message {
+            // A line feed for each line: empty ones are output too.
+            Ok(Message::Output { line, .. }) => printed += line.len() as u64 + 1,
+            Ok(Message::Done { .. } | Message::Failed { .. }) => {}
+            Ok(_) => noted += line.len() as u64,
+            Err(_) => printed += line.len() as u64,
+        }
+        if printed > limits.output_bytes || noted > NOTES {
+            return Err(fault::too_much_output(limits));
+        }
+        match message {
             Ok(Message::Done { outcome }) => told = Some(Ok(outcome)),
             Ok(Message::Failed { failure }) => told = Some(Err(failure)),
             Ok(message) => teller.tell(message),
@@ -252,5 +270,35 @@ mod tests {
         assert_eq!(env["PIP_INDEX_URL"], "https://pypi.example.org/simple");
         assert!(!env.contains_key("NPM_CONFIG_REGISTRY"));
         assert!(operator_env(&NetworkSettings::default()).is_empty());
+    }
+
+    /// What a build that tells these lines comes to, where it may print 1000 bytes.
+    async fn hear(lines: String) -> Result<Told, Fault> {
+        let (receiver, writer) = pipe().unwrap();
+        let writing = tokio::task::spawn_blocking(move || {
+            let _ = std::fs::File::from(writer).write_all(lines.as_bytes());
+        });
+        let limits = BuildLimits { output_bytes: 1000, ..BuildLimits::default() };
+        let heard = listen(receiver, Teller::new(&|_| {}), &limits).await;
+        writing.await.unwrap();
+        heard
+    }
+
+    #[tokio::test]
+    async fn only_what_is_printed_counts_as_output() {
+        let json = |message: &Message| serde_json::to_string(message).unwrap() + "\n";
+        let output = |line: &str| {
+            json(&Message::Output { buildpack: "test/a".parse().unwrap(), line: line.to_owned() })
+        };
+        let label = hythe_cnb::launch::Label { key: "k".into(), value: "v".repeat(5000) };
+        let outcome = Outcome { labels: vec![label], ..Outcome::default() };
+        let done = json(&Message::Done { outcome });
+        let within = output(&"x".repeat(99)).repeat(10) + &done;
+        assert!(within.len() > 6000 && matches!(hear(within).await, Ok(Some(Ok(_)))));
+        let started = json(&Message::Started { buildpack: "test/a".parse().unwrap() });
+        let beyond = [output(&"x".repeat(100)).repeat(10), output("").repeat(1001), "stray\n".repeat(200)];
+        for lines in beyond.into_iter().chain([started.repeat(40_000)]) {
+            assert_eq!(hear(lines + &done).await.unwrap_err().id, "build/too-much-output");
+        }
     }
 }

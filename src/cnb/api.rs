@@ -50,6 +50,11 @@ impl BuildpackApi {
         }
     }
 
+    /// Whether a requirement of a build plan may have a `version` beside its metadata (before 0.11).
+    pub fn has_versions_of_requirements(self) -> bool {
+        self < Self::V0_11
+    }
+
     /// Whether `exec-env` of buildpacks and processes counts, and `CNB_EXEC_ENV` is set (0.12).
     pub fn has_execution_environments(self) -> bool {
         self >= Self::V0_12

@@ -29,6 +29,13 @@ pub struct Process {
     pub exec_env: Vec<String>,
 }
 
+impl Process {
+    /// Whether it may run in this execution environment.
+    pub fn runs_in(&self, exec_env: &str) -> bool {
+        crate::buildpack::includes(&self.exec_env, exec_env)
+    }
+}
+
 /// Files of the app that get a layer of their own: globs relative to the app's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {

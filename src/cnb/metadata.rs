@@ -37,9 +37,7 @@ impl LaunchMetadata {
 
     /// The process of this type that may run in this execution environment.
     pub fn process(&self, kind: &str, exec_env: &str) -> Option<&Process> {
-        self.processes
-            .iter()
-            .find(|p| p.kind.as_str() == kind && crate::buildpack::includes(&p.exec_env, exec_env))
+        self.processes.iter().find(|process| process.kind.as_str() == kind && process.runs_in(exec_env))
     }
 }
 

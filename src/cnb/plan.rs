@@ -1,5 +1,6 @@
 //! Build plans: what buildpacks provide and require, and the entries that a provider is given.
 
+use crate::api::BuildpackApi;
 use crate::{BuildpackId, FormatError, Table, read};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,7 @@ pub struct Require {
     /// What else the provider is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub metadata: Table,
-    /// A key that the API has no more; its presence is an error.
+    /// A key that Buildpack API 0.11 has no more; until then it is another way to write `metadata.version`.
     #[serde(default, skip_serializing)]
     version: Option<toml::Value>,
 }
@@ -45,6 +46,22 @@ impl Require {
     /// A requirement without metadata.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), metadata: Table::new(), version: None }
+    }
+
+    /// Moves the key `version` to where every provider finds it. Both at once are an error, as for the reference.
+    fn move_version(&mut self, api: BuildpackApi) -> Result<(), FormatError> {
+        let Some(version) = self.version.take() else { return Ok(()) };
+        if !api.has_versions_of_requirements() {
+            let reason = "a requirement has the key `version`; write metadata.version instead";
+            return Err(FormatError::new("the build plan", reason));
+        }
+        if self.metadata.contains_key("version") {
+            let reason =
+                format!("`{}` has both `version` and metadata.version; leave the first out", self.name);
+            return Err(FormatError::new("the build plan", reason));
+        }
+        self.metadata.insert("version".to_owned(), version);
+        Ok(())
     }
 }
 
@@ -57,15 +74,13 @@ struct File {
 }
 
 impl BuildPlan {
-    /// Reads the build plan; an empty file provides and requires nothing.
-    pub fn parse(text: &str) -> Result<Self, FormatError> {
+    /// Reads the build plan of a buildpack of this API; an empty file provides and requires nothing.
+    pub fn parse(text: &str, api: BuildpackApi) -> Result<Self, FormatError> {
         let file: File = read("the build plan", text)?;
         let mut alternatives = vec![file.first];
         alternatives.extend(file.or);
-        let versions = |s: &Sections| s.requires.iter().any(|r| r.version.is_some());
-        if alternatives.iter().any(versions) {
-            let reason = "a requirement has the key `version`; write metadata.version instead";
-            return Err(FormatError::new("the build plan", reason));
+        for require in alternatives.iter_mut().flat_map(|sections| &mut sections.requires) {
+            require.move_version(api)?;
         }
         Ok(Self { alternatives })
     }
@@ -132,16 +147,22 @@ mod tests {
         let plan = BuildPlan::parse(
             "provides = [{ name = \"a\" }]\n[[requires]]\nname = \"a\"\n[requires.metadata]\nv = 1\n\
              [[or]]\nprovides = [{ name = \"b\" }]\n[[or]]\n",
+            BuildpackApi::V0_12,
         )
         .unwrap();
         assert_eq!(plan.alternatives.len(), 3);
         assert_eq!(plan.alternatives[0].requires[0].metadata["v"], toml::Value::Integer(1));
-        assert_eq!(BuildPlan::parse("").unwrap().alternatives, [Sections::default()]);
+        assert_eq!(BuildPlan::parse("", BuildpackApi::V0_12).unwrap().alternatives, [Sections::default()]);
     }
 
     #[test]
-    fn a_version_beside_metadata_is_an_error() {
-        assert!(BuildPlan::parse("[[or]]\n[[or.requires]]\nname = \"a\"\nversion = \"1\"").is_err());
+    fn a_version_beside_metadata_moves_there_until_the_api_has_it_no_more() {
+        let text = "[[or]]\n[[or.requires]]\nname = \"a\"\nversion = \"1\"";
+        assert!(BuildPlan::parse(text, BuildpackApi::V0_11).is_err());
+        let plan = BuildPlan::parse(text, BuildpackApi::V0_10).unwrap();
+        assert_eq!(plan.alternatives[1].requires[0].metadata["version"], "1".into());
+        let both = format!("{text}\n[or.requires.metadata]\nversion = \"1\"\n");
+        assert!(BuildPlan::parse(&both, BuildpackApi::V0_10).unwrap_err().reason.contains("has both"));
     }
 
     #[test]

@@ -24,6 +24,14 @@ const GATHER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Durable {
     came: mpsc::UnboundedSender<String>,
+    /// The helper's folder, where it can be opened.
+    folder: Option<Arc<File>>,
+}
+
+/// Names this start of the machine; empty where the kernel does not say.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 impl Durable {
@@ -34,7 +42,7 @@ impl Durable {
         })?;
         let names: HashSet<String> =
             helper.list_dir(&all).await.map_err(LayersError::all)?.into_iter().collect();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot_id();
         let looked_at = if names.contains(BOOT) {
             helper.read(&place(BOOT)?, 1024).await.map_err(LayersError::all)?
         } else {
@@ -56,15 +64,23 @@ impl Durable {
         // Unbounded, but never longer than the layers of this machine.
         let (came, coming) = mpsc::unbounded_channel();
         let folder = File::open(folder).map(Arc::new);
-        match folder {
-            Ok(folder) => drop(tokio::spawn(mark_what_comes(helper.clone(), folder, coming))),
+        match &folder {
+            Ok(folder) => drop(tokio::spawn(mark_what_comes(helper.clone(), folder.clone(), coming))),
             Err(error) => tracing::warn!(%error, "layers are unpacked anew after each start of the machine"),
         }
-        let durable = Self { came };
+        let durable = Self { came, folder: folder.ok() };
         for key in unmarked {
             durable.came(key);
         }
         Ok(durable)
+    }
+
+    /// Waits until all that was written to the helper's folder is on the disk; `false` where it may not be.
+    pub(super) async fn sync(&self) -> bool {
+        match &self.folder {
+            Some(folder) => sync(folder).await,
+            None => false,
+        }
     }
 
     /// Notes a layer that is whole but may not be on disk yet.
@@ -111,10 +127,8 @@ async fn mark_what_comes(helper: Helper, folder: Arc<File>, mut coming: mpsc::Un
         while let Ok(key) = coming.try_recv() {
             keys.push(key);
         }
-        let folder = folder.clone();
-        let synced = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&*folder)).await;
-        if !matches!(synced, Ok(Ok(()))) {
-            tracing::warn!(?synced, "the disk could not be synced; new layers are not marked");
+        if !sync(&folder).await {
+            tracing::warn!("new layers are not marked");
             keys.clear();
             continue;
         }
@@ -124,6 +138,16 @@ async fn mark_what_comes(helper: Helper, folder: Arc<File>, mut coming: mpsc::Un
             }
         }
     }
+}
+
+async fn sync(folder: &Arc<File>) -> bool {
+    let folder = folder.clone();
+    let synced = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&*folder)).await;
+    let is_synced = matches!(synced, Ok(Ok(())));
+    if !is_synced {
+        tracing::warn!(?synced, "the disk could not be synced");
+    }
+    is_synced
 }
 
 async fn mark(helper: &Helper, key: &str) -> Result<(), LayersError> {

@@ -11,6 +11,8 @@
 mod durable;
 mod prune;
 
+pub use durable::boot_id;
+
 use durable::Durable;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hythe_model::{Digest, Fault};
@@ -129,6 +131,11 @@ impl Layers {
     pub async fn unpacked(&self, layers: Vec<LayerDescriptor>) -> Result<Vec<RelPath>, LayersError> {
         let each = layers.into_iter().map(|layer| async move { self.one(&layer).await });
         stream::iter(each).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Waits until all that was written to the helper's folder until now is on the disk; `false` where it may not be.
+    pub async fn sync(&self) -> bool {
+        self.inner.durable.sync().await
     }
 
     async fn one(&self, layer: &LayerDescriptor) -> Result<RelPath, LayersError> {

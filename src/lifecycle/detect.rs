@@ -5,6 +5,7 @@ use crate::files::{self, Scratch};
 use crate::process;
 use crate::report::Report;
 use crate::store::Buildpacks;
+use hythe_cnb::buildpack::Descriptor;
 use hythe_cnb::detect::{Circumstances, DetectError, Detected, Verdict, resolve};
 use hythe_cnb::plan::BuildPlan;
 use hythe_cnb::protocol::{BrokenDetect, Failure, Message, Named, Request, TOML_MAX, WrittenFault};
@@ -94,21 +95,22 @@ fn run_one(
         Err(error) => return trace(index, Verdict::Broken(format!("bin/detect cannot be run: {error}"))),
     };
     let verdict = match ran.status.code() {
-        Some(0) => read_plan(&plan),
+        Some(0) => read_plan(&plan, &buildpacks.descriptors[index]),
         Some(100) => Verdict::Fail,
         _ => Verdict::Broken(ran.ending()),
     };
     Trace { index, verdict, said: ran.tail, fault: ran.fault }
 }
 
-fn read_plan(path: &std::path::Path) -> Verdict {
+fn read_plan(path: &std::path::Path, buildpack: &Descriptor) -> Verdict {
     let text = match files::read(path, TOML_MAX) {
         Ok(text) => text.unwrap_or_default(),
         Err(error) => return Verdict::Broken(format!("its build plan cannot be read: {error}")),
     };
-    match BuildPlan::parse(&text) {
+    let plan = buildpack.api().map_err(|error| error.to_string());
+    match plan.and_then(|api| BuildPlan::parse(&text, api).map_err(|error| error.to_string())) {
         Ok(plan) => Verdict::Pass(plan),
-        Err(error) => Verdict::Broken(error.to_string()),
+        Err(error) => Verdict::Broken(error),
     }
 }
 

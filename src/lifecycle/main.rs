@@ -7,6 +7,7 @@
 mod detect;
 mod environment;
 mod files;
+mod orphans;
 mod process;
 mod report;
 mod restore;
@@ -16,5 +17,6 @@ mod steps;
 mod store;
 
 fn main() -> std::process::ExitCode {
+    orphans::watch();
     run::run(std::io::stdin().lock(), &report::Report::to_stdout())
 }

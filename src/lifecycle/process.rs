@@ -1,5 +1,6 @@
 //! Runs one executable of a buildpack and hears its output line by line.
 
+use crate::orphans;
 use hythe_cnb::protocol::{FAULT_PREFIX, LINE_MAX, WrittenFault};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -46,13 +47,13 @@ enum Heard {
 pub(crate) fn run(mut command: Command, line: &mut dyn FnMut(&str)) -> io::Result<Ran> {
     let (reader, writer) = io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn()?;
+    let mut child = orphans::spawn(&mut command)?;
     // The command holds the pipe's other end, which must close with the child.
     drop(command);
     let (heard, hear) = sync_channel(256);
     let exits = heard.clone();
     std::thread::spawn(move || split(reader, &heard));
-    std::thread::spawn(move || exits.send(Heard::Exit(child.wait())));
+    std::thread::spawn(move || exits.send(Heard::Exit(orphans::wait(&mut child))));
     listen(&hear, line)
 }
 

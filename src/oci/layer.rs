@@ -8,6 +8,7 @@
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::spec::LayerSpec;
 use hythe_model::Digest;
+use hythe_model::render::size;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -37,6 +38,22 @@ pub enum Compression {
     },
     /// A plain tar archive.
     None,
+}
+
+/// How far a layer may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerBounds {
+    /// Most bytes of all files, as they are read: holes count, and so does every name of a file.
+    pub max_bytes: u64,
+    /// Most entries.
+    pub max_entries: u64,
+}
+
+impl Default for LayerBounds {
+    /// As far as what is written can be applied again: 64 GiB, 4 million entries.
+    fn default() -> Self {
+        Self { max_bytes: 64 << 30, max_entries: 4_000_000 }
+    }
 }
 
 /// A layer that was written.
@@ -85,6 +102,15 @@ pub enum LayerError {
         /// Which.
         path: PathBuf,
     },
+    /// A folder with more names than are held in memory.
+    #[error(
+        "{} has more than {} entries, or their names are longer than {} MiB in all", path.display(),
+        walk::MAX_ENTRIES, walk::MAX_NAMES >> 20
+    )]
+    Crowded {
+        /// Which.
+        path: PathBuf,
+    },
     /// A path in the image that cannot be written.
     #[error("`{path}` cannot be a path in an image: {why}")]
     Path {
@@ -93,6 +119,12 @@ pub enum LayerError {
         /// Why.
         why: &'static str,
     },
+    /// More bytes of files than allowed.
+    #[error("The files to be written have more than {}", size(*.0))]
+    TooLarge(u64),
+    /// More entries than allowed.
+    #[error("There are more than {0} entries to be written")]
+    TooMany(u64),
     /// No such compression level.
     #[error("{0:?} has no such level")]
     Level(Compression),
@@ -111,6 +143,17 @@ pub fn write_layer(
     out: &mut impl Write,
     threads: usize,
 ) -> Result<LayerInfo, LayerError> {
+    write_layer_within(spec, compression, out, threads, LayerBounds::default())
+}
+
+/// Writes a layer as [`write_layer`] does, unless it goes beyond these bounds.
+pub fn write_layer_within(
+    spec: &LayerSpec,
+    compression: Compression,
+    out: &mut impl Write,
+    threads: usize,
+    bounds: LayerBounds,
+) -> Result<LayerInfo, LayerError> {
     members::check(compression)?;
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -118,7 +161,8 @@ pub fn write_layer(
     };
     std::thread::scope(|scope| {
         let members = Members::start(scope, compression, threads, out)?;
-        let mut archive = Archive { members, print: Fingerprinter::new(spec), files: 0, header: Vec::new() };
+        let print = Fingerprinter::new(spec);
+        let mut archive = Archive { members, print, bounds, bytes: 0, files: 0, header: Vec::new() };
         walk::walk(spec, &mut archive)?;
         archive.finish()
     })
@@ -128,6 +172,8 @@ pub fn write_layer(
 struct Archive<'out, W: Write> {
     members: Members<'out, W>,
     print: Fingerprinter,
+    bounds: LayerBounds,
+    bytes: u64,
     files: u64,
     header: Vec<u8>,
 }
@@ -144,6 +190,19 @@ impl<W: Write> Archive<'_, W> {
             files: self.files,
             fingerprint: self.print.finish(),
         })
+    }
+
+    /// Counts an entry before anything of it is read.
+    fn count(&mut self, size: u64) -> Result<(), LayerError> {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        if self.files > self.bounds.max_entries {
+            return Err(LayerError::TooMany(self.bounds.max_entries));
+        }
+        if self.bytes > self.bounds.max_bytes {
+            return Err(LayerError::TooLarge(self.bounds.max_bytes));
+        }
+        Ok(())
     }
 
     /// Copies a file of exactly the size that its header says.
@@ -182,12 +241,12 @@ impl<W: Write> Sink for Archive<'_, W> {
             Kind::Bytes(content) => (Type::File, b"".as_slice(), content.len() as u64),
             Kind::Host(file) => (Type::File, b"".as_slice(), file.size()),
         };
+        self.count(size)?;
         let header =
             Header { name: entry.path, kind, link, size, mode: entry.mode, uid: entry.uid, gid: entry.gid };
         self.header.clear();
         header.write(&mut self.header);
         self.members.write(&self.header)?;
-        self.files += 1;
         match &entry.kind {
             Kind::Bytes(content) => {
                 self.members.write(content)?;

@@ -19,5 +19,5 @@ pub use image::{
     BuiltImage, Descriptor, History, ImageBuilder, ImageConfig, ImageError, Index, LayerDescriptor, Manifest,
     Platform, RunConfig, media_type,
 };
-pub use layer::{Compression, LayerError, LayerInfo, write_layer};
+pub use layer::{Compression, LayerBounds, LayerError, LayerInfo, write_layer, write_layer_within};
 pub use spec::{Filter, LayerSpec, Owner, Part};

@@ -1,7 +1,7 @@
 //! The server's side: a handle to the helper, and one to each sandbox.
 //!
 //! Enter at [`Helper::open`]. Every method is one request on a pooled connection. Dropping a future abandons the
-//! answer, never the work: what was asked is done all the same.
+//! answer, never the work: what was asked is done all the same. Only packing and unpacking end with whoever asked.
 
 mod files;
 mod guard;

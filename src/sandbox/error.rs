@@ -19,6 +19,8 @@ pub enum ErrorCode {
     Unsupported,
     /// An archive is hostile, broken or has another digest.
     Archive,
+    /// A layer or an archive goes beyond its bounds.
+    TooLarge,
     /// The network of a sandbox could not be made.
     Network,
     /// The file system could not be put together.

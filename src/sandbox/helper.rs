@@ -5,8 +5,10 @@
 //! The program trusts whoever has its own user id and nobody else; it never trusts what lies in a sandbox's files.
 
 mod archive;
+mod attend;
 mod bundle;
 mod cgroup;
+mod deleted;
 mod disk;
 mod enter;
 mod fds;

@@ -38,6 +38,14 @@ pub(crate) fn close_inherited_files() {
     }
 }
 
+/// Whether two threads have one table of open files. Where the kernel cannot tell, they have not.
+pub(crate) fn share_files(one: i32, other: i32) -> bool {
+    const KCMP_FILES: libc::c_int = 2;
+    #[expect(unsafe_code, reason = "kcmp takes numbers alone and changes nothing")]
+    let compared = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0_u64, 0_u64) };
+    compared == 0
+}
+
 /// Brings the loopback interface of the calling thread's network namespace up. The socket must belong to it.
 pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd().as_raw_fd();

@@ -18,7 +18,9 @@ pub mod wire;
 pub use capability::{Capability, CapabilityState};
 pub use client::{Helper, HelperOptions, Sandbox};
 pub use error::{ErrorCode, SandboxError};
-pub use hythe_oci::{Applied, ApplyOptions, ArchiveFormat, Compression, Fingerprint, LayerInfo, LayerSpec};
+pub use hythe_oci::{
+    Applied, ApplyOptions, ArchiveFormat, Compression, Fingerprint, LayerBounds, LayerInfo, LayerSpec,
+};
 pub use path::{RelPath, RelPathError};
 pub use spec::{
     Egress, Exit, ExitCause, HelperInfo, Limits, Mount, Network, OverlayMount, Process, ResourceUsage, Root,

@@ -108,7 +108,8 @@ pub struct Limits {
     pub cpu_millis: u32,
     /// Processes and threads at one time.
     pub pids: u32,
-    /// Bytes on disk: the root's upper folder and every writable bind below the helper's folder. Watched, not
+    /// Bytes on disk: the root's upper folder, every writable bind below the helper's folder, and deleted files that
+    /// are still open; 4 KiB an entry at least. Watched, not
     /// enforced by the file system: what is written between two looks (0.1 s where little space is left on the disk
     /// or much was written, 2 s at most) can exceed it.
     pub disk_bytes: u64,

@@ -5,7 +5,7 @@
 //! [`Request`], [`Reply`] and [`Frame`]. Frames are bounded; an unknown request is refused, never guessed.
 
 use crate::{ErrorCode, LayerSpec, OverlayMount, RelPath, SandboxSpec};
-use hythe_oci::{ApplyOptions, Compression};
+use hythe_oci::{ApplyOptions, Compression, LayerBounds};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -24,30 +24,90 @@ pub const PROTOCOL: u32 = 1;
 pub enum Request {
     Info,
     Shutdown,
-    MakeDir { path: RelPath, uid: u32, gid: u32, mode: u32 },
-    Rename { from: RelPath, to: RelPath },
-    Remove { path: RelPath },
-    Exists { path: RelPath },
-    ListDir { path: RelPath },
-    Read { path: RelPath, max: u64 },
-    Write { path: RelPath, uid: u32, gid: u32, mode: u32 },
-    DiskUsage { path: RelPath },
-    Unpack { dest: RelPath, options: ApplyOptions },
-    Pack { spec: LayerSpec, compression: Compression },
-    Fingerprint { spec: LayerSpec },
-    Mount { mount: OverlayMount },
-    Unmount { target: RelPath },
-    Run { spec: Box<SandboxSpec>, stdio: StdioPlan },
+    MakeDir {
+        path: RelPath,
+        uid: u32,
+        gid: u32,
+        mode: u32,
+    },
+    Rename {
+        from: RelPath,
+        to: RelPath,
+    },
+    Remove {
+        path: RelPath,
+    },
+    Exists {
+        path: RelPath,
+    },
+    ListDir {
+        path: RelPath,
+    },
+    Read {
+        path: RelPath,
+        max: u64,
+    },
+    Write {
+        path: RelPath,
+        uid: u32,
+        gid: u32,
+        mode: u32,
+    },
+    DiskUsage {
+        path: RelPath,
+    },
+    Unpack {
+        dest: RelPath,
+        options: ApplyOptions,
+    },
+    Pack {
+        spec: LayerSpec,
+        compression: Compression,
+        #[serde(default)]
+        bounds: LayerBounds,
+    },
+    Fingerprint {
+        spec: LayerSpec,
+    },
+    Mount {
+        mount: OverlayMount,
+    },
+    Unmount {
+        target: RelPath,
+    },
+    Run {
+        spec: Box<SandboxSpec>,
+        stdio: StdioPlan,
+    },
     List,
-    Wait { id: String },
-    Signal { id: String, signal: i32 },
-    Kill { id: String },
-    Release { id: String },
-    Usage { id: String },
-    Dial { id: String },
-    PutFd { name: String },
-    TakeFd { name: String },
-    DropFd { name: String },
+    Wait {
+        id: String,
+    },
+    Signal {
+        id: String,
+        signal: i32,
+    },
+    Kill {
+        id: String,
+    },
+    Release {
+        id: String,
+    },
+    Usage {
+        id: String,
+    },
+    Dial {
+        id: String,
+    },
+    PutFd {
+        name: String,
+    },
+    TakeFd {
+        name: String,
+    },
+    DropFd {
+        name: String,
+    },
     ListFds,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each queued build waits behind the running builds of its own tool and its older queued ones; those that wait behind
 //! equally many go in the order of their tools' last turns, then of their arrival. So a tool with a hundred builds
-//! delays another's single one by one turn, not by a hundred.
+//! delays another's single one by one turn, not by a hundred. Of one tool only one build is taken at a time: two would use
+//! the same cache.
 
 use crate::builds::{Row, UNFINISHED, one};
 use crate::codec::now;
@@ -16,22 +17,36 @@ use std::collections::HashMap;
 /// A queued build and what its place in the queue depends on.
 type Waiting = (i64, i64, i64);
 
-/// The queued builds, next first.
-fn order(connection: &mut SqliteConnection) -> Outcome<Vec<BuildId>> {
+/// A place in the queue: builds of the same tool before it, its tool's last turn, its number.
+type Place = (i64, i64, i64);
+
+/// The places of the queued builds, next first.
+fn places(connection: &mut SqliteConnection) -> Outcome<Vec<Place>> {
     let running = builds::table.filter(builds::state.eq(BuildState::Running.word()));
     let counts = running.group_by(builds::tool_id).select((builds::tool_id, diesel::dsl::count_star()));
     let mut ahead: HashMap<i64, i64> = counts.load::<(i64, i64)>(connection)?.into_iter().collect();
     let queued = builds::table.inner_join(tools::table).filter(builds::state.eq(BuildState::Queued.word()));
     let columns = (builds::id, builds::tool_id, tools::last_turn_at);
     let waiting = queued.order(builds::id).select(columns).load::<Waiting>(connection)?;
-    let mut places: Vec<(i64, i64, i64)> = Vec::with_capacity(waiting.len());
+    let mut places: Vec<Place> = Vec::with_capacity(waiting.len());
     for (id, tool, last_turn) in waiting {
         let before = ahead.entry(tool).or_default();
         places.push((*before, last_turn, id));
         *before += 1;
     }
     places.sort_unstable();
-    Ok(places.into_iter().map(|(_, _, id)| BuildId(id)).collect())
+    Ok(places)
+}
+
+/// The queued builds, next first.
+fn order(connection: &mut SqliteConnection) -> Outcome<Vec<BuildId>> {
+    Ok(places(connection)?.into_iter().map(|(_, _, id)| BuildId(id)).collect())
+}
+
+/// The first build that no other one of its tool goes before.
+fn next(connection: &mut SqliteConnection) -> Outcome<Option<BuildId>> {
+    let first = places(connection)?.into_iter().next();
+    Ok(first.filter(|(before, _, _)| *before == 0).map(|(_, _, id)| BuildId(id)))
 }
 
 fn start(writer: &mut SqliteConnection, id: BuildId) -> Outcome<bool> {
@@ -46,10 +61,11 @@ fn start(writer: &mut SqliteConnection, id: BuildId) -> Outcome<bool> {
 }
 
 impl Store {
-    /// Takes the next queued build and marks it running, in one step; `None` where nothing waits.
+    /// Takes the next queued build and marks it running, in one step; `None` where nothing waits but builds of tools
+    /// that have one running. Whoever ends a build is to ask again.
     pub async fn claim_next_build(&self) -> Result<Option<Build>, StoreError> {
         let work = |writer: &mut SqliteConnection| {
-            let Some(id) = order(writer)?.first().copied() else { return Ok(None) };
+            let Some(id) = next(writer)? else { return Ok(None) };
             start(writer, id)?;
             one(writer, id)
         };

@@ -4,9 +4,9 @@ use super::{Export, Shas, Written};
 use crate::base::LAUNCHER;
 use crate::fault;
 use crate::run::{APP, EXEC_ENV, LAYERS};
-use hythe_cnb::PLATFORM_API;
 use hythe_cnb::labels;
 use hythe_cnb::protocol::{Built, Outcome};
+use hythe_cnb::{PLATFORM_API, ProcessName};
 use hythe_model::Fault;
 use hythe_oci::image::History;
 use hythe_oci::{BuiltImage, ImageBuilder, LayerDescriptor};
@@ -101,11 +101,13 @@ fn build_metadata(outcome: &Outcome) -> labels::BuildMetadata {
     }
 }
 
-/// The default process, or `web`, or the launcher where there is neither.
+/// The buildpacks' default process; else `web`, which this platform asks for as others do by an option; else the
+/// launcher. One that the launcher would not start here is none of them.
 fn entrypoint(outcome: &Outcome) -> String {
+    let runs =
+        |kind: &&ProcessName| outcome.processes.iter().any(|p| p.kind == **kind && p.runs_in(EXEC_ENV));
     let web = outcome.processes.iter().map(|process| &process.kind).find(|kind| kind.as_str() == "web");
-    let default = outcome.default.as_ref().filter(|kind| outcome.processes.iter().any(|p| p.kind == **kind));
-    match default.or(web) {
+    match outcome.default.as_ref().filter(runs).or(web.filter(runs)) {
         Some(kind) => format!("/cnb/process/{kind}"),
         None => LAUNCHER.to_owned(),
     }
@@ -113,4 +115,34 @@ fn entrypoint(outcome: &Outcome) -> String {
 
 fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(fault::platform("write a label"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hythe_cnb::launch::Process;
+
+    #[test]
+    fn the_entrypoint_is_a_process_that_the_launcher_starts() {
+        let process = |kind: &str, exec_env: &[&str]| Process {
+            kind: kind.parse().unwrap(),
+            command: vec!["serve".into()],
+            args: Vec::new(),
+            direct: true,
+            buildpack_id: "a/b".parse().unwrap(),
+            working_dir: None,
+            exec_env: exec_env.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let of = |processes: Vec<Process>, default: Option<&str>| {
+            let default = default.map(|kind| kind.parse().unwrap());
+            entrypoint(&Outcome { processes, default, ..Outcome::default() })
+        };
+        let (web, job) = (process("web", &[]), process("job", &["production"]));
+        let (testing, other) = (process("job", &["test"]), process("other", &["*"]));
+        assert_eq!(of(vec![web.clone(), job], Some("job")), "/cnb/process/job");
+        assert_eq!(of(vec![web, testing.clone()], Some("job")), "/cnb/process/web");
+        assert_eq!(of(vec![testing, other], Some("job")), LAUNCHER);
+        assert_eq!(of(vec![process("web", &["test"])], None), LAUNCHER);
+        assert_eq!(of(Vec::new(), Some("web")), LAUNCHER);
+    }
 }

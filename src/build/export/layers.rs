@@ -3,9 +3,9 @@
 use super::{Export, Shas, Written};
 use crate::base::LAUNCHER;
 use crate::cache::Known;
-use crate::fault;
 use crate::layer::{COMPRESSION, write_here};
 use crate::run::{APP, LAYERS};
+use crate::{fault, until_cancelled};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hythe_cnb::labels::{BuildpackLayers, LayerMetadata, LayerSha};
@@ -15,21 +15,49 @@ use hythe_cnb::output::SbomFormat;
 use hythe_cnb::protocol::{Built, BuiltLayer, Outcome};
 use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::Fault;
-use hythe_oci::{Filter, Fingerprint, LayerDescriptor, LayerSpec, Owner, Part};
+use hythe_oci::{Filter, Fingerprint, LayerBounds, LayerDescriptor, LayerSpec, Owner, Part};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 /// Layers that are written at the same time.
 const AT_ONCE: usize = 2;
+/// What an entry takes in an archive besides its content.
+const HEADER: u64 = 512;
+/// Most slices of the app.
+const SLICES: usize = 100;
+/// Most patterns of all slices: each file of the app is held against every one.
+const PATTERNS: usize = 1000;
+/// Most layers of an image, the run image's among them.
+const LAYERS_MAX: usize = 120;
+/// The platform's own layers: bills of materials, launcher, config, process types.
+const OWN: usize = 4;
 
 impl Export<'_> {
     /// Writes those that changed; answers all of them.
     pub(super) async fn layers(&self) -> Result<(Vec<Written>, Shas), Fault> {
+        self.check_count()?;
         let mut shas = Shas::default();
         let mut written = self.buildpack_layers(&mut shas).await?;
         written.extend(self.bills_of_materials(&mut shas).await?);
         written.extend(self.app_layers(&mut shas).await?);
         written.extend(self.own_layers(&mut shas).await?);
         Ok((written, shas))
+    }
+
+    /// Refuses what no runtime could mount, before anything is written.
+    fn check_count(&self) -> Result<(), Fault> {
+        let slices = &self.outcome.slices;
+        if slices.len() > SLICES {
+            return Err(fault::too_many("slices", slices.len(), SLICES));
+        }
+        let patterns = slices.iter().map(|slice| slice.paths.len()).sum();
+        if patterns > PATTERNS {
+            return Err(fault::too_many("patterns of slices", patterns, PATTERNS));
+        }
+        let launch = self.outcome.buildpacks.iter().flat_map(|built| built.layers.values());
+        let launch = launch.filter(|layer| layer.types.launch).count();
+        let layers = self.inner.base.run.manifest.layers.len() + launch + slices.len() + 1 + OWN;
+        if layers > LAYERS_MAX { Err(fault::too_many("layers", layers, LAYERS_MAX)) } else { Ok(()) }
     }
 
     async fn buildpack_layers(&self, shas: &mut Shas) -> Result<Vec<Written>, Fault> {
@@ -73,7 +101,7 @@ impl Export<'_> {
             // A cached layer is restored whole: without a folder it is not what it says.
             let previous =
                 Some(()).filter(|()| !layer.types.cache).and_then(|()| self.before.layer(&built.id, name));
-            let layer = previous.ok_or_else(|| nothing_to_reuse(&built.id, name))?;
+            let layer = previous.ok_or_else(|| fault::nothing_to_reuse(&built.id, name))?;
             return Ok(Written { layer, by, known: None });
         }
         let below = format!("{}/{name}", built.id.dir_name());
@@ -82,7 +110,7 @@ impl Export<'_> {
         if let Some(known) = self.known(built, name, &spec).await? {
             return Ok(Written { layer: known.written.clone(), by, known: Some(known) });
         }
-        let (layer, fingerprint) = self.pack(spec).await?;
+        let (layer, fingerprint) = self.pack(spec, &format!("the layer {}:{name}", built.id)).await?;
         let known =
             Known { buildpack: built.id.clone(), layer: name.clone(), fingerprint, written: layer.clone() };
         Ok(Written { layer, by, known: Some(known) })
@@ -95,8 +123,11 @@ impl Export<'_> {
         if !self.inner.parts.content.has(&known.written.blob.digest).unwrap_or(false) {
             return Ok(None);
         }
-        let now = self.inner.parts.helper.fingerprint(spec).await;
-        let now = now.map_err(fault::platform("look at a layer"))?;
+        let now = self.inner.parts.helper.fingerprint(spec);
+        let now = until_cancelled(self.cancel, async {
+            now.await.map_err(|error| fault::packing("a layer", error))
+        })
+        .await?;
         Ok(Some(known.clone()).filter(|known| known.fingerprint == now))
     }
 
@@ -121,7 +152,7 @@ impl Export<'_> {
         let several = filters.len() > 1;
         let mut written = Vec::new();
         for (place, filter) in filters.into_iter().enumerate() {
-            let (layer, _) = self.pack(self.tree(workspace.as_str(), APP, filter)).await?;
+            let (layer, _) = self.pack(self.tree(workspace.as_str(), APP, filter), "the app").await?;
             let by = if several {
                 format!("Application Slice: {}", place + 1)
             } else {
@@ -159,11 +190,19 @@ impl Export<'_> {
     }
 
     /// Packs a layer inside the helper's namespace, straight into an upload of the content store.
-    async fn pack(&self, spec: LayerSpec) -> Result<(LayerDescriptor, Fingerprint), Fault> {
-        self.go_on()?;
+    async fn pack(&self, spec: LayerSpec, what: &str) -> Result<(LayerDescriptor, Fingerprint), Fault> {
         let upload = self.inner.parts.content.begin().map_err(fault::registry)?;
         let out = upload.file().try_clone().map_err(fault::platform("begin a layer"))?;
-        let info = self.inner.parts.helper.pack(spec, COMPRESSION, out).await.map_err(fault::packing)?;
+        let room = self.room.load(Ordering::Relaxed);
+        let bounds = LayerBounds { max_bytes: room, ..self.inner.parts.limits.layer() };
+        let packing = self.inner.parts.helper.pack(spec, COMPRESSION, bounds, out);
+        let info = until_cancelled(self.cancel, async {
+            packing.await.map_err(|error| fault::packing(what, error))
+        })
+        .await?;
+        let content = info.uncompressed.saturating_sub(info.files * HEADER);
+        let left = |room: u64| Some(room.saturating_sub(content));
+        let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         let (repository, digest, bytes) = (self.repository.clone(), info.digest.clone(), info.size);
         let commit = move || upload.commit(&repository, &digest, bytes);
         let committed = tokio::task::spawn_blocking(commit).await.map_err(fault::platform("keep a layer"))?;
@@ -202,13 +241,6 @@ fn label_of(layer: &BuiltLayer, written: &LayerDescriptor) -> LayerMetadata {
 
 fn sha(layer: &LayerDescriptor) -> LayerSha {
     LayerSha { sha: layer.diff_id.to_string() }
-}
-
-fn nothing_to_reuse(buildpack: &BuildpackId, layer: &LayerName) -> Fault {
-    let what = format!("The build failed: {buildpack} keeps its layer `{layer}`, and there is none to keep.");
-    Fault::new("export/nothing-to-reuse", what)
-        .why("The buildpack left a launch layer without a folder, and the previous image does not have it.")
-        .next("Build without the cache: git push -o no-cache hythe main")
 }
 
 /// The bills of materials of everything in the image; `None` where no buildpack wrote one.

@@ -20,7 +20,7 @@ fn order_of(text: &str) -> Order {
 }
 
 fn pass(plan: &str) -> Verdict {
-    Verdict::Pass(BuildPlan::parse(plan).unwrap())
+    Verdict::Pass(BuildPlan::parse(plan, crate::BuildpackApi::V0_12).unwrap())
 }
 
 struct Outcome {

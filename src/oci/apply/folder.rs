@@ -16,6 +16,12 @@ const MAX_DEPTH: usize = 256;
 const MAX_PATH: usize = 4095;
 /// Most bytes of a name.
 const MAX_NAME: usize = 255;
+/// Most bytes of memory for the folders whose modes and times are still to be set.
+const MAX_NOTED: usize = 64 << 20;
+/// What a folder takes there besides its path.
+const NOTE: usize = 64;
+/// Names that are read of a folder before they are removed.
+const BATCH: usize = 4096;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const OPAQUE_ATTRIBUTE: &str = "user.overlay.opaque";
@@ -59,6 +65,8 @@ pub(super) struct Folder {
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Modes and times that folders get at the end.
     folders: BTreeMap<Vec<u8>, (u32, i64)>,
+    /// What they take.
+    noted: usize,
     buffer: Vec<u8>,
 }
 
@@ -72,7 +80,7 @@ impl Folder {
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| ApplyError::Open { path: path.to_owned(), source: e.into() })?;
         let buffer = vec![0; 128 << 10];
-        Ok(Self { root, owner, whiteouts, last: None, folders: BTreeMap::new(), buffer })
+        Ok(Self { root, owner, whiteouts, last: None, folders: BTreeMap::new(), noted: 0, buffer })
     }
 
     /// Makes the deletion that a `.wh.` entry stands for; false where it is none.
@@ -133,7 +141,12 @@ impl Folder {
                 self.last = None;
             }
         }
-        self.folders.insert(path.0.clone(), (member.mode, member.mtime));
+        if self.folders.insert(path.0.clone(), (member.mode, member.mtime)).is_none() {
+            self.noted += path.0.len() + NOTE;
+        }
+        if self.noted > MAX_NOTED {
+            return Err(refused(&path.0, "the archive has too many folders, or too long paths to them"));
+        }
         Ok(())
     }
 
@@ -345,18 +358,32 @@ fn remove(parent: BorrowedFd<'_>, name: &[u8], depth: usize) -> rustix::io::Resu
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = Dir::new(rustix::fs::openat(parent, name, flags, Mode::empty())?)?;
+    loop {
+        let names = some_names(&mut folder)?;
+        if names.is_empty() {
+            break;
+        }
+        for child in names {
+            remove(folder.fd()?, &child, depth + 1)?;
+        }
+        folder.rewind();
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
+    Ok(true)
+}
+
+/// The next names of a folder, not all at once: there may be millions.
+fn some_names(folder: &mut Dir) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    while let Some(entry) = folder.read() {
+    while names.len() < BATCH
+        && let Some(entry) = folder.read()
+    {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_bytes().to_vec());
         }
     }
-    for child in names {
-        remove(folder.fd()?, &child, depth + 1)?;
-    }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
-    Ok(true)
+    Ok(names)
 }
 
 fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
@@ -412,4 +439,28 @@ fn failed(operation: &'static str, path: &[u8], error: Errno) -> ApplyError {
 
 fn write_error(operation: &'static str, path: &[u8], source: std::io::Error) -> ApplyError {
     ApplyError::Write { operation, path: printable(path), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::MemberKind;
+
+    #[test]
+    fn folders_of_an_archive_do_not_fill_the_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(dir.path(), Ownership::Current, false).unwrap();
+        let mut make = |name: &str, noted: usize| {
+            folder.noted += noted;
+            let (path, link) = (name.as_bytes().to_vec(), Vec::new());
+            let (kind, mode, uid, gid, mtime) = (MemberKind::Dir, 0o755, 0, 0, 0);
+            let member = Member { path, link, kind, mode, uid, gid, mtime };
+            folder.make_dir(&Path(name.into()), &member)
+        };
+        make("one", 0).unwrap();
+        // One folder again and again takes no more than once.
+        make("one", MAX_NOTED - NOTE - "one".len()).unwrap();
+        let refused = make("two", 0).unwrap_err();
+        assert!(refused.to_string().contains("too many folders"), "{refused}");
+    }
 }

@@ -467,3 +467,14 @@ proptest! {
         let _ = site.apply(&archive);
     }
 }
+
+#[test]
+fn a_folder_with_more_entries_than_a_batch_is_replaced_whole() {
+    let site = Site::new();
+    fs::create_dir(site.root().join("many")).unwrap();
+    for number in 0..9000 {
+        fs::write(site.root().join(format!("many/{number}")), "").unwrap();
+    }
+    site.apply(&Tar::default().file("many", "one file").end()).unwrap();
+    assert_eq!(fs::read_to_string(site.root().join("many")).unwrap(), "one file");
+}

@@ -263,3 +263,24 @@ fn a_full_output_is_an_error_with_any_number_of_threads() {
         assert!(matches!(result, Err(LayerError::Write(_))));
     }
 }
+
+#[test]
+fn a_layer_beyond_its_bounds_is_refused_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let sparse = fs::File::create(dir.path().join("sparse")).unwrap();
+    sparse.set_len(8 << 40).unwrap();
+    let write = |spec: &LayerSpec, bounds| {
+        let mut out = Vec::new();
+        write_layer_within(spec, Compression::None, &mut out, 1, bounds).map(|_| ())
+    };
+    let spec = LayerSpec::new(vec![tree(dir.path(), "/app")]);
+    assert!(matches!(write(&spec, LayerBounds::default()), Err(LayerError::TooLarge(_))), "it reads 8 TiB");
+    sparse.set_len(1000).unwrap();
+    for name in ["one", "two", "three"] {
+        fs::hard_link(dir.path().join("sparse"), dir.path().join(name)).unwrap();
+    }
+    let bounds = |max_bytes, max_entries| LayerBounds { max_bytes, max_entries };
+    write(&spec, bounds(4000, 5)).unwrap();
+    assert!(matches!(write(&spec, bounds(3999, 5)), Err(LayerError::TooLarge(3999))));
+    assert!(matches!(write(&spec, bounds(4000, 4)), Err(LayerError::TooMany(4))));
+}

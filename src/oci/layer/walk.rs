@@ -18,6 +18,13 @@ pub(crate) const MAX_DEPTH: usize = 256;
 /// Most bytes of a path in the image.
 pub(crate) const MAX_PATH: usize = 4095;
 
+/// Most entries of one folder.
+pub(crate) const MAX_ENTRIES: usize = 1_000_000;
+/// Most bytes of names that are in memory at a time: those of the folders on the way.
+pub(crate) const MAX_NAMES: usize = 64 << 20;
+/// What a name takes in memory besides itself.
+const NAME: usize = 32;
+
 /// Takes the entries of a layer in their order.
 pub(crate) trait Sink {
     fn entry(&mut self, entry: &Entry<'_>) -> Result<(), LayerError>;
@@ -93,7 +100,7 @@ impl Place<'_> {
 /// Shows all entries of `spec` to `sink`.
 pub(crate) fn walk(spec: &LayerSpec, sink: &mut dyn Sink) -> Result<(), LayerError> {
     let base = spec.base.as_deref().map(open_base).transpose()?;
-    let mut walker = Walker { base, sink, folders: HashSet::new() };
+    let mut walker = Walker { base, sink, folders: HashSet::new(), held: 0 };
     spec.parts.iter().try_for_each(|part| walker.part(part))
 }
 
@@ -127,6 +134,8 @@ struct Walker<'a> {
     sink: &'a mut dyn Sink,
     /// Folders written by parts of their own, which are not repeated.
     folders: HashSet<Vec<u8>>,
+    /// Bytes of the names that are in memory.
+    held: usize,
 }
 
 /// What goes for all of one tree.
@@ -304,7 +313,10 @@ impl Walker<'_> {
             self.emit(tree, &path, Kind::Bytes(b""), stat)?;
         }
         let mut folder = Dir::new(opened).map_err(|e| read(&shown(way), e))?;
-        let names = sorted_names(&mut folder).map_err(|e| read(&shown(way), e))?;
+        let names = sorted_names(&mut folder, MAX_ENTRIES, MAX_NAMES - self.held);
+        let names = names.map_err(|e| read(&shown(way), e))?;
+        let Some((names, bytes)) = names else { return Err(LayerError::Crowded { path: shown(way) }) };
+        self.held += bytes;
         let fd = folder.fd().map_err(|e| read(&shown(way), e))?;
         let (length, unwritten) = (way.path.len(), way.unwritten.len());
         way.depth += 1;
@@ -319,6 +331,7 @@ impl Walker<'_> {
             way.path.truncate(length);
         }
         way.depth -= 1;
+        self.held -= bytes;
         // Still unwritten here means that nothing in it was taken.
         way.unwritten.truncate(unwritten.saturating_sub(usize::from(!taken)));
         Ok(())
@@ -353,17 +366,26 @@ fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn sorted_names(folder: &mut Dir) -> rustix::io::Result<Vec<CString>> {
-    let mut names = Vec::new();
+/// The names in a folder and what they take; `None` where they are more, or take more, than allowed.
+fn sorted_names(
+    folder: &mut Dir,
+    most: usize,
+    most_bytes: usize,
+) -> rustix::io::Result<Option<(Vec<CString>, usize)>> {
+    let (mut names, mut bytes) = (Vec::new(), 0);
     while let Some(entry) = folder.read() {
         let entry = entry?;
         let name = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") {
+            bytes += name.count_bytes() + NAME;
             names.push(name.to_owned());
+        }
+        if names.len() > most || bytes > most_bytes {
+            return Ok(None);
         }
     }
     names.sort_unstable();
-    Ok(names)
+    Ok(Some((names, bytes)))
 }
 
 fn is_opaque(folder: &OwnedFd) -> bool {
@@ -376,4 +398,24 @@ fn is_opaque(folder: &OwnedFd) -> bool {
 fn whiteout(path: &[u8]) -> Vec<u8> {
     let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
     [&path[..name], b".wh.", &path[name..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowded_folder_is_not_held_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let names = |most, bytes| {
+            let mut folder = Dir::new(std::fs::File::open(dir.path()).unwrap()).unwrap();
+            sorted_names(&mut folder, most, bytes).unwrap()
+        };
+        let (sorted, bytes) = names(3, 1000).unwrap();
+        assert_eq!(sorted, [c"a", c"b", c"c"].map(CStr::to_owned));
+        assert!(names(3, bytes).is_some() && names(3, bytes - 1).is_none() && names(2, 1000).is_none());
+    }
 }

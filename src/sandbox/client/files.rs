@@ -3,7 +3,7 @@
 use super::Helper;
 use crate::wire::Request;
 use crate::{RelPath, SandboxError, Usage};
-use hythe_oci::{Applied, ApplyOptions, Compression, Fingerprint, LayerInfo, LayerSpec};
+use hythe_oci::{Applied, ApplyOptions, Compression, Fingerprint, LayerBounds, LayerInfo, LayerSpec};
 use std::fs::File;
 
 impl Helper {
@@ -67,13 +67,15 @@ impl Helper {
     }
 
     /// Writes a layer to `out`. Every source of the spec is relative to the helper's folder; `base` is set by the helper.
+    /// The work ends soon after the future is dropped.
     pub async fn pack(
         &self,
         spec: LayerSpec,
         compression: Compression,
+        bounds: LayerBounds,
         out: File,
     ) -> Result<LayerInfo, SandboxError> {
-        let request = Request::Pack { spec, compression };
+        let request = Request::Pack { spec, compression, bounds };
         self.call(&request, Vec::new(), vec![out.into()]).await?.value(&request)
     }
 

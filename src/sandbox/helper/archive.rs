@@ -1,39 +1,54 @@
 //! Layers in and out, by the rules of `hythe_oci`, inside the namespace where their owners exist.
+//!
+//! Enter at [`unpack`] and [`pack`]; both end when their client hangs up.
 
+use super::attend::Attended;
 use super::refusal::{Doing, Refusal};
 use super::root::Root;
 use super::{files, root};
 use crate::{ErrorCode, RelPath};
-use hythe_oci::{Applied, ApplyOptions, Compression, Fingerprint, LayerInfo, LayerSpec, Part};
+use hythe_oci::{
+    Applied, ApplyError, ApplyOptions, Compression, Fingerprint, LayerBounds, LayerError, LayerInfo,
+    LayerSpec, Part,
+};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 const BUFFER: usize = 1 << 20;
 
 pub(super) fn unpack(
     root: &Root,
+    client: &UnixStream,
     archive: OwnedFd,
     dest: &RelPath,
     options: &ApplyOptions,
 ) -> Result<Applied, Refusal> {
     let folder = root.make_dirs(dest)?;
-    let reader = BufReader::with_capacity(BUFFER, File::from(archive));
-    hythe_oci::apply_layer(reader, &files::as_path(&folder), options)
-        .map_err(|error| Refusal::chain(ErrorCode::Archive, &error))
+    let reader = BufReader::with_capacity(BUFFER, Attended::new(client, File::from(archive)));
+    hythe_oci::apply_layer(reader, &files::as_path(&folder), options).map_err(|error| {
+        let beyond = matches!(error, ApplyError::TooLarge(_) | ApplyError::TooMany(_));
+        Refusal::chain(if beyond { ErrorCode::TooLarge } else { ErrorCode::Archive }, &error)
+    })
 }
 
 pub(super) fn pack(
     root: &Root,
+    client: &UnixStream,
     spec: LayerSpec,
     compression: Compression,
+    bounds: LayerBounds,
     out: OwnedFd,
 ) -> Result<LayerInfo, Refusal> {
     let spec = within(root, spec)?;
-    let mut out = BufWriter::with_capacity(BUFFER, File::from(out));
-    let info = hythe_oci::write_layer(&spec, compression, &mut out, 0)
-        .map_err(|error| Refusal::chain(ErrorCode::Io, &error))?;
+    let mut out = Attended::new(client, BufWriter::with_capacity(BUFFER, File::from(out)));
+    let info = hythe_oci::write_layer_within(&spec, compression, &mut out, 0, bounds).map_err(|error| {
+        use LayerError::{Crowded, TooLarge, TooMany};
+        let beyond = matches!(error, TooLarge(_) | TooMany(_) | Crowded { .. });
+        Refusal::chain(if beyond { ErrorCode::TooLarge } else { ErrorCode::Io }, &error)
+    })?;
     out.flush().doing("the layer")?;
     Ok(info)
 }

@@ -22,7 +22,8 @@ const CLOSED_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.
 const CLOSED_V6: &str = "::/96, ::ffff:0:0/96, 64:ff9b::/96, 64:ff9b:1::/48, 100::/64, 2001::/32, 2002::/16, \
     fc00::/7, fe80::/10, fec0::/10, ff00::/8";
 
-/// The rules for `nft -f`. `own` are addresses of the machine, closed even where they are public.
+/// The rules for `nft -f`. `own` are addresses of the machine, closed even where they are public or in a network that is
+/// opened.
 pub(super) fn rules(egress: &Egress, own: &[IpAddr]) -> Result<String, Refusal> {
     let opened = egress.allow_private.iter().map(|text| network(text)).collect::<Result<Vec<_>, _>>()?;
     let mut out = format!(
@@ -34,11 +35,11 @@ pub(super) fn rules(egress: &Egress, own: &[IpAddr]) -> Result<String, Refusal> 
          ip daddr {RESOLVER} tcp dport 53 accept\n\
          icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit }} accept\n"
     );
-    for (address, prefix) in opened {
-        let _ = writeln!(out, "{} daddr {address}/{prefix} accept", family(address));
-    }
     for address in own {
         let _ = writeln!(out, "{} daddr {address} reject with icmpx type admin-prohibited", family(*address));
+    }
+    for (address, prefix) in opened {
+        let _ = writeln!(out, "{} daddr {address}/{prefix} accept", family(address));
     }
     let _ = write!(
         out,
@@ -78,12 +79,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_opened_comes_before_what_is_closed_and_nothing_is_injected() {
+    fn the_machine_is_closed_before_a_network_is_opened_and_nothing_is_injected() {
         let egress =
             Egress { allow_private: vec!["10.1.0.0/16".into(), "fd00::7".into()], ..Egress::default() };
-        let text = rules(&egress, &["203.0.113.9".parse().unwrap()]).unwrap();
+        let own = ["203.0.113.9", "10.1.0.1", "fd00::1"].map(|address| address.parse().unwrap());
+        let text = rules(&egress, &own).unwrap();
         let position = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} in {text}"));
-        assert!(position("ip daddr 10.1.0.0/16 accept") < position("203.0.113.9 reject"));
+        for own in ["ip daddr 203.0.113.9 reject", "ip daddr 10.1.0.1 reject", "ip6 daddr fd00::1 reject"] {
+            assert!(position(own) < position("ip daddr 10.1.0.0/16 accept"), "{own}");
+        }
+        assert!(position("10.1.0.0/16 accept") < position("10.0.0.0/8"));
         assert!(position("ip6 daddr fd00::7/128 accept") < position("fc00::/7"));
         assert!(position("169.254.0.0/16") < position("meta l4proto"));
         for hostile in ["0.0.0.0/0 accept }", "10.0.0.0/33", "", "example.org", "10.0.0.0/8;"] {

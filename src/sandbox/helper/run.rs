@@ -15,7 +15,9 @@ use super::state::{Handles, Running, State, lock};
 use super::{files, supervise};
 use crate::wire::StdioPlan;
 use crate::{ErrorCode, Mount, Network, RelPath, SandboxSpec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{File, Permissions};
@@ -28,6 +30,9 @@ use std::time::{Duration, Instant};
 
 /// `runc` takes some hundredths of a second; a machine under load gets time.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long a process takes at most from leaving its namespaces to its end.
+const A_MOMENT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// Starts a sandbox; returns when its process runs.
 pub(super) fn start(
@@ -87,29 +92,33 @@ struct Assembly<'a> {
 
 impl Assembly<'_> {
     fn start(mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
-        let started = self.assemble(stdio, fds);
-        let folder = self.folder.clone();
-        match started {
-            Ok((pid, pump)) => {
-                let job = supervise::Job {
-                    state: Arc::clone(self.state),
-                    running: Arc::clone(&self.running),
-                    limits: self.spec.limits.clone(),
-                    watched: self.watched(),
-                    pid,
-                    pump,
-                    wire: self.wire.take(),
-                    folder,
-                    begun: self.begun,
-                };
-                supervise::start(job).doing("a thread for the sandbox")
-            }
-            Err(refusal) => {
-                supervise::take_down(self.state, &self.spec.id, &folder, self.wire.take());
-                self.state.forget(&self.spec.id);
-                Err(refusal)
-            }
-        }
+        let (pid, pump) = match self.assemble(stdio, fds) {
+            Ok(started) => started,
+            Err(refusal) => return Err(self.give_up(refusal)),
+        };
+        let job = supervise::Job {
+            state: Arc::clone(self.state),
+            running: Arc::clone(&self.running),
+            limits: self.spec.limits.clone(),
+            watched: self.watched(),
+            pid,
+            pump,
+            wire: self.wire.take(),
+            folder: self.folder.clone(),
+            begun: self.begun,
+        };
+        supervise::start(job).map_err(|(error, wire)| {
+            self.wire = wire;
+            self.give_up(Refusal::io("a thread for the sandbox", &error))
+        })
+    }
+
+    /// Takes down what there is, and forgets the sandbox. Whoever waits for its end or its release is told.
+    fn give_up(&mut self, refusal: Refusal) -> Refusal {
+        supervise::take_down(self.state, &self.spec.id, &self.folder, self.wire.take());
+        self.state.forget(&self.spec.id);
+        self.running.cleaned();
+        refusal
     }
 
     fn assemble(&mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<(i32, Option<Pump>), Refusal> {
@@ -219,18 +228,10 @@ impl Assembly<'_> {
         let pid = std::fs::read_to_string(&pid_file).doing("the sandbox's process")?;
         let pid: i32 =
             pid.trim().parse().map_err(|_| Refusal::new(ErrorCode::Runtime, "runc wrote no process id"))?;
-        self.take_hold(pid);
-        Ok((pid, pump))
-    }
-
-    /// Opens what names the process and its network for good. Where it has ended already there is nothing to signal
-    /// or to dial any more, and nothing is opened.
-    fn take_hold(&self, pid: i32) {
-        let process = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        let network = File::open(format!("/proc/{pid}/ns/net"));
-        if let (Some(Ok(process)), Ok(network)) = (process, network) {
-            self.running.begin(Handles { pid, process, network: network.into() });
+        if let Some(handles) = take_hold(pid)? {
+            self.running.begin(handles);
         }
+        Ok((pid, pump))
     }
 
     /// Gives `runc` the streams that the sandbox inherits.
@@ -287,6 +288,27 @@ impl Assembly<'_> {
     }
 }
 
+/// Opens what names the process and its network for good. Where it has ended already there is nothing to signal or to
+/// dial any more, and nothing is opened. One that runs and cannot be held is refused: no limit could end it.
+fn take_hold(pid: i32) -> Result<Option<Handles>, Refusal> {
+    let number = Pid::from_raw(pid).ok_or_else(|| Refusal::new(ErrorCode::Runtime, "process 0"))?;
+    let process = match pidfd_open(number, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        opened => opened.doing("holding the sandbox's process")?,
+    };
+    match File::open(format!("/proc/{pid}/ns/net")) {
+        Ok(network) => Ok(Some(Handles { pid, process, network: network.into() })),
+        Err(_) if has_ended(&process) => Ok(None),
+        Err(error) => Err(Refusal::io("holding the sandbox's network", &error)),
+    }
+}
+
+/// One that ends has left its namespaces a moment before it says so.
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut waiting = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut waiting, Some(&A_MOMENT)).is_ok_and(|ended| ended > 0)
+}
+
 fn relative(source: &Path) -> Result<RelPath, Refusal> {
     let text = source.to_str().unwrap_or_default();
     RelPath::new(text).map_err(|error| Refusal::invalid(error.to_string()))
@@ -330,4 +352,24 @@ pub(super) fn release(state: &Arc<State>, id: &str) -> Result<(), Refusal> {
     files::remove(&state.root, &overlay::work_of(&running.upper)?)?;
     state.forget(id);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_needs_no_hold_and_one_that_runs_gets_it() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert_eq!(take_hold(pid).unwrap().unwrap().pid, pid);
+        child.kill().unwrap();
+        // A zombie has no network any more, and a number that nobody has no process.
+        let begun = Instant::now();
+        while take_hold(pid).unwrap().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it does not end");
+        }
+        child.wait().unwrap();
+        assert!(take_hold(pid).unwrap().is_none());
+    }
 }

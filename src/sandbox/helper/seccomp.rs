@@ -16,6 +16,9 @@ const ENOSYS: u32 = 38;
 const EPERM: u32 = 1;
 /// `AF_VSOCK`: a socket family that leaves a virtual machine by no network.
 const AF_VSOCK: u64 = 40;
+/// Bits that a socket family has. A family is let through where it differs from that one in any of them: the kernel drops
+/// the upper half of what a filter compares, so that "is not 40" would let 2^32 + 40 through.
+const FAMILY_BITS: u32 = 6;
 /// Personalities that change nothing that matters: Linux, Linux on 32 bits, with and without short inodes, the query.
 const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -26,8 +29,10 @@ pub(super) fn profile() -> Result<LinuxSeccomp, OciSpecError> {
     calls.push(call(&["clone"], LinuxSeccompAction::ScmpActAllow, None, Some(without_namespaces))?);
     // Its flags are in memory, out of a filter's sight.
     calls.push(call(&["clone3"], LinuxSeccompAction::ScmpActErrno, Some(ENOSYS), None)?);
-    let family = arg(0, AF_VSOCK, None, LinuxSeccompOperator::ScmpCmpNe)?;
-    calls.push(call(&["socket"], LinuxSeccompAction::ScmpActAllow, None, Some(family))?);
+    for bit in 0..FAMILY_BITS {
+        let differs = arg(0, 1 << bit, Some(!AF_VSOCK & 1 << bit), LinuxSeccompOperator::ScmpCmpMaskedEq)?;
+        calls.push(call(&["socket"], LinuxSeccompAction::ScmpActAllow, None, Some(differs))?);
+    }
     for personality in PERSONALITIES {
         let value = arg(0, personality, None, LinuxSeccompOperator::ScmpCmpEq)?;
         calls.push(call(&["personality"], LinuxSeccompAction::ScmpActAllow, None, Some(value))?);
@@ -98,6 +103,7 @@ mod tests {
             "clone",
             "clone3",
             "socket",
+            "socketcall",
             "keyctl",
             "ptrace",
             "bpf",
@@ -114,5 +120,23 @@ mod tests {
         once.dedup();
         assert_eq!(once.len(), allowed.len(), "a call is listed twice");
         profile().unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_a_virtual_machines_host_is_no_number_away() {
+        let profile = profile().unwrap();
+        let calls = profile.syscalls().as_ref().unwrap();
+        let rules = calls.iter().filter(|call| call.names().contains(&"socket".to_owned()));
+        let args: Vec<_> = rules.map(|call| call.args().as_ref().unwrap()[0]).collect();
+        let passes = |family: u64| {
+            args.iter().any(|arg| {
+                assert_eq!(arg.op(), LinuxSeccompOperator::ScmpCmpMaskedEq);
+                family & arg.value() == arg.value_two().unwrap()
+            })
+        };
+        for family in 0..64 {
+            assert_eq!(passes(family), family != AF_VSOCK, "{family}");
+        }
+        assert!(!passes(AF_VSOCK | 1 << 32) && !passes(AF_VSOCK | 1 << 63));
     }
 }

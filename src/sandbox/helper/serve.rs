@@ -2,6 +2,7 @@
 //!
 //! Enter at [`serve`]; `Connection::answer` is the list of what can be asked.
 
+use super::attend::has_hung_up;
 use super::cgroup::Cgroups;
 use super::enter::Ready;
 use super::options::Options;
@@ -136,10 +137,10 @@ fn is_our_user(stream: &UnixStream) -> bool {
 }
 
 fn converse(state: &Arc<State>, stream: &UnixStream) {
-    let mut connection = Connection { state, stream, inside: None };
+    let mut connection = Connection { state, stream, inside: None, over: false };
     while let Ok(Some(frame)) = wire::receive(stream) {
         let answer = connection.answer(frame).unwrap_or_else(|refusal| refused(&refusal));
-        if wire::send(stream, answer).is_err() {
+        if wire::send(stream, answer).is_err() || connection.over {
             return;
         }
     }
@@ -167,6 +168,8 @@ struct Connection<'a> {
     /// The sandbox into whose network its thread has gone. It cannot come back, only go into another one: it serves
     /// nothing but further dialling.
     inside: Option<Weak<Running>>,
+    /// Whether nobody knows any more where the thread is; the connection ends.
+    over: bool,
 }
 
 impl Connection<'_> {
@@ -197,8 +200,12 @@ impl Connection<'_> {
                 done(files::write(root, &path, &frame.bytes, (uid, gid), mode)?)
             }
             Request::DiskUsage { path } => done(files::usage(root, &path)?),
-            Request::Unpack { dest, options } => done(archive::unpack(root, one()?, &dest, &options)?),
-            Request::Pack { spec, compression } => done(archive::pack(root, spec, compression, one()?)?),
+            Request::Unpack { dest, options } => {
+                done(archive::unpack(root, self.stream, one()?, &dest, &options)?)
+            }
+            Request::Pack { spec, compression, bounds } => {
+                done(archive::pack(root, self.stream, spec, compression, bounds, one()?)?)
+            }
             Request::Fingerprint { spec } => done(archive::fingerprint(root, spec)?),
             Request::Mount { mount } => done(mount_overlay(state, mount)?),
             Request::Unmount { target } => done(unmount_overlay(state, &target)?),
@@ -227,9 +234,10 @@ impl Connection<'_> {
         let handles = handles.ok_or_else(|| not_running(id))?;
         let there = Arc::downgrade(&running);
         if !self.inside.as_ref().is_some_and(|inside| inside.ptr_eq(&there)) {
+            let entered = setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET);
+            self.over = entered.is_err();
+            entered.doing("entering the sandbox's network")?;
             self.inside = Some(there);
-            setns(handles.network.as_fd(), CloneFlags::CLONE_NEWNET)
-                .doing("entering the sandbox's network")?;
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         with_fd(Some(socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).doing("a socket")?))
@@ -242,13 +250,8 @@ impl Connection<'_> {
             if let Some(exit) = running.wait(Duration::from_secs(1)) {
                 return done(exit);
             }
-            let mut byte = [0];
-            let peeked = rustix::net::recv(
-                self.stream,
-                &mut byte,
-                rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
-            );
-            if matches!(peeked, Ok((_, 0))) {
+            // One that could not be started has no exit, and never will.
+            if has_hung_up(self.stream) || running.wait_cleaned(Duration::ZERO) {
                 return Err(not_running(id));
             }
         }

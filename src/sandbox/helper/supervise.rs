@@ -2,18 +2,19 @@
 //!
 //! Enter at [`start`]: one thread a sandbox.
 
+use super::deleted;
 use super::disk::Watch;
 use super::network::Wire;
 use super::pump::Pump;
 use super::reap::Ended;
 use super::run::runc;
-use super::state::{Running, State};
+use super::state::{Running, State, lock};
 use crate::{Exit, ExitCause, Limits};
 use rustix::mount::UnmountFlags;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at a sandbox that runs.
@@ -34,9 +35,17 @@ pub(super) struct Job {
     pub(super) begun: Instant,
 }
 
-/// Starts the thread that watches.
-pub(super) fn start(job: Job) -> std::io::Result<()> {
-    std::thread::Builder::new().name("supervise".into()).spawn(move || watch(job)).map(drop)
+/// Starts the thread that watches. Where there is none, the network is given back for taking down.
+pub(super) fn start(job: Job) -> Result<(), (std::io::Error, Option<Wire>)> {
+    let slot = Arc::new(Mutex::new(Some(job)));
+    let theirs = Arc::clone(&slot);
+    let thread = std::thread::Builder::new().name("supervise".into());
+    let started = thread.spawn(move || {
+        if let Some(job) = lock(&theirs).take() {
+            watch(job);
+        }
+    });
+    started.map(drop).map_err(|error| (error, lock(&slot).take().and_then(|job| job.wire)))
 }
 
 fn watch(mut job: Job) {
@@ -61,7 +70,7 @@ fn wait(job: &Job, mut watch: Watch) -> Ended {
         if job.limits.wall.is_some_and(|wall| job.begun.elapsed() > wall) {
             job.running.end(ExitCause::TimedOut);
         }
-        if watch.look() {
+        if watch.look(|| deleted::processes(&job.state.cgroups, &job.running.id, job.pid)) {
             job.running.end(ExitCause::DiskFull);
         }
         job.running.disk_bytes.store(watch.used(), Ordering::Relaxed);

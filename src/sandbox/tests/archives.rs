@@ -2,9 +2,13 @@
 
 use crate::support::{World, as_hythe, path};
 use hythe_oci::{Filter, Owner, Ownership, Part};
-use hythe_sandbox::{ApplyOptions, ArchiveFormat, Compression, ErrorCode, LayerSpec, Mount};
+use hythe_sandbox::{
+    ApplyOptions, ArchiveFormat, Compression, ErrorCode, Helper, LayerBounds, LayerInfo, LayerSpec, Mount,
+    SandboxError,
+};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::time::Duration;
 
 fn tree(source: &str, target: &str) -> LayerSpec {
     LayerSpec::new(vec![Part::Tree {
@@ -14,6 +18,15 @@ fn tree(source: &str, target: &str) -> LayerSpec {
         filter: Filter::default(),
         whiteouts: false,
     }])
+}
+
+async fn pack(
+    helper: &Helper,
+    source: &str,
+    bounds: LayerBounds,
+    out: &File,
+) -> Result<LayerInfo, SandboxError> {
+    helper.pack(tree(source, "/x"), Compression::None, bounds, out.try_clone().unwrap()).await
 }
 
 fn memory() -> File {
@@ -38,7 +51,12 @@ fn a_layer_that_a_guest_wrote_goes_out_and_comes_back() {
         let before = helper.fingerprint(&layer).await.unwrap();
         let mut out = memory();
         let info = helper
-            .pack(layer.clone(), Compression::Gzip { level: 1 }, out.try_clone().unwrap())
+            .pack(
+                layer.clone(),
+                Compression::Gzip { level: 1 },
+                LayerBounds::default(),
+                out.try_clone().unwrap(),
+            )
             .await
             .unwrap();
         assert_eq!((info.size, &info.fingerprint), (out.metadata().unwrap().len(), &before));
@@ -89,12 +107,12 @@ fn nothing_outside_of_the_folder_is_packed() {
             ["../secrets", absolute.as_str(), "builds/1/data/link/key", "builds/../../secrets", ".sandbox"]
         {
             let out = memory();
-            let packed = helper.pack(tree(source, "/x"), Compression::None, out.try_clone().unwrap()).await;
+            let packed = pack(helper, source, LayerBounds::default(), &out).await;
             assert!(packed.is_err(), "{source} was packed");
         }
         // The link itself is packed as a link.
         let out = memory();
-        helper.pack(tree("builds/1/data", "/x"), Compression::None, out.try_clone().unwrap()).await.unwrap();
+        pack(helper, "builds/1/data", LayerBounds::default(), &out).await.unwrap();
         let mut bytes = Vec::new();
         let mut out = out;
         out.rewind().unwrap();
@@ -134,6 +152,66 @@ fn hostile_archives_stay_inside() {
         assert!(result.is_err(), "{result:?}");
         assert!(!world.helper.exists(&path("builds/escaped")).await.unwrap());
         assert!(!world.folder().join("escaped").exists());
+        world.end().await;
+    });
+}
+
+/// A folder with a file of 8 GiB that takes no room.
+async fn with_a_large_file(world: &World) {
+    world.helper.make_dir(&path("builds/1/data"), (1000, 1000), 0o755).await.unwrap();
+    let mut spec = world.script("sparse", "dd if=/dev/zero of=/data/large bs=1 count=0 seek=8G");
+    spec.mounts =
+        vec![Mount::Bind { source: "builds/1/data".into(), target: "/data".into(), read_only: false }];
+    let (exit, text) = world.run(spec).await;
+    assert!(exit.success(), "{text}");
+}
+
+#[test]
+fn a_layer_goes_no_further_than_its_bounds() {
+    as_hythe("archives::a_layer_goes_no_further_than_its_bounds", || async {
+        let world = World::new("bounds").await;
+        with_a_large_file(&world).await;
+        let out = memory();
+        let bounds = LayerBounds { max_bytes: 1 << 30, ..LayerBounds::default() };
+        let error = pack(&world.helper, "builds/1/data", bounds, &out).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TooLarge), "{error}");
+        assert!(out.metadata().unwrap().len() < 1 << 20, "it was written first");
+        let mut options = ApplyOptions::files(ArchiveFormat::Tar, Ownership::Archive);
+        options.max_entries = 1;
+        let out = memory();
+        pack(&world.helper, "layers/base", LayerBounds::default(), &out).await.unwrap();
+        (&out).rewind().unwrap();
+        let error = world.helper.unpack(out, &path("layers/copy"), options).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TooLarge), "{error}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn packing_and_unpacking_end_with_whoever_asked() {
+    as_hythe("archives::packing_and_unpacking_end_with_whoever_asked", || async {
+        let world = World::new("abandoned").await;
+        with_a_large_file(&world).await;
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) =
+            (std::os::fd::OwnedFd::from(reader).into(), File::from(std::os::fd::OwnedFd::from(writer)));
+        let options = ApplyOptions::files(ArchiveFormat::Tar, Ownership::Archive);
+        let copy = path("builds/1/copy");
+        let both = async {
+            tokio::join!(
+                pack(&world.helper, "builds/1/data", LayerBounds::default(), &writer),
+                world.helper.unpack(reader, &copy, options)
+            )
+        };
+        tokio::time::timeout(Duration::from_millis(300), both).await.unwrap_err();
+        drop(writer);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            seen.push(world.helper.usage(&copy).await.unwrap().bytes);
+        }
+        assert_eq!(seen[1], seen[2], "it is still being written: {seen:?}");
+        assert!(seen[2] < 8 << 30);
         world.end().await;
     });
 }

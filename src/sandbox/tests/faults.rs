@@ -231,3 +231,36 @@ fn what_is_not_understood_is_refused_and_the_helper_goes_on() {
         world.end().await;
     });
 }
+
+#[test]
+fn a_sandbox_that_does_not_start_is_released_at_once() {
+    as_hythe("faults::a_sandbox_that_does_not_start_is_released_at_once", || async {
+        let world = World::new("nostart").await;
+        let runc = world.folder().join("runc");
+        std::fs::write(&runc, "#!/bin/sh\nsleep 2\nexit 1\n").unwrap();
+        std::fs::set_permissions(&runc, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut options = world.options().clone();
+        (options.root, options.socket) = (world.folder().join("second"), world.folder().join("second.sock"));
+        options.runc = runc;
+        let helper = Helper::open(options).await.unwrap();
+        helper.make_dir(&path("layers/base"), (0, 0), 0o755).await.unwrap();
+        let mut spec = world.spec("late", &["/bin/true"]);
+        spec.root.lowers = vec![path("layers/base")];
+        let begun = Instant::now();
+        let other = helper.clone();
+        let starting = tokio::spawn(async move { other.run(spec, to_null()).await.map(drop) });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let late = helper.attach("late").await.unwrap().unwrap();
+        let (waited, released) = tokio::join!(late.wait(), late.release());
+        assert_eq!(waited.unwrap_err().code(), Some(hythe_sandbox::ErrorCode::NotRunning));
+        released.unwrap();
+        starting.await.unwrap().unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(helper.list().await.unwrap().is_empty());
+        for name in ["layers", "instances"] {
+            helper.remove(&path(name)).await.unwrap();
+        }
+        helper.shutdown().await.unwrap();
+        world.end().await;
+    });
+}

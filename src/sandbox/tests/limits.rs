@@ -109,6 +109,30 @@ fn disk_filled_by_empty_files_and_hidden_deep() {
 }
 
 #[test]
+fn disk_of_deleted_files_that_are_still_open() {
+    as_hythe("limits::disk_of_deleted_files_that_are_still_open", || async {
+        let world = World::new("deleted").await;
+        let held = "exec 3<>/tmp/x; rm /tmp/x; while :; do cat /bin/busybox >&3; done";
+        let inherited = "exec 3<>/tmp/x; rm /tmp/x; (sleep 60) & while :; do cat /bin/busybox >&3; done";
+        for (id, script) in [("held", held), ("inherited", inherited)] {
+            let mut spec = world.script(id, script);
+            spec.limits.disk_bytes = 30 << 20;
+            spec.limits.wall = Some(Duration::from_secs(40));
+            let sandbox = world.start(spec).await;
+            assert_eq!(sandbox.wait().await.unwrap().cause, ExitCause::DiskFull, "{id}");
+            sandbox.release().await.unwrap();
+        }
+        // What is memory counts as memory alone.
+        let memory = "exec 3<>/dev/shm/x; rm /dev/shm/x; head -c 20000000 /dev/zero >&3; sleep 5; exit 7";
+        let mut spec = world.script("memory", memory);
+        spec.limits.disk_bytes = 8 << 20;
+        let (exit, text) = world.run(spec).await;
+        assert_eq!((exit.cause, exit.code), (ExitCause::Exited, Some(7)), "{text}");
+        world.end().await;
+    });
+}
+
+#[test]
 fn wall_time() {
     as_hythe("limits::wall_time", || async {
         let world = World::new("wall").await;

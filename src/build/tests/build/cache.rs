@@ -1,6 +1,8 @@
 //! What one build leaves for the next.
 
 use crate::support::{World, as_hythe, layer_toml, path, web};
+use hythe_model::BuildEvent;
+use tokio_util::sync::CancellationToken;
 
 /// Keeps a counter in a cached launch layer and tells what it found.
 fn counting() -> String {
@@ -187,6 +189,112 @@ fn a_buildpack_that_no_longer_applies_loses_its_cache_and_a_tool_its_own() {
         assert_eq!(world.helper.list_dir(&path("caches/weather")).await.unwrap().len(), 2);
         builder.forget(&crate::support::tool()).await.unwrap();
         assert!(!world.helper.exists(&path("caches/weather")).await.unwrap());
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_cache_that_cannot_be_read_costs_itself_and_no_build() {
+    as_hythe("cache::a_cache_that_cannot_be_read_costs_itself_and_no_build", || async {
+        let world = World::new("unreadable").await;
+        let build = counting();
+        let builder = world.builder(&["a"], &[("a", "exit 0", &build)]).await;
+        world.build(&builder, world.request(1, &[("page", "x")])).await.image();
+        // A slice that is gone, then an index that is no index.
+        let names = world.helper.list_dir(&path("caches/weather")).await.unwrap();
+        let slice = names.iter().find(|name| *name != "index.json").unwrap();
+        world.helper.remove(&path(&format!("caches/weather/{slice}"))).await.unwrap();
+        for id in [2, 4] {
+            let next = world.build(&builder, world.request(id, &[("page", "x")])).await;
+            assert!(
+                next.has("not used: it cannot be read") && next.has("found: nothing, 0,"),
+                "{:#?}",
+                next.log
+            );
+            assert_eq!(world.run(&next.image().digest, &[]).await.1, "1\nfile\n");
+            let after = world.build(&builder, world.request(id + 1, &[("page", "x")])).await;
+            assert!(after.has("found: 1, 1,"), "{:#?}", after.log);
+            world.helper.write(&path("caches/weather/index.json"), "{", (0, 0), 0o600).await.unwrap();
+        }
+        builder.forget(&crate::support::tool()).await.unwrap();
+        world.end().await;
+    });
+}
+
+/// Lets the tool's index look as if an earlier start of the machine had written it.
+async fn power_cut(world: &World) {
+    let file = path("caches/weather/index.json");
+    let text = String::from_utf8(world.helper.read(&file, 1 << 20).await.unwrap()).unwrap();
+    let mut index: serde_json::Value = serde_json::from_str(&text).unwrap();
+    index["boot"] = "another".into();
+    world.helper.write(&file, index.to_string(), (0, 0), 0o600).await.unwrap();
+}
+
+#[test]
+fn a_cache_that_did_not_reach_the_disk_is_not_used_after_a_power_cut() {
+    as_hythe("cache::a_cache_that_did_not_reach_the_disk_is_not_used_after_a_power_cut", || async {
+        let world = World::new("power").await;
+        let build = counting();
+        let builder = world.builder(&["a"], &[("a", "exit 0", &build)]).await;
+        world.build(&builder, world.request(1, &[("page", "x")])).await.image();
+        power_cut(&world).await;
+        let second = world.build(&builder, world.request(2, &[("page", "x")])).await;
+        let said = second.has("not used: the machine stopped before it was on the disk");
+        assert!(said && second.has("found: nothing, 0, builds = 7"), "{:#?}", second.log);
+        // A later build does not take its mark from an earlier one; its own comes after the sync.
+        let mark = path("caches/weather.synced");
+        let stamp = async || world.helper.read(&mark, 100).await.unwrap_or_default();
+        while !stamp().await.starts_with(b"2-") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        power_cut(&world).await;
+        let third = world.build(&builder, world.request(3, &[("page", "x")])).await;
+        assert!(third.has("found: 1, 1,"), "{:#?}", third.log);
+        builder.forget(&crate::support::tool()).await.unwrap();
+        world.end().await;
+    });
+}
+
+#[test]
+fn the_largest_layers_are_not_kept_where_the_cache_is_full() {
+    as_hythe("cache::the_largest_layers_are_not_kept_where_the_cache_is_full", || async {
+        let mut world = World::new("full").await;
+        world.limits.cache_bytes = 1 << 20;
+        let keep = |name: &str, size: u32| {
+            let file = format!("$CNB_LAYERS_DIR/{name}/f");
+            format!(
+                "[ -f \"{file}\" ] && echo found {name}; mkdir -p \"$CNB_LAYERS_DIR/{name}\"; head -c {size} /dev/zero > \"{file}\"\n"
+            ) + &layer_toml(name, "cache")
+        };
+        let build = keep("small", 300_000) + &keep("large", 3_000_000) + &web("[\"true\"]");
+        let builder = world.builder(&["a"], &[("a", "exit 0", &build)]).await;
+        let first = world.build(&builder, world.request(1, &[("page", "x")])).await;
+        let said = "test/a/large is not kept: it takes 3.0 MB, and a tool's cache has room for 1.0 MB";
+        assert!(first.has(said) && !first.has("small is not kept"), "{:#?}", first.log);
+        let second = world.build(&builder, world.request(2, &[("page", "x")])).await;
+        assert!(second.has("found small") && !second.has("found large"), "{:#?}", second.log);
+        world.end().await;
+    });
+}
+
+#[test]
+fn builds_of_one_tool_wait_for_each_other() {
+    as_hythe("cache::builds_of_one_tool_wait_for_each_other", || async {
+        let world = World::new("turns").await;
+        let build = "echo begin; sleep 1; echo end\n".to_owned() + &web("[\"true\"]");
+        let builder = world.builder(&["a"], &[("a", "exit 0", &build)]).await;
+        let seen = std::sync::Mutex::new(Vec::new());
+        let sink = |event: BuildEvent| {
+            if let BuildEvent::Output { line, .. } = event {
+                seen.lock().unwrap().push(line);
+            }
+        };
+        let requests = [1, 2].map(|id| world.request(id, &[("page", "x")]));
+        let both = requests.map(|request| builder.build(request, &sink, CancellationToken::new()));
+        let [one, two] = both;
+        let (one, two) = tokio::join!(one, two);
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(*seen.lock().unwrap(), ["begin", "end", "begin", "end"]);
         world.end().await;
     });
 }

@@ -1,6 +1,6 @@
 //! Builds that fail, each in its own words; builds that are ended.
 
-use crate::support::{World, as_hythe, path, web};
+use crate::support::{World, as_hythe, layer_toml, path, web};
 use hythe_model::BuildEvent;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,77 @@ fn cancelling_ends_a_build_within_two_seconds() {
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
         assert!(!world.helper.exists(&path("builds/1")).await.unwrap());
         assert!(world.helper.list().await.unwrap().is_empty());
+        world.end().await;
+    });
+}
+
+/// Leaves a launch layer with a file of this size that takes no room.
+fn sparse(size: &str) -> String {
+    format!(
+        "mkdir \"$CNB_LAYERS_DIR/big\"; dd if=/dev/zero of=\"$CNB_LAYERS_DIR/big/f\" bs=1 count=0 seek={size} 2>/dev/null\n"
+    ) + &layer_toml("big", "launch")
+        + &web("[\"true\"]")
+}
+
+#[test]
+fn cancelling_ends_an_export_within_two_seconds() {
+    as_hythe("faults::cancelling_ends_an_export_within_two_seconds", || async {
+        let world = World::new("cancelexport").await;
+        let builder = world.builder(&["a"], &[("a", "exit 0", &sparse("11G"))]).await;
+        let cancel = CancellationToken::new();
+        let (exporting, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let sink = |event: BuildEvent| {
+            if matches!(&event, BuildEvent::Note { text, .. } if text.contains("done")) {
+                exporting.send(()).unwrap();
+            }
+        };
+        let build = builder.build(world.request(1, &[("page", "x")]), &sink, cancel.clone());
+        let end = async {
+            begun.recv().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            cancel.cancel();
+            Instant::now()
+        };
+        let (result, asked) = tokio::join!(build, end);
+        assert_eq!(result.unwrap_err().id, "build/cancelled");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        let uploads = std::fs::read_dir(world.folder.join("registry/uploads")).unwrap().count();
+        assert_eq!(uploads, 0, "an upload stays behind");
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_too_large_for_an_image_is_told_before_it_is_read() {
+    as_hythe("faults::what_is_too_large_for_an_image_is_told_before_it_is_read", || async {
+        let mut world = World::new("toolarge").await;
+        world.limits.disk_bytes = 30 << 20;
+        world.limits.cache_bytes = 0;
+        let names = "head -c 9000000 /dev/urandom > a; for n in b c d e f; do ln a $n; done\n".to_owned()
+            + &web("[\"true\"]");
+        for (id, script) in [(1, sparse("900G")), (2, names)] {
+            let builder = world.builder(&["a"], &[("a", "exit 0", &script)]).await;
+            let ended = world.build(&builder, world.request(id, &[("page", "x")])).await;
+            assert_eq!(ended.fault().id, "export/too-large", "{}", ended.fault());
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn more_layers_than_a_runtime_mounts_are_told() {
+    as_hythe("faults::more_layers_than_a_runtime_mounts_are_told", || async {
+        let world = World::new("toomany").await;
+        let slices = web("[\"true\"]")
+            + "i=0; while [ $i -lt 101 ]; do printf '[[slices]]\\npaths = [\"a%s\"]\\n' $i >> \"$CNB_LAYERS_DIR/launch.toml\"; i=$((i+1)); done\n";
+        let layers = web("[\"true\"]")
+            + "i=0; while [ $i -lt 120 ]; do mkdir \"$CNB_LAYERS_DIR/l$i\"; printf '[types]\\nlaunch = true\\n' > \"$CNB_LAYERS_DIR/l$i.toml\"; i=$((i+1)); done\n";
+        for (id, script, words) in [(1, slices, "101 slices"), (2, layers, "127 layers")] {
+            let builder = world.builder(&["a"], &[("a", "exit 0", &script)]).await;
+            let ended = world.build(&builder, world.request(id, &[("page", "x")])).await;
+            assert_eq!(ended.fault().id, "export/too-many-layers", "{}", ended.fault());
+            assert!(ended.fault().to_string().contains(words), "{}", ended.fault());
+        }
         world.end().await;
     });
 }

@@ -106,3 +106,18 @@ fn output_cannot_paint_the_screen_and_the_environment_holds_no_secret_of_the_ser
         },
     );
 }
+
+#[test]
+fn orphans_of_a_build_do_not_stay_as_zombies() {
+    as_hythe("hostile::orphans_of_a_build_do_not_stay_as_zombies", || async {
+        let world = World::new("orphans").await;
+        let script = "for i in 1 2 3 4 5; do (sleep 0.1 &); done; sleep 1\n\
+            echo \"zombies: $(cat /proc/[0-9]*/status 2>/dev/null | grep -c 'State:.*zombie')\"\n"
+            .to_owned()
+            + &web("[\"true\"]");
+        let builder = world.builder(&["a"], &[("a", "exit 0", &script)]).await;
+        let ended = world.build(&builder, world.request(1, &[("page", "x")])).await;
+        assert!(ended.has("zombies: 0"), "{:#?}", ended.log);
+        world.end().await;
+    });
+}

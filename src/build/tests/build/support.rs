@@ -254,9 +254,26 @@ impl World {
         (exit.code, text)
     }
 
-    /// Ends everything and removes the folder.
+    /// Ends everything and removes the folder, once nothing is written into it any more in the background.
     pub(crate) async fn end(self) {
+        while !(self.layers_are_marked().await && self.cache_is_marked().await) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
         self.bench.end().await;
+    }
+
+    async fn layers_are_marked(&self) -> bool {
+        let names = self.helper.list_dir(&path("layers")).await.unwrap();
+        let is_layer = |name: &&String| name.len() == 32;
+        names.iter().filter(is_layer).all(|name| names.contains(&format!("{name}.ok")))
+    }
+
+    async fn cache_is_marked(&self) -> bool {
+        let read = async |name: &str| self.helper.read(&path(name), 1 << 20).await.unwrap_or_default();
+        let index = read("caches/weather/index.json").await;
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap_or_default();
+        let stamp = index["stamp"].as_str().unwrap_or_default();
+        read("caches/weather.synced").await == stamp.as_bytes()
     }
 
     fn stack(&self, version: &str) -> StackImages {
