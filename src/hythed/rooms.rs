@@ -122,6 +122,7 @@ fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Resu
             cpu_millis: limits.cpu.millis(),
             pids: limits.processes,
             disk_bytes: limits.disk.bytes(),
+            cache_bytes: limits.cache.bytes(),
             wall: limits.time.duration(),
             output_bytes: limits.output.bytes(),
         },

@@ -145,6 +145,8 @@ impl Platform {
             }
         };
         log.end(&event);
+        // The next build of the same tool may have waited for this one.
+        self.inner.running.wake();
     }
 
     async fn finish(&self, build: BuildId, outcome: BuildOutcome) {

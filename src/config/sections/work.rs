@@ -39,6 +39,8 @@ pub struct Builder {
     pub processes: u32,
     /// Disk written.
     pub disk: Size,
+    /// The cached layers of one tool; the largest go first.
+    pub cache: Size,
     /// Time.
     pub time: Span,
     /// Output of the buildpacks.
@@ -54,6 +56,7 @@ impl Default for Builder {
             cpu: Cores(2000),
             processes: 1024,
             disk: Size::mib(8192),
+            cache: Size::mib(4096),
             time: Span::seconds(1200),
             output: Size::mib(16),
         }
