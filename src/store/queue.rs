@@ -22,7 +22,9 @@ type Place = (i64, i64, i64);
 
 /// The places of the queued builds, next first.
 fn places(connection: &mut SqliteConnection) -> Outcome<Vec<Place>> {
-    let running = builds::table.filter(builds::state.eq(BuildState::Running.word()));
+    // One that rolls its release out builds no more.
+    let builds_still = builds::state.eq(BuildState::Running.word()).and(builds::release_number.is_null());
+    let running = builds::table.filter(builds_still);
     let counts = running.group_by(builds::tool_id).select((builds::tool_id, diesel::dsl::count_star()));
     let mut ahead: HashMap<i64, i64> = counts.load::<(i64, i64)>(connection)?.into_iter().collect();
     let queued = builds::table.inner_join(tools::table).filter(builds::state.eq(BuildState::Queued.word()));
