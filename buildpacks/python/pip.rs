@@ -42,6 +42,7 @@ pub(crate) fn install_packages(
     let wanted = metadata(project, python);
     let file = file_name(&project.packages);
     let keep = !is_local(&project.packages);
+    let cache = install_cache(context, python)?;
     let layer = context.cached_layer(
         layer_name!("pip"),
         CachedLayerDefinition {
@@ -63,7 +64,6 @@ pub(crate) fn install_packages(
         LayerState::Empty { cause } => {
             note("pip", &reason(cause).unwrap_or_else(|| describe_new(&project.packages)));
             make_environment(python, &environment)?;
-            let cache = install_cache(context, python)?;
             install(context, python, &environment, &cache, project)?;
             layer.write_metadata(wanted)?;
             if project.in_src {
@@ -149,6 +149,8 @@ fn make_environment(python: &InstalledPython, environment: &Path) -> Result<(), 
 }
 
 /// The layer that keeps what pip downloads and compiles; it never goes into the image.
+///
+/// A build that does not ask for it loses it: a restored layer without types is not kept.
 fn install_cache(
     context: &BuildContext<PythonBuildpack>,
     python: &InstalledPython,
@@ -204,4 +206,27 @@ fn install(
     }
     let requirements = hythe_buildpack::read_optional(&context.app_dir.join("requirements.txt"))?;
     Err(faults::of_pip(&ran.lines, requirements.as_deref(), &python.minor).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hythe_buildpack::testing::{build_context, restore_layers};
+
+    #[test]
+    fn the_cache_outlives_pushes_that_change_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let context = build_context::<PythonBuildpack>(root.path()).unwrap();
+        let python = InstalledPython { program: "/bin/true".into(), key: "a".into(), minor: "3.11".into() };
+        let project = Project { packages: Packages::None, python: None, in_src: false };
+        install_packages(&context, &python, &project).unwrap();
+        std::fs::write(context.layers_dir.join("pip-cache/wheel"), "").unwrap();
+        for _ in 0..2 {
+            restore_layers(&context.layers_dir).unwrap();
+            install_packages(&context, &python, &project).unwrap();
+        }
+        assert!(context.layers_dir.join("pip-cache/wheel").is_file());
+        let record = std::fs::read_to_string(context.layers_dir.join("pip-cache.toml")).unwrap();
+        assert!(record.contains("cache = true"), "{record}");
+    }
 }
