@@ -5,6 +5,7 @@
 
 mod faults;
 mod pip;
+mod poetry;
 mod project;
 mod requirements;
 mod runtime;

@@ -41,7 +41,10 @@ pub(crate) fn install_packages(
 ) -> libcnb::Result<PathBuf, BuildpackError> {
     let wanted = metadata(project, python);
     let file = file_name(&project.packages);
-    let keep = !is_local(&project.packages);
+    if let Some(lock) = project.unread_lock {
+        let tool = lock.trim_end_matches(".lock");
+        note("pip", &format!("{lock} is not read: {tool} export -o requirements.txt makes a file that is"));
+    }
     let cache = install_cache(context, python)?;
     let layer = context.cached_layer(
         layer_name!("pip"),
@@ -52,8 +55,10 @@ pub(crate) fn install_packages(
                 (InvalidMetadataAction::DeleteLayer, "its record cannot be read".to_owned())
             },
             restored_layer_action: &|old: &Metadata, _| match change(old, &wanted, file) {
-                None if keep => (RestoredLayerAction::KeepLayer, String::new()),
-                None => (RestoredLayerAction::DeleteLayer, "packages of the source itself".to_owned()),
+                None => match renewal(&project.packages) {
+                    None => (RestoredLayerAction::KeepLayer, String::new()),
+                    Some(reason) => (RestoredLayerAction::DeleteLayer, reason.to_owned()),
+                },
                 Some(reason) => (RestoredLayerAction::DeleteLayer, reason),
             },
         },
@@ -121,12 +126,16 @@ fn file_name(packages: &Packages) -> &'static str {
     }
 }
 
-/// Whether packages come from the source itself, so that no key tells when they change.
-fn is_local(packages: &Packages) -> bool {
+/// Why packages are installed anew although what names them has not changed.
+fn renewal(packages: &Packages) -> Option<&'static str> {
+    const LOCAL: &str = "packages of the source itself";
     match packages {
-        Packages::Requirements(list) | Packages::Pyproject(list) => list.local,
-        Packages::Built => true,
-        Packages::None => false,
+        Packages::Built => Some(LOCAL),
+        Packages::None => None,
+        Packages::Requirements(list) | Packages::Pyproject(list) if list.local => Some(LOCAL),
+        Packages::Requirements(list) | Packages::Pyproject(list) => {
+            list.open.then_some("versions are not locked")
+        }
     }
 }
 
@@ -211,6 +220,7 @@ fn install(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requirements::of_lines;
     use hythe_buildpack::testing::{build_context, restore_layers};
 
     #[test]
@@ -218,7 +228,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = build_context::<PythonBuildpack>(root.path()).unwrap();
         let python = InstalledPython { program: "/bin/true".into(), key: "a".into(), minor: "3.11".into() };
-        let project = Project { packages: Packages::None, python: None, in_src: false };
+        let project = Project { packages: Packages::None, python: None, unread_lock: None, in_src: false };
         install_packages(&context, &python, &project).unwrap();
         std::fs::write(context.layers_dir.join("pip-cache/wheel"), "").unwrap();
         for _ in 0..2 {
@@ -228,5 +238,14 @@ mod tests {
         assert!(context.layers_dir.join("pip-cache/wheel").is_file());
         let record = std::fs::read_to_string(context.layers_dir.join("pip-cache.toml")).unwrap();
         assert!(record.contains("cache = true"), "{record}");
+    }
+
+    #[test]
+    fn only_locked_packages_are_kept() {
+        let of = |line: &str| renewal(&Packages::Requirements(of_lines(&[line.to_owned()])));
+        assert_eq!(of("six==1.16.0"), None);
+        assert_eq!(of("six>=1"), Some("versions are not locked"));
+        assert_eq!(of("libs/own"), Some("packages of the source itself"));
+        assert_eq!(renewal(&Packages::None), None);
     }
 }
