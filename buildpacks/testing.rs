@@ -137,6 +137,16 @@ impl Bench {
     }
 
     fn run(&self, phase: &str, arguments: &[&Path]) -> io::Result<Phase> {
+        loop {
+            match self.try_run(phase, arguments) {
+                // Another test's child still holds the copy open for writing, until it starts a program itself.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                ran => return ran,
+            }
+        }
+    }
+
+    fn try_run(&self, phase: &str, arguments: &[&Path]) -> io::Result<Phase> {
         let output = Command::new(self.buildpack().join("bin").join(phase))
             .args(arguments)
             .current_dir(self.app())
