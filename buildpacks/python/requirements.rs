@@ -134,7 +134,7 @@ fn is_pinned(line: &str) -> bool {
         return commit.bytes().take_while(u8::is_ascii_hexdigit).count() >= 40;
     }
     let (file, hash) = place.split_once('#').unwrap_or((place, ""));
-    hash.contains("sha") || file.ends_with(".whl")
+    hash.contains("sha") || Path::new(file).extension().is_some_and(|e| e == "whl")
 }
 
 /// A package's name as PEP 503 compares it.
