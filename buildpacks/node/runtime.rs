@@ -11,6 +11,8 @@ use libcnb::layer::{
     CachedLayerDefinition, EmptyLayerCause, InvalidMetadataAction, LayerState, RestoredLayerAction,
 };
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
+use libcnb::read_toml_file;
+use libcnb_data::layer_content_metadata::LayerContentMetadata;
 use libcnb_data::layer_name;
 use node_semver::Version;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,7 @@ pub(crate) struct ResolvedNode {
     pub(crate) version: Version,
     /// The stack's program, where it is that version.
     program: Option<PathBuf>,
+    npm: StackNpm,
 }
 
 /// Node.js in its layer.
@@ -44,24 +47,33 @@ struct Metadata {
 }
 
 /// The build image's own npm: a folder of scripts for any Node.js.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct StackNpm {
     folder: PathBuf,
     version: String,
 }
 
 /// Chooses a version.
-pub(crate) fn resolve_runtime(project: &Project) -> Result<ResolvedNode, BuildpackError> {
-    let (program, stack) = stack_node()?;
-    match &project.node {
-        Some((range, text)) if !range.satisfies(&stack) => {
-            let versions = registry_versions()?;
-            let best = best_version(&versions, |version| range.satisfies(version));
-            let version =
-                best.ok_or_else(|| faults::version_unavailable(text, &stack.to_string(), &versions))?;
-            Ok(ResolvedNode { version, program: None })
-        }
-        _ => Ok(ResolvedNode { version: stack, program: Some(program) }),
-    }
+pub(crate) fn resolve_runtime(layers: &Path, project: &Project) -> Result<ResolvedNode, BuildpackError> {
+    let ((program, stack), npm) = (stack_node()?, stack_npm()?);
+    let Some((range, text)) = project.node.as_ref().filter(|(range, _)| !range.satisfies(&stack)) else {
+        return Ok(ResolvedNode { version: stack, program: Some(program), npm });
+    };
+    let kept = kept_version(layers, &npm.version).filter(|kept| range.satisfies(kept));
+    let newest = || {
+        let versions = registry_versions()?;
+        let best = best_version(&versions, |version| range.satisfies(version));
+        best.ok_or_else(|| faults::version_unavailable(text, &stack.to_string(), &versions).into())
+    };
+    let version = kept.map_or_else(newest, Ok::<_, BuildpackError>)?;
+    Ok(ResolvedNode { version, program: None, npm })
+}
+
+/// The version in the layer of the last build, so that the registry is asked but once; a new stack asks it again.
+fn kept_version(layers: &Path, npm: &str) -> Option<Version> {
+    let record = read_toml_file::<LayerContentMetadata<Metadata>>(layers.join("node-runtime.toml")).ok()?;
+    let is_whole = layers.join("node-runtime/bin/node").is_file() && record.metadata.npm == npm;
+    is_whole.then(|| record.metadata.version.parse().ok())?
 }
 
 /// The highest version of the highest long-term line that is wanted, else the highest of all.
@@ -127,7 +139,7 @@ fn registry_versions() -> Result<Vec<Version>, BuildpackError> {
         .map_err(|source| BuildpackError::Start { program: "npm".into(), source })?;
     let versions: Vec<String> = serde_json::from_slice(&output.stdout).map_err(|_| {
         let lines: Vec<String> = String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect();
-        faults::of_npm(&lines)
+        faults::of_runtime(&lines, PACKAGE)
     })?;
     Ok(versions.iter().filter_map(|version| version.parse().ok()).collect())
 }
@@ -151,9 +163,9 @@ pub(crate) fn npm(folder: &Path) -> Command {
 /// Puts Node.js into its layer, or finds it there.
 pub(crate) fn install_runtime(
     context: &BuildContext<NodeBuildpack>,
-    node: &ResolvedNode,
+    node: ResolvedNode,
 ) -> libcnb::Result<InstalledNode, BuildpackError> {
-    let (version, npm) = (node.version.to_string(), stack_npm()?);
+    let (version, npm) = (node.version.to_string(), node.npm);
     let layer = context.cached_layer(
         layer_name!("node-runtime"),
         CachedLayerDefinition {
@@ -206,9 +218,10 @@ pub(crate) fn reason(cause: &EmptyLayerCause<String, String>) -> Option<String> 
 fn download(version: &str, layer: &Path) -> Result<(), BuildpackError> {
     let folder = layer.join("download");
     std::fs::create_dir_all(&folder).map_err(BuildpackError::files("make", &folder))?;
-    let ran = run_timed("npm", npm(&folder).args(["pack", "--silent"]).arg(format!("{PACKAGE}@{version}")))?;
+    let package = format!("{PACKAGE}@{version}");
+    let ran = run_timed("npm", npm(&folder).args(["pack", "--loglevel=error", &package]))?;
     if !ran.status.success() {
-        return Err(faults::of_npm(&ran.lines).into());
+        return Err(faults::of_runtime(&ran.lines, &package).into());
     }
     let archive = format!("{PACKAGE}-{version}.tgz");
     let mut tar = Command::new("tar");
@@ -242,6 +255,20 @@ mod tests {
             assert_eq!(std::fs::read_to_string(layer.path().join(program)).unwrap(), text);
         }
         assert!(layer.path().join("npm/package.json").is_file());
+    }
+
+    #[test]
+    fn the_version_of_the_last_build_is_kept_until_the_stack_changes() {
+        let layers = tempfile::tempdir().unwrap();
+        let kept = |npm: &str| kept_version(layers.path(), npm).map(|version| version.to_string());
+        assert_eq!(kept("11.0.0"), None);
+        let record = "[metadata]\nversion = \"22.4.1\"\nnpm = \"11.0.0\"\n";
+        std::fs::write(layers.path().join("node-runtime.toml"), record).unwrap();
+        assert_eq!(kept("11.0.0"), None, "the layer itself is not there");
+        std::fs::create_dir_all(layers.path().join("node-runtime/bin")).unwrap();
+        std::fs::write(layers.path().join("node-runtime/bin/node"), "").unwrap();
+        assert_eq!(kept("11.0.0").as_deref(), Some("22.4.1"));
+        assert_eq!(kept("11.0.1"), None);
     }
 
     #[test]
