@@ -7,6 +7,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Most scripts that are followed where one calls another.
+const MAX_CALLS: usize = 5;
+
 /// A Node.js tool as its files describe it.
 #[derive(Debug, Clone)]
 pub(crate) struct Project {
@@ -146,12 +149,21 @@ impl Project {
         self.scripts.contains_key("build") && !started
     }
 
+    /// The line that a script comes to, with what comes before it. A script that only calls another is that other one:
+    /// a process below npm is not told when it is to end.
+    fn script_line(&self, name: &str, calls: usize) -> Option<String> {
+        let line = self.scripts.get(name)?;
+        let called = called_script(line).filter(|_| calls > 0);
+        let line =
+            called.and_then(|called| self.script_line(called, calls - 1)).unwrap_or_else(|| line.clone());
+        let before = self.scripts.get(&format!("pre{name}"));
+        Some(before.map_or_else(|| line.clone(), |before| format!("{before} && {line}")))
+    }
+
     /// The line that starts the web process: the `start` script with what comes before it, else `server.js`, else `main`.
     pub(crate) fn start_line(&self, app: &Path) -> Option<String> {
-        if let Some(start) = self.scripts.get("start") {
-            let before =
-                self.scripts.get("prestart").map(|before| format!("{before} && ")).unwrap_or_default();
-            return Some(format!("{before}{start}"));
+        if let Some(start) = self.script_line("start", MAX_CALLS) {
+            return Some(start);
         }
         let main = self.main.as_deref().filter(|main| is_plain(main));
         ["server.js"]
@@ -159,6 +171,16 @@ impl Project {
             .chain(main)
             .find(|file| app.join(file).is_file())
             .map(|file| format!("exec node {file}"))
+    }
+}
+
+/// The script that a line calls, where it does nothing else.
+fn called_script(line: &str) -> Option<&str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["npm" | "pnpm" | "yarn", "start"] => Some("start"),
+        ["npm" | "pnpm" | "yarn", "run" | "run-script", name] => Some(name),
+        _ => None,
     }
 }
 
@@ -194,6 +216,20 @@ mod tests {
         assert_eq!(start(r#"{"main": "m.js"}"#, &[("m.js", "")]).as_deref(), Some("exec node m.js"));
         assert_eq!(start(r#"{"main": "m.js"}"#, &[]), None);
         assert_eq!(start(r#"{"main": "a;id"}"#, &[("a;id", "")]), None);
+    }
+
+    #[test]
+    fn scripts_that_call_scripts_are_followed() {
+        let scripts = |scripts: &str| start(&format!("{{\"scripts\": {{{scripts}}}}}"), &[]);
+        let prod = r#""start:prod": "node dist/main", "prestart:prod": "node migrate""#;
+        let followed = scripts(&format!(r#""start": "npm run start:prod", {prod}"#));
+        assert_eq!(followed.as_deref(), Some("node migrate && node dist/main"));
+        let pnpm = scripts(&format!(r#""start": "pnpm run start:prod", {prod}"#));
+        assert_eq!(pnpm, followed);
+        for kept in ["npm run nothing", "npm run start:prod -- -v", "npm run a && npm run b"] {
+            assert_eq!(scripts(&format!(r#""start": "{kept}", {prod}"#)).as_deref(), Some(kept));
+        }
+        assert_eq!(scripts(r#""start": "npm start""#).as_deref(), Some("npm start"), "it ends");
     }
 
     #[test]
