@@ -22,6 +22,8 @@ use libcnb_data::process_type;
 
 /// Where builds find the certificates that they trust.
 pub const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// What the build plan calls a folder of files that one buildpack makes and another serves.
+pub const BUILT_SITE: &str = "built-site";
 /// The time that reproducible things bear, for tools that read `SOURCE_DATE_EPOCH`: 1980-01-01T00:00:01Z.
 pub const EPOCH: &str = "315532801";
 

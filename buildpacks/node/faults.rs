@@ -84,6 +84,7 @@ pub(crate) fn of_npm(lines: &[String]) -> Fault {
         "ETARGET" => no_version(&context),
         "ERESOLVE" => conflict(&context),
         "EBADENGINE" => bad_engine(&context),
+        "EUNSUPPORTEDPROTOCOL" => unsupported_protocol(&context),
         "EINTEGRITY" => integrity(&context),
         "ENOTFOUND" | "ECONNREFUSED" | "ETIMEDOUT" | "ECONNRESET" | "EAI_AGAIN" => {
             unreachable_registry(&context)
@@ -206,6 +207,39 @@ fn failed_install_script(context: &Context<'_>) -> Fault {
         .why(format!("{name}:"))
         .why_lines(if reasons.is_empty() { context.errors() } else { reasons })
         .next(format!("Try another version of {name}: it may come ready-made for this version of Node.js."))
+}
+
+fn unsupported_protocol(context: &Context<'_>) -> Fault {
+    let wish = context
+        .lines
+        .iter()
+        .find_map(|line| line.split_once("Unsupported URL Type ")?.1.split("\": ").nth(1));
+    workspaces_unsupported("A package", wish.unwrap_or("workspace:"))
+}
+
+/// A wish in the words of another package manager.
+pub(crate) fn workspaces_unsupported(name: &str, wish: &str) -> Fault {
+    Fault::new(
+        "node/workspaces-unsupported",
+        "The build failed: workspaces of pnpm and yarn are not supported yet.",
+    )
+    .why(format!("{name} is asked for as `{}`, which npm does not know.", shorten(wish)))
+    .next("For a package of this repository, name its folder: \"file:./packages/its-name\".")
+    .next("For any other, name its version, then run: npm install")
+}
+
+/// Turns the output of an npm that did not bring Node.js itself into a fault.
+pub(crate) fn of_runtime(lines: &[String], package: &str) -> Fault {
+    match (Context { lines }).after("npm error code ") {
+        Some("E404" | "ETARGET") => Fault::new(
+            "node/runtime-not-found",
+            "The build failed: the version of Node.js that is asked for cannot be downloaded.",
+        )
+        .why(format!("The npm registry that builds use has no {package}."))
+        .next("Change \"engines\" in package.json, or take it out: the stack's version is used then.")
+        .next("If it should be there, tell the operator: builds may use a mirror that lacks it."),
+        _ => of_npm(lines),
+    }
 }
 
 /// The source's own `build` script.

@@ -1,22 +1,34 @@
 //! The node buildpack: Node.js in a layer of the tool, packages by npm, the `start` script as the web process.
 //!
 //! [`project`] reads what the source asks for, [`runtime`] and [`packages`] install it. What npm says is turned into
-//! written faults by [`faults`]. npm itself stays in the build image: the tool's processes are started without it.
+//! written faults by [`faults`].
 
 mod faults;
 mod packages;
 mod project;
 mod runtime;
 
-use hythe_buildpack::{BuildpackError, note, report, web};
+use hythe_buildpack::{BUILT_SITE, BuildpackError, note, report, web};
 use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
 use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 use libcnb::{Buildpack, buildpack_main};
-use libcnb_data::build_plan::BuildPlanBuilder;
+use libcnb_data::build_plan::{BuildPlan, BuildPlanBuilder};
 use libcnb_data::launch::LaunchBuilder;
 
+/// In the plan where another buildpack serves the files that the build makes.
+const SITE: &str = "node-site";
+
 pub(crate) struct NodeBuildpack;
+
+/// A site is for a buildpack that serves it, where the group has one.
+fn plan(makes_site: bool) -> BuildPlan {
+    let mut plan = BuildPlanBuilder::new();
+    if makes_site {
+        plan = plan.provides("node").provides(SITE).requires("node").requires(SITE).requires(BUILT_SITE).or();
+    }
+    plan.provides("node").requires("node").build()
+}
 
 impl Buildpack for NodeBuildpack {
     type Platform = GenericPlatform;
@@ -29,25 +41,23 @@ impl Buildpack for NodeBuildpack {
             return DetectResultBuilder::fail().build();
         }
         println!("node (package.json)");
-        let plan = BuildPlanBuilder::new().provides("node").requires("node").build();
-        DetectResultBuilder::pass().build_plan(plan).build()
+        let project = project::determine_project(&context.app_dir).ok();
+        let makes_site = project.is_some_and(|project| project.makes_site(&context.app_dir));
+        DetectResultBuilder::pass().build_plan(plan(makes_site)).build()
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, BuildpackError> {
         let project = project::determine_project(&context.app_dir)?;
-        let runtime = runtime::resolve_runtime(&project)?;
-        let runtime = runtime::install_runtime(&context, &runtime)?;
+        let runtime = runtime::resolve_runtime(&context.layers_dir, &project)?;
+        let runtime = runtime::install_runtime(&context, runtime)?;
         packages::install_packages(&context, &runtime, &project)?;
         let mut launch = LaunchBuilder::new();
-        match project.start_line(&context.app_dir) {
-            _ if context.app_dir.join("Procfile").is_file() => {}
-            Some(line) => {
-                note("web", &line);
-                launch.process(web(&line));
-            }
-            // Another language starts it, and Node.js is there for its front end.
-            None if project.is_helper => {}
-            None => return Err(BuildpackError::Fault(faults::no_start_script(&project)).into()),
+        let served = context.buildpack_plan.entries.iter().any(|entry| entry.name == SITE);
+        let line =
+            if served { None } else { project.web_line(&context.app_dir).map_err(BuildpackError::Fault)? };
+        if let Some(line) = line {
+            note("web", &line);
+            launch.process(web(&line));
         }
         BuildResultBuilder::new().launch(launch.build()).build()
     }

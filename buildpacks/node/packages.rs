@@ -62,6 +62,7 @@ fn install_in_layer(
     project: &Project,
 ) -> libcnb::Result<(), BuildpackError> {
     let wanted = metadata(context, node, project)?;
+    let cache = install_cache(context, node)?;
     // Without a lockfile an old layer would keep old versions for ever.
     let locked = project.lockfile.is_some();
     let layer = context.cached_layer(
@@ -94,7 +95,6 @@ fn install_in_layer(
                     copy_file(&file, &layer.path().join(name))?;
                 }
             }
-            let cache = install_cache(context, node)?;
             install(node, &layer.path(), &cache, project, true)?;
             // The registry's token, where there is one, was for the build alone.
             let _ = std::fs::remove_file(layer.path().join(".npmrc"));
@@ -190,6 +190,8 @@ fn install_in_place(
 }
 
 /// The layer that keeps what npm downloads; it never goes into the image.
+///
+/// A build that does not ask for it loses it: a restored layer without types is not kept.
 fn install_cache(
     context: &BuildContext<NodeBuildpack>,
     node: &InstalledNode,
@@ -230,6 +232,7 @@ fn with_node<'a>(npm: &'a mut Command, node: &InstalledNode, cache: &Path) -> &'
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hythe_buildpack::testing::{build_context, restore_layers};
 
     fn of(node: &str, key: &str, packages: &[(&str, &str)]) -> Metadata {
         let packages = packages.iter().map(|(n, w)| ((*n).to_owned(), (*w).to_owned())).collect();
@@ -248,6 +251,34 @@ mod tests {
         );
         let locked = of("24.0.0", "b", &[("ms", "2.1.2"), ("gone", "1")]);
         assert_eq!(change(&old, &locked).as_deref(), Some("package-lock.json changed"));
+    }
+
+    /// A Node.js whose npm does nothing.
+    fn idle_npm(folder: &Path) -> InstalledNode {
+        std::fs::create_dir_all(folder).unwrap();
+        std::os::unix::fs::symlink("/bin/true", folder.join("npm")).unwrap();
+        InstalledNode { version: "24.0.0".into(), bin: folder.to_owned() }
+    }
+
+    #[test]
+    fn the_cache_outlives_pushes_that_change_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let context = build_context::<NodeBuildpack>(root.path()).unwrap();
+        let node = idle_npm(&root.path().join("bin"));
+        let package = r#"{"dependencies": {"ms": "2.1.3"}}"#;
+        for (name, text) in [("package.json", package), ("package-lock.json", "{}")] {
+            std::fs::write(context.app_dir.join(name), text).unwrap();
+        }
+        let project = crate::project::determine_project(&context.app_dir).unwrap();
+        install_packages(&context, &node, &project).unwrap();
+        std::fs::write(context.layers_dir.join("npm-cache/package"), "").unwrap();
+        for _ in 0..2 {
+            restore_layers(&context.layers_dir).unwrap();
+            install_packages(&context, &node, &project).unwrap();
+        }
+        assert!(context.layers_dir.join("npm-cache/package").is_file());
+        let record = std::fs::read_to_string(context.layers_dir.join("npm-cache.toml")).unwrap();
+        assert!(record.contains("cache = true"), "{record}");
     }
 
     #[test]

@@ -66,6 +66,17 @@ mod tests {
     }
 
     #[test]
+    fn the_copy_of_faults() {
+        let show = |text: &str| {
+            let fault = parse(text).unwrap_err();
+            let lines = fault.why.iter().chain(&fault.next).map(|line| format!("\n  {line}"));
+            format!("{} [{}]{}", fault.what, fault.id, lines.collect::<String>())
+        };
+        let texts = ["# nothing\n", "web: x\nworker python bot.py", "web:", "we b: x", "web: x\nweb: y"];
+        insta::assert_snapshot!(texts.map(show).join("\n\n"));
+    }
+
+    #[test]
     fn mistakes_are_shown_with_their_line() {
         for (text, why) in [
             ("web gunicorn", "there is no colon after the process's name."),

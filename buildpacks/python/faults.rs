@@ -230,6 +230,29 @@ pub(crate) fn pyproject_invalid(text: &str, error: &toml::de::Error) -> Fault {
         .next("See https://packaging.python.org/en/latest/specifications/pyproject-toml/")
 }
 
+/// A package that is meant to come from a place which pip is not told of.
+pub(crate) fn sources_unsupported(name: &str, table: &str) -> Fault {
+    Fault::new(
+        "python/sources-unsupported",
+        "The build failed: pyproject.toml takes a package from a place that is not supported there.",
+    )
+    .why(format!("[{table}] says where {name} comes from; pip does not read it and would take another."))
+    .next("Say it in a requirements.txt, which is read instead:")
+    .next(format!("a folder as ./libs/{name}, a repository as {name} @ git+https://example.org/{name}.git,"))
+    .next("a private index as a line --index-url https://example.org/simple.")
+}
+
+/// A dependency in Poetry's form that requirements cannot say.
+pub(crate) fn poetry_unsupported(name: &str, wish: &toml::Value) -> Fault {
+    Fault::new(
+        "python/poetry-unsupported",
+        "The build failed: a dependency of pyproject.toml is in words that only Poetry knows.",
+    )
+    .why(format!("`{}` cannot be told to pip.", shorten(&format!("{name} = {wish}"))))
+    .next("Run: poetry export -o requirements.txt, and commit that file: it is read instead.")
+    .next("Or name a single range, as in ^1.2 or >=1.2,<3.")
+}
+
 /// A version of Python that cannot be understood.
 pub(crate) fn python_unreadable(version: &str, file: &str) -> Fault {
     Fault::new(
@@ -262,7 +285,7 @@ pub(crate) fn no_server(application: &Application) -> Fault {
         application.file, application.target
     ))
     .next(format!("Add a line to requirements.txt: {version}"))
-    .next("Or name the command in a Procfile, as in `web: python app.py`.")
+    .next("Or name a command in a Procfile that listens on 0.0.0.0:$PORT.")
 }
 
 /// Nothing to start.

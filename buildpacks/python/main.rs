@@ -5,6 +5,7 @@
 
 mod faults;
 mod pip;
+mod poetry;
 mod project;
 mod requirements;
 mod runtime;
@@ -41,15 +42,10 @@ impl Buildpack for PythonBuildpack {
         let runtime = runtime::install_runtime(&context, runtime)?;
         let packages = pip::install_packages(&context, &runtime, &project)?;
         let mut launch = LaunchBuilder::new();
-        let procfile = context.app_dir.join("Procfile").is_file();
-        match start::determine_start(&context.app_dir, &packages.join("bin")) {
-            _ if procfile => {}
-            Ok(Some(line)) => {
-                note("web", line.trim_start_matches("exec "));
-                launch.process(web(&line));
-            }
-            Ok(None) => return Err(BuildpackError::Fault(faults::no_start_command(&context.app_dir)).into()),
-            Err(fault) => return Err(BuildpackError::Fault(fault).into()),
+        let line = start::determine_web(&context.app_dir, &packages.join("bin"));
+        if let Some(line) = line.map_err(BuildpackError::Fault)? {
+            note("web", line.trim_start_matches("exec "));
+            launch.process(web(&line));
         }
         BuildResultBuilder::new().launch(launch.build()).build()
     }

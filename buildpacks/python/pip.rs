@@ -41,7 +41,11 @@ pub(crate) fn install_packages(
 ) -> libcnb::Result<PathBuf, BuildpackError> {
     let wanted = metadata(project, python);
     let file = file_name(&project.packages);
-    let keep = !is_local(&project.packages);
+    if let Some(lock) = project.unread_lock {
+        let tool = lock.trim_end_matches(".lock");
+        note("pip", &format!("{lock} is not read: {tool} export -o requirements.txt makes a file that is"));
+    }
+    let cache = install_cache(context, python)?;
     let layer = context.cached_layer(
         layer_name!("pip"),
         CachedLayerDefinition {
@@ -51,8 +55,10 @@ pub(crate) fn install_packages(
                 (InvalidMetadataAction::DeleteLayer, "its record cannot be read".to_owned())
             },
             restored_layer_action: &|old: &Metadata, _| match change(old, &wanted, file) {
-                None if keep => (RestoredLayerAction::KeepLayer, String::new()),
-                None => (RestoredLayerAction::DeleteLayer, "packages of the source itself".to_owned()),
+                None => match renewal(&project.packages) {
+                    None => (RestoredLayerAction::KeepLayer, String::new()),
+                    Some(reason) => (RestoredLayerAction::DeleteLayer, reason.to_owned()),
+                },
                 Some(reason) => (RestoredLayerAction::DeleteLayer, reason),
             },
         },
@@ -63,7 +69,6 @@ pub(crate) fn install_packages(
         LayerState::Empty { cause } => {
             note("pip", &reason(cause).unwrap_or_else(|| describe_new(&project.packages)));
             make_environment(python, &environment)?;
-            let cache = install_cache(context, python)?;
             install(context, python, &environment, &cache, project)?;
             layer.write_metadata(wanted)?;
             if project.in_src {
@@ -121,12 +126,16 @@ fn file_name(packages: &Packages) -> &'static str {
     }
 }
 
-/// Whether packages come from the source itself, so that no key tells when they change.
-fn is_local(packages: &Packages) -> bool {
+/// Why packages are installed anew although what names them has not changed.
+fn renewal(packages: &Packages) -> Option<&'static str> {
+    const LOCAL: &str = "packages of the source itself";
     match packages {
-        Packages::Requirements(list) | Packages::Pyproject(list) => list.local,
-        Packages::Built => true,
-        Packages::None => false,
+        Packages::Built => Some(LOCAL),
+        Packages::None => None,
+        Packages::Requirements(list) | Packages::Pyproject(list) if list.local => Some(LOCAL),
+        Packages::Requirements(list) | Packages::Pyproject(list) => {
+            list.open.then_some("versions are not locked")
+        }
     }
 }
 
@@ -149,6 +158,8 @@ fn make_environment(python: &InstalledPython, environment: &Path) -> Result<(), 
 }
 
 /// The layer that keeps what pip downloads and compiles; it never goes into the image.
+///
+/// A build that does not ask for it loses it: a restored layer without types is not kept.
 fn install_cache(
     context: &BuildContext<PythonBuildpack>,
     python: &InstalledPython,
@@ -204,4 +215,37 @@ fn install(
     }
     let requirements = hythe_buildpack::read_optional(&context.app_dir.join("requirements.txt"))?;
     Err(faults::of_pip(&ran.lines, requirements.as_deref(), &python.minor).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirements::of_lines;
+    use hythe_buildpack::testing::{build_context, restore_layers};
+
+    #[test]
+    fn the_cache_outlives_pushes_that_change_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let context = build_context::<PythonBuildpack>(root.path()).unwrap();
+        let python = InstalledPython { program: "/bin/true".into(), key: "a".into(), minor: "3.11".into() };
+        let project = Project { packages: Packages::None, python: None, unread_lock: None, in_src: false };
+        install_packages(&context, &python, &project).unwrap();
+        std::fs::write(context.layers_dir.join("pip-cache/wheel"), "").unwrap();
+        for _ in 0..2 {
+            restore_layers(&context.layers_dir).unwrap();
+            install_packages(&context, &python, &project).unwrap();
+        }
+        assert!(context.layers_dir.join("pip-cache/wheel").is_file());
+        let record = std::fs::read_to_string(context.layers_dir.join("pip-cache.toml")).unwrap();
+        assert!(record.contains("cache = true"), "{record}");
+    }
+
+    #[test]
+    fn only_locked_packages_are_kept() {
+        let of = |line: &str| renewal(&Packages::Requirements(of_lines(&[line.to_owned()])));
+        assert_eq!(of("six==1.16.0"), None);
+        assert_eq!(of("six>=1"), Some("versions are not locked"));
+        assert_eq!(of("libs/own"), Some("packages of the source itself"));
+        assert_eq!(renewal(&Packages::None), None);
+    }
 }

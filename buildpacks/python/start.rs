@@ -7,6 +7,10 @@ use std::path::Path;
 /// Files that are looked at first, in this order.
 const LIKELY: [&str; 8] =
     ["app.py", "main.py", "wsgi.py", "asgi.py", "server.py", "application.py", "api.py", "run.py"];
+/// Programs that are taken for the tool itself, in this order.
+const PROGRAMS: [&str; 7] = ["app.py", "main.py", "server.py", "web.py", "run.py", "serve.py", "bot.py"];
+/// Files that are never how a tool is started.
+const NEVER: [&str; 3] = ["setup", "manage", "conftest"];
 /// Most bytes of a file that are read.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -29,22 +33,58 @@ pub(crate) struct Application {
     factory: bool,
 }
 
-/// The line that starts the web process, from the code and the programs in the environment's `bin`.
-pub(crate) fn determine_start(app: &Path, bin: &Path) -> Result<Option<String>, Fault> {
-    let files = candidates(app);
-    let found = files.iter().find_map(|(file, text)| find_application(file, text));
-    if let Some(application) = found {
-        if let Some(line) = resolve_server(&application, bin) {
-            return Ok(Some(line));
-        }
-        let same = |(file, text): &&(String, String)| *file == application.file && is_program(text);
-        return match files.iter().find(same) {
-            Some((file, _)) => Ok(Some(format!("exec python {file}"))),
-            None => Err(faults::no_server(&application)),
-        };
+/// The line that starts the web process, where something here says it or something else is going to.
+pub(crate) fn determine_web(app: &Path, bin: &Path) -> Result<Option<String>, Fault> {
+    let elsewhere = starts_in_node(app);
+    match determine_start(app, bin, elsewhere) {
+        Ok(None) if elsewhere => Ok(None),
+        Ok(Some(line)) => Ok(Some(line)),
+        _ if app.join("Procfile").is_file() => Ok(None),
+        Ok(None) => Err(faults::no_start_command(app)),
+        Err(fault) => Err(fault),
     }
-    let program = files.iter().find(|(file, text)| !file.contains('/') && is_program(text));
-    Ok(program.map(|(file, _)| format!("exec python {file}")))
+}
+
+/// Whether the source is a tool in Node.js with Python beside it.
+fn starts_in_node(app: &Path) -> bool {
+    let text = std::fs::read(app.join("package.json")).unwrap_or_default();
+    let package: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    package["scripts"]["start"].is_string()
+}
+
+/// The line that starts what the code is, with the programs in the environment's `bin`.
+fn determine_start(app: &Path, bin: &Path, elsewhere: bool) -> Result<Option<String>, Fault> {
+    let files = candidates(app);
+    let applications: Vec<Application> =
+        files.iter().filter_map(|(file, text)| find_application(file, text)).collect();
+    if let Some(line) = applications.iter().find_map(|application| resolve_server(application, bin)) {
+        return Ok(Some(line));
+    }
+    let in_reach = |file: &str| !file.contains('/') || applications.iter().any(|a| a.file == file);
+    let programs: Vec<&(String, String)> =
+        files.iter().filter(|(file, text)| in_reach(file) && is_program(text)).collect();
+    // Frameworks listen on a port of their own unless they are told; elsewhere a script is just a script.
+    let certain = !applications.is_empty() || elsewhere;
+    match (choose_program(&programs, certain), applications.first()) {
+        (Some(file), _) => Ok(Some(format!("exec python {file}"))),
+        (None, Some(application)) => Err(faults::no_server(application)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The program that serves: one that reads its port; else, where no proof is needed, a likely or the only one.
+fn choose_program<'a>(programs: &[&'a (String, String)], certain: bool) -> Option<&'a str> {
+    if let Some((file, _)) = programs.iter().find(|(_, text)| names_port(text)) {
+        return Some(file);
+    }
+    let likely = PROGRAMS.iter().find_map(|name| programs.iter().find(|(file, _)| file == name));
+    let only = programs.first().filter(|_| programs.len() == 1);
+    likely.or(only).filter(|_| !certain).map(|(file, _)| file.as_str())
+}
+
+/// Whether a program reads the port that it is given.
+fn names_port(text: &str) -> bool {
+    text.contains("\"PORT\"") || text.contains("'PORT'")
 }
 
 /// The line by which an installed server serves an application.
@@ -94,7 +134,7 @@ fn python_files(app: &Path, folder: &str) -> Vec<(String, String)> {
     let entries = app.join(folder).read_dir().into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let python = names.filter(|name| {
-        name.strip_suffix(".py").is_some_and(|stem| !stem.starts_with("test_") && stem != "setup")
+        name.strip_suffix(".py").is_some_and(|stem| !stem.starts_with("test_") && !NEVER.contains(&stem))
     });
     let read = |name: String| {
         let bytes =

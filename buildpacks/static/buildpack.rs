@@ -1,11 +1,12 @@
 //! Detect and build.
 
-use hythe_buildpack::{BuildpackError, Fault, copy_file, note, report, web};
+use hythe_buildpack::{BUILT_SITE, BuildpackError, Fault, copy_file, note, report, web};
 use libcnb::Buildpack;
 use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
 use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 use libcnb::layer::UncachedLayerDefinition;
+use libcnb_data::build_plan::BuildPlanBuilder;
 use libcnb_data::launch::LaunchBuilder;
 use libcnb_data::layer_name;
 use std::path::Path;
@@ -14,6 +15,9 @@ use std::path::Path;
 pub(crate) const SERVER: &str = "static-server";
 /// Folders that hold a finished site, the first that is there wins; the root itself comes after them.
 const FOLDERS: [&str; 5] = ["public", "dist", "_site", "site", "www"];
+
+/// Folders into which a build script writes a site, the first that is there wins.
+const BUILT: [&str; 6] = ["dist", "build", "out", "_site", "public", "www"];
 
 pub(crate) struct StaticBuildpack;
 
@@ -36,13 +40,24 @@ pub(crate) fn determine_site(app: &Path) -> Option<Site> {
     folders.into_iter().find(|folder| has_pages(&app.join(folder))).map(Site::NoIndex)
 }
 
+/// Finds the folder that a build script has made. The root is none of them: its index is what the site is made from.
+fn determine_built_site(app: &Path) -> Result<&'static str, Fault> {
+    let made = BUILT.into_iter().find(|folder| app.join(folder).join("index.html").is_file());
+    made.ok_or_else(|| {
+        Fault::new("static/no-built-site", "The build failed: the build script of package.json made no site.")
+            .why(format!("After `npm run build` there is no index.html in {}.", BUILT.join(", ")))
+            .next("If it is a site, let the build write it into dist.")
+            .next("If it is a server, add a script: \"scripts\": {\"start\": \"node index.js\"}")
+    })
+}
+
 fn has_pages(folder: &Path) -> bool {
     let entries = folder.read_dir().into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.path().extension().is_some_and(|e| e == "html" || e == "htm"))
 }
 
 fn no_index(app: &Path, folder: &str) -> Fault {
-    let place = if folder == "." { "the root of the source".to_owned() } else { format!("{folder}/") };
+    let place = if folder == "." { "The root of the source".to_owned() } else { format!("{folder}/") };
     let mut pages: Vec<String> = app
         .join(folder)
         .read_dir()
@@ -59,12 +74,30 @@ fn no_index(app: &Path, folder: &str) -> Fault {
         .next("Rename the first page to index.html, or add one that links to the others.")
 }
 
+/// The folder to serve.
+fn resolve_folder(app: &Path, is_built: bool) -> Result<&'static str, BuildpackError> {
+    if is_built {
+        return Ok(determine_built_site(app)?);
+    }
+    match determine_site(app) {
+        Some(Site::Ready(folder)) => Ok(folder),
+        Some(Site::NoIndex(folder)) => Err(no_index(app, folder).into()),
+        None => Err(BuildpackError::Unexpected("the site that was detected is gone".into())),
+    }
+}
+
 impl Buildpack for StaticBuildpack {
     type Platform = GenericPlatform;
     type Metadata = GenericMetadata;
     type Error = BuildpackError;
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, BuildpackError> {
+        if context.app_dir.join("package.json").is_file() {
+            // A server in Node.js serves its own pages: a site beside it is served only where one is asked for.
+            println!("what a build makes of package.json");
+            let plan = BuildPlanBuilder::new().provides(BUILT_SITE).build();
+            return DetectResultBuilder::pass().build_plan(plan).build();
+        }
         if determine_site(&context.app_dir).is_some() {
             return DetectResultBuilder::pass().build();
         }
@@ -73,15 +106,8 @@ impl Buildpack for StaticBuildpack {
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, BuildpackError> {
-        let folder = match determine_site(&context.app_dir) {
-            Some(Site::Ready(folder)) => folder,
-            Some(Site::NoIndex(folder)) => {
-                return Err(BuildpackError::Fault(no_index(&context.app_dir, folder)).into());
-            }
-            None => {
-                return Err(BuildpackError::Unexpected("the site that was detected is gone".into()).into());
-            }
-        };
+        let is_built = context.buildpack_plan.entries.iter().any(|entry| entry.name == BUILT_SITE);
+        let folder = resolve_folder(&context.app_dir, is_built)?;
         let layer = context.uncached_layer(
             layer_name!("static-server"),
             UncachedLayerDefinition { build: false, launch: true },
@@ -101,6 +127,36 @@ impl Buildpack for StaticBuildpack {
 mod tests {
     use super::*;
 
+    fn show(fault: &Fault) -> String {
+        let lines = fault.why.iter().chain(&fault.next).map(|line| format!("\n  {line}"));
+        format!("{} [{}]{}", fault.what, fault.id, lines.collect::<String>())
+    }
+
+    #[test]
+    fn the_copy_of_faults() {
+        let app = tempfile::tempdir().unwrap();
+        std::fs::create_dir(app.path().join("public")).unwrap();
+        for page in ["about.html", "public/a.htm", "public/b.html"] {
+            std::fs::write(app.path().join(page), "").unwrap();
+        }
+        let unbuilt = determine_built_site(app.path()).unwrap_err();
+        let all = [no_index(app.path(), "."), no_index(app.path(), "public"), unbuilt];
+        insta::assert_snapshot!(all.iter().map(show).collect::<Vec<_>>().join("\n\n"));
+    }
+
+    #[test]
+    fn what_a_build_made_is_not_what_it_was_made_from() {
+        let app = tempfile::tempdir().unwrap();
+        for folder in ["public", "build"] {
+            std::fs::create_dir(app.path().join(folder)).unwrap();
+        }
+        for page in ["index.html", "public/index.html", "build/index.html"] {
+            std::fs::write(app.path().join(page), "").unwrap();
+        }
+        assert_eq!(resolve_folder(app.path(), true).unwrap(), "build");
+        assert_eq!(resolve_folder(app.path(), false).unwrap(), "public");
+    }
+
     #[test]
     fn a_built_site_comes_before_the_root() {
         let app = tempfile::tempdir().unwrap();
@@ -108,7 +164,7 @@ mod tests {
         std::fs::write(app.path().join("about.html"), "").unwrap();
         assert_eq!(determine_site(app.path()), Some(Site::NoIndex(".")));
         let fault = no_index(app.path(), ".");
-        assert_eq!(fault.why, ["the root of the source has about.html, but nothing that answers `/`."]);
+        assert_eq!(fault.why, ["The root of the source has about.html, but nothing that answers `/`."]);
         std::fs::write(app.path().join("index.html"), "").unwrap();
         assert_eq!(determine_site(app.path()), Some(Site::Ready(".")));
         std::fs::create_dir(app.path().join("public")).unwrap();

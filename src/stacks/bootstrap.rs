@@ -6,7 +6,7 @@
 //! downloaded once.
 
 use crate::layer::EPOCH;
-use crate::{Definition, Mirrors, StackError, User};
+use crate::{Definition, Egress, Mirrors, StackError, User};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,12 +26,13 @@ const TAIL: usize = 20;
 pub(crate) async fn bootstrap(
     definition: &Definition,
     mirrors: &Mirrors,
+    egress: &Egress,
     folder: &Path,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<PathBuf, StackError> {
     let archive = folder.join("root.tar");
     let mut child = Asked(
-        command(definition, mirrors, &archive)
+        command(definition, mirrors, egress, &archive)
             .spawn()
             .map_err(|source| StackError::StartBootstrap { source })?,
     );
@@ -69,7 +70,7 @@ impl Drop for Asked {
     }
 }
 
-fn command(definition: &Definition, mirrors: &Mirrors, archive: &Path) -> Command {
+fn command(definition: &Definition, mirrors: &Mirrors, egress: &Egress, archive: &Path) -> Command {
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--mode=unshare", "--variant=essential", "--format=tar", "--dpkgopt=force-unsafe-io"])
@@ -79,11 +80,12 @@ fn command(definition: &Definition, mirrors: &Mirrors, archive: &Path) -> Comman
         .arg(format!("--customize-hook={}", users_hook(definition)))
         .arg(format!("--customize-hook={}", pack_hook()))
         .arg(format!("--customize-hook={}", install_hook(definition)))
+        .args(trust(egress))
         .arg(&definition.distribution.suite)
         .arg(archive)
         .args(sources(definition, mirrors))
         .env_clear()
-        .envs(passed_on())
+        .envs(egress.variables())
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("TMPDIR", scratch())
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
@@ -142,10 +144,10 @@ fn install_hook(definition: &Definition) -> String {
     )
 }
 
-/// The proxy settings of this process, for apt.
-fn passed_on() -> impl Iterator<Item = (String, String)> {
-    let proxy = |name: &str| matches!(name, "http_proxy" | "https_proxy" | "ftp_proxy" | "no_proxy");
-    std::env::vars().filter(move |(name, _)| proxy(&name.to_ascii_lowercase()))
+/// The certificates by which apt knows a mirror.
+fn trust(egress: &Egress) -> Option<String> {
+    let bundle = egress.ca_bundle.as_ref()?;
+    Some(format!("--aptopt=Acquire::https::CAInfo \"{}\"", bundle.display()))
 }
 
 /// A folder for the roots that every user may enter, as the namespace's users must; memory where there is plenty, as
@@ -195,6 +197,25 @@ mod tests {
     fn progress_is_a_few_lines() {
         assert_eq!(step("I: creating tarball..."), Some("packing both roots"));
         assert_eq!(step("Setting up gcc (4:12.2.0-3) ..."), None);
+    }
+
+    #[test]
+    fn mmdebstrap_goes_the_operators_way() {
+        let definition = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../stacks/bookworm");
+        let definition = Definition::read(&definition).unwrap();
+        let mirrors = Mirrors { debian_security: "https://mirror/security".into(), ..Mirrors::default() };
+        let egress = Egress {
+            http_proxy: Some("http://proxy:3128".into()),
+            ca_bundle: Some("/etc/own.pem".into()),
+            ..Egress::default()
+        };
+        let command = command(&definition, &mirrors, &egress, Path::new("root.tar"));
+        let command = command.as_std();
+        let arguments: Vec<_> = command.get_args().filter_map(|argument| argument.to_str()).collect();
+        assert!(arguments.contains(&"--aptopt=Acquire::https::CAInfo \"/etc/own.pem\""), "{arguments:?}");
+        assert!(arguments.contains(&"deb https://mirror/security bookworm-security main"), "{arguments:?}");
+        let proxy = command.get_envs().find(|(name, _)| *name == "http_proxy");
+        assert_eq!(proxy.and_then(|(_, value)| value?.to_str()), Some("http://proxy:3128"));
     }
 
     #[test]

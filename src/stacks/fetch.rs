@@ -2,7 +2,7 @@
 //!
 //! Enter at [`fetch`]. What does not match its hash never reaches the disk under its name.
 
-use crate::{Archive, StackError};
+use crate::{Archive, Egress, StackError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,17 @@ use std::path::{Path, PathBuf};
 const MAX_BYTES: u64 = 512 << 20;
 
 /// Downloads a package and writes it uncompressed into `folder`; gives the file.
-pub(crate) async fn fetch(registry: &str, archive: &Archive, folder: &Path) -> Result<PathBuf, StackError> {
+pub(crate) async fn fetch(
+    egress: &Egress,
+    registry: &str,
+    archive: &Archive,
+    folder: &Path,
+) -> Result<PathBuf, StackError> {
     let name = archive.package.rsplit('/').next().unwrap_or(&archive.package);
     let base = registry.trim_end_matches('/');
     let url = format!("{base}/{}/-/{name}-{}.tgz", archive.package, archive.version);
-    let bytes = download(&url).await.map_err(|source| StackError::Download { url: url.clone(), source })?;
+    let bytes =
+        download(egress, &url).await.map_err(|source| StackError::Download { url: url.clone(), source })?;
     let found = sha512(&bytes);
     if found != archive.digest.as_str() {
         return Err(StackError::Integrity { url, expected: archive.digest.clone(), found });
@@ -29,9 +35,8 @@ pub(crate) async fn fetch(registry: &str, archive: &Archive, folder: &Path) -> R
     Ok(path)
 }
 
-async fn download(url: &str) -> Result<Vec<u8>, reqwest::Error> {
-    let client = reqwest::Client::builder().connect_timeout(std::time::Duration::from_secs(20)).build()?;
-    let mut response = client.get(url).send().await?.error_for_status()?;
+async fn download(egress: &Egress, url: &str) -> Result<Vec<u8>, reqwest::Error> {
+    let mut response = egress.client()?.get(url).send().await?.error_for_status()?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if (bytes.len() + chunk.len()) as u64 > MAX_BYTES {

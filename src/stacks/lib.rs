@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod definition;
+mod egress;
 mod error;
 mod fetch;
 mod image;
@@ -15,6 +16,7 @@ mod publish;
 mod tree;
 
 pub use definition::{Archive, Definition, Distribution, PackageSet, Target, User, Users};
+pub use egress::Egress;
 pub use error::StackError;
 pub use image::{StackImage, StackImages, StackLayer};
 
@@ -59,36 +61,71 @@ pub struct StackOptions {
     pub mirrors: Mirrors,
 }
 
+/// As [`ensure_through`], the way that this process's own environment says.
+pub async fn ensure(
+    content: &ContentStore,
+    options: &StackOptions,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<StackImages, StackError> {
+    ensure_through(content, options, &Egress::default(), progress).await
+}
+
 /// Finds, fetches from the cache or builds the stack's images, and publishes them as `stacks/<id>/{run,build}`.
 ///
 /// `progress` is called with one line of text for people at each step that takes noticeable time; not at all where the
 /// images are there already.
-pub async fn ensure(
+pub async fn ensure_through(
     content: &ContentStore,
     options: &StackOptions,
+    egress: &Egress,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<StackImages, StackError> {
     let definition = Definition::read(&options.definition)?;
     if let Some(images) = blocking(content, &definition, publish::find).await? {
         return Ok(images);
     }
-    let key = definition.key();
-    let cached = options.cache.as_ref().map(|cache| cache.join(&key));
-    if let Some((folder, finished)) = cached.as_ref().and_then(|f| Some((f.clone(), Finished::read(f)?))) {
-        progress(&format!("{}: taken from the cache", definition.id));
-        return publish_from(content, &definition, folder, finished).await;
+    let cached = options.cache.as_ref().map(|cache| cache.join(definition.key()));
+    if let Some(folder) = &cached
+        && let Some(images) = from_cache(content, &definition, folder, progress).await?
+    {
+        return Ok(images);
     }
     progress(&format!("{}: building both images; this takes a minute, once", definition.id));
     let folder = Workfolder::make(options)?;
-    let finished = make::make(&definition, &options.mirrors, folder.path(), &|line| {
+    let finished = make::make(&definition, &options.mirrors, egress, folder.path(), &|line| {
         progress(&format!("{}: {line}", definition.id));
     })
     .await?;
     let images = publish_from(content, &definition, folder.path().to_owned(), finished).await?;
-    if let Some(cached) = cached {
-        folder.keep(&cached)?;
+    // The images are there; a cache that takes nothing only costs the next data folder a minute.
+    if let Some(Err(error)) = cached.map(|cached| folder.keep(&cached)) {
+        tracing::warn!(error = %error, "the stack is not kept in the cache");
     }
     Ok(images)
+}
+
+/// Publishes what the cache keeps. Where that is damaged it is removed and there is nothing, so that it is made anew.
+async fn from_cache(
+    content: &ContentStore,
+    definition: &Definition,
+    folder: &Path,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Option<StackImages>, StackError> {
+    let Some(finished) = Finished::read(folder) else { return Ok(None) };
+    progress(&format!("{}: taken from the cache", definition.id));
+    let error = match publish_from(content, definition, folder.to_owned(), finished.clone()).await {
+        Ok(images) => return Ok(Some(images)),
+        Err(error) => error,
+    };
+    let path = folder.to_owned();
+    let is_sound = move |_: &ContentStore, _: &Definition| Ok(finished.is_sound(&path));
+    if blocking(content, definition, is_sound).await? {
+        return Err(error);
+    }
+    tracing::warn!(error = %error, "the stack's cache is damaged");
+    progress(&format!("{}: the cache is damaged", definition.id));
+    let _ = std::fs::remove_dir_all(folder);
+    Ok(None)
 }
 
 /// How the names of folders begin in which a stack is being made.
@@ -126,6 +163,9 @@ impl Workfolder {
 
     /// Makes it the cache's folder of a key; another process may have been quicker with the same.
     fn keep(self, target: &Path) -> Result<(), StackError> {
+        if Finished::read(target).is_none() {
+            let _ = std::fs::remove_dir_all(target);
+        }
         match std::fs::rename(self.path(), target) {
             Err(source) if Finished::read(target).is_none() => {
                 Err(StackError::Files { operation: "keep", path: target.to_owned(), source })

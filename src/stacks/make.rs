@@ -7,7 +7,7 @@ use crate::bootstrap::{RUN_ARCHIVE, TRACES, bootstrap};
 use crate::fetch::fetch;
 use crate::layer::write_layer;
 use crate::tree::{Archive, Content, Entry, Kind, Tree};
-use crate::{Definition, Mirrors, StackError, StackLayer};
+use crate::{Definition, Egress, Mirrors, StackError, StackLayer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -40,25 +40,52 @@ impl Finished {
         serde_json::from_slice(&std::fs::read(folder.join("index.json")).ok()?).ok()
     }
 
+    /// Whether the layers are there and are what the index says; it reads them whole.
+    pub(crate) fn is_sound(&self, folder: &Path) -> bool {
+        [&self.run, &self.build].into_iter().all(|layer| {
+            let hash = sha256(&Self::file(folder, layer));
+            hash.is_ok_and(|hash| hash == layer.digest.hex())
+        })
+    }
+
     /// The file of a layer.
     pub(crate) fn file(folder: &Path, layer: &StackLayer) -> PathBuf {
         folder.join(layer.digest.hex())
     }
 }
 
+/// The SHA-256 of a file, in hexadecimal digits.
+fn sha256(path: &Path) -> io::Result<String> {
+    use sha2::Digest;
+    use std::fmt::Write;
+    let mut file = std::fs::File::open(path)?;
+    let (mut hasher, mut buffer) = (sha2::Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
 /// Makes the layers in `folder`, which must be empty.
 pub(crate) async fn make(
     definition: &Definition,
     mirrors: &Mirrors,
+    egress: &Egress,
     folder: &Path,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Finished, StackError> {
     let mut archives = Vec::new();
     for archive in &definition.build.archives {
         progress(&format!("downloading {} {}", archive.package, archive.version));
-        archives.push(fetch(&mirrors.npm, archive, folder).await?);
+        archives.push(fetch(egress, &mirrors.npm, archive, folder).await?);
     }
-    let root = bootstrap(definition, mirrors, folder, progress).await?;
+    let root = bootstrap(definition, mirrors, egress, folder, progress).await?;
     progress("writing the layers");
     let (definition, target) = (definition.clone(), folder.to_owned());
     let work = move || write(&definition, &root, &archives, &target);
@@ -179,9 +206,11 @@ mod tests {
         let say = |line: &str| eprintln!("{line}");
         let (one, two) =
             (tempfile::tempdir_in("/var/tmp").unwrap(), tempfile::tempdir_in("/var/tmp").unwrap());
-        let first = make(&definition, &Mirrors::default(), one.path(), &say).await.unwrap();
+        let first =
+            make(&definition, &Mirrors::default(), &Egress::default(), one.path(), &say).await.unwrap();
         eprintln!("{first:#?}");
-        let second = make(&definition, &Mirrors::default(), two.path(), &say).await.unwrap();
+        let second =
+            make(&definition, &Mirrors::default(), &Egress::default(), two.path(), &say).await.unwrap();
         assert_eq!(first, second);
         assert!(first.run_packages.iter().all(|p| !p.starts_with("gcc-12=") && !p.starts_with("apt=")));
         assert_eq!(Finished::read(one.path()), Some(first));

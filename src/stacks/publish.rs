@@ -202,4 +202,4 @@ fn put_layer(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

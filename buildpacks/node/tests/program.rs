@@ -33,3 +33,15 @@ fn a_broken_package_json_is_a_fault() {
     let build = bench.build().unwrap();
     assert_eq!((build.code, build.fault().as_deref()), (Some(1), Some("node/package-json-invalid")));
 }
+
+#[test]
+fn a_site_that_is_built_asks_for_a_server() {
+    let (_root, bench) = bench("node-http");
+    assert_eq!(bench.detect().unwrap().code, Some(0));
+    assert!(!bench.plan().contains("built-site"), "{}", bench.plan());
+    std::fs::remove_file(bench.app().join("server.js")).unwrap();
+    std::fs::write(bench.app().join("package.json"), r#"{"scripts": {"build": "vite build"}}"#).unwrap();
+    assert_eq!(bench.detect().unwrap().code, Some(0));
+    let plan = bench.plan();
+    assert!(plan.contains("built-site") && plan.contains("[[or]]"), "{plan}");
+}

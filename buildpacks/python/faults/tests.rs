@@ -74,8 +74,11 @@ fn faults_of_the_source() {
     let toml = "[project]\nname = \"x\"\ndependencies = [\n";
     let error = toml::from_str::<toml::Table>(toml).unwrap_err();
     let application = Application::example("main.py", "main:app");
+    let wish = toml::Value::from("^1 || ^2");
     let all = [
         pyproject_invalid(toml, &error),
+        sources_unsupported("shared", "tool.uv.sources"),
+        poetry_unsupported("six", &wish),
         python_unreadable("latest", ".python-version"),
         python_unavailable(">=3.13", "pyproject.toml", "3.11.2"),
         no_server(&application),

@@ -36,6 +36,15 @@ fn a_site_without_an_index_is_a_fault() {
     assert_eq!((build.code, build.fault().as_deref()), (Some(1), Some("static/no-index")));
 }
 
+#[test]
+fn beside_a_package_json_it_waits_to_be_asked() {
+    let (_root, bench) = bench("static-site");
+    std::fs::write(bench.app().join("package.json"), "{}").unwrap();
+    assert_eq!(bench.detect().unwrap().code, Some(0));
+    // Without an alternative: the group drops it where nothing asks.
+    assert!(bench.plan().contains("built-site") && !bench.plan().contains("[[or]]"), "{}", bench.plan());
+}
+
 /// A running server, ended with the test.
 struct Server {
     child: Child,

@@ -9,7 +9,7 @@ fn definition() -> Definition {
 }
 
 /// Layers with one folder each, as `make` leaves them.
-fn finished(folder: &Path, key: &str, name: &str) -> Finished {
+pub(crate) fn finished(folder: &Path, key: &str, name: &str) -> Finished {
     let layer = |name: &str| {
         let mut tree = Tree::default();
         tree.0.insert(name.to_owned(), Entry::folder(0o755, 0, 0));
