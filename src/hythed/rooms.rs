@@ -17,7 +17,7 @@ use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
 use hythe_stacks::{Mirrors, StackImages, StackOptions};
 use hythe_store::{Store, StoreOptions};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -86,28 +86,36 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
 }
 
 async fn stack(settings: &Settings, data: &Data, content: &ContentStore) -> Result<StackImages> {
-    let stacks = &settings.config.stacks;
-    let mirrors = &settings.config.egress.mirrors;
-    let usual = Mirrors::default();
+    let (stacks, egress) = (&settings.config.stacks, &settings.config.egress);
+    let (mirrors, usual) = (&egress.mirrors, Mirrors::default());
     let options = StackOptions {
         definition: Installation::find()?.stack(&stacks.default),
         work: data.work(),
         cache: stacks.cache_dir.clone(),
         mirrors: Mirrors {
             debian: mirrors.debian.clone().unwrap_or(usual.debian),
+            debian_security: mirrors.debian_security.clone().unwrap_or(usual.debian_security),
             npm: mirrors.npm.clone().unwrap_or(usual.npm),
-            debian_security: usual.debian_security,
         },
     };
-    let images = hythe_stacks::ensure(content, &options, &|line| println!("stack     {line}")).await;
+    let way = hythe_stacks::Egress {
+        http_proxy: plain(egress.http_proxy.as_ref()),
+        https_proxy: plain(egress.https_proxy.as_ref()),
+        no_proxy: egress.no_proxy.clone(),
+        ca_bundle: egress.ca_bundle(),
+    };
+    let tell = |line: &str| println!("stack     {line}");
+    let images = hythe_stacks::ensure_through(content, &options, &way, &tell).await;
     images.with_context(|| format!("the stack {} cannot be made", stacks.default))
+}
+
+fn plain(secret: Option<&SecretString>) -> Option<String> {
+    secret.map(|text| text.expose_secret().to_owned())
 }
 
 fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Result<BuilderParts> {
     let installation = Installation::find()?;
     let (limits, egress) = (&settings.config.builder, &settings.config.egress);
-    let plain =
-        |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
     Ok(BuilderParts {
         helper: rooms.helper.clone(),
         content: rooms.content.clone(),
@@ -133,8 +141,8 @@ fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Resu
                 dns: egress.dns.clone(),
             },
             ca_bundle: egress.ca_bundle(),
-            http_proxy: plain(&egress.http_proxy),
-            https_proxy: plain(&egress.https_proxy),
+            http_proxy: plain(egress.http_proxy.as_ref()),
+            https_proxy: plain(egress.https_proxy.as_ref()),
             no_proxy: egress.no_proxy.clone(),
             pip_index_url: egress.mirrors.pip.clone(),
             npm_registry: egress.mirrors.npm.clone(),

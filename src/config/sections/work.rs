@@ -169,6 +169,9 @@ pub struct Mirrors {
     /// Of the Debian archive.
     #[serde(deserialize_with = "super::optional")]
     pub debian: Option<String>,
+    /// Of Debian's security archive.
+    #[serde(deserialize_with = "super::optional")]
+    pub debian_security: Option<String>,
 }
 
 impl Default for Egress {
