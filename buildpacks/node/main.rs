@@ -16,16 +16,13 @@ use libcnb::{Buildpack, buildpack_main};
 use libcnb_data::build_plan::{BuildPlan, BuildPlanBuilder};
 use libcnb_data::launch::LaunchBuilder;
 
-/// In the plan where another buildpack serves the files that the build makes.
-const SITE: &str = "node-site";
-
 pub(crate) struct NodeBuildpack;
 
-/// A site is for a buildpack that serves it, where the group has one.
+/// What is built is offered to a buildpack that serves it, where the group has one.
 fn plan(makes_site: bool) -> BuildPlan {
     let mut plan = BuildPlanBuilder::new();
     if makes_site {
-        plan = plan.provides("node").provides(SITE).requires("node").requires(SITE).requires(BUILT_SITE).or();
+        plan = plan.provides("node").provides(BUILT_SITE).requires("node").or();
     }
     plan.provides("node").requires("node").build()
 }
@@ -52,7 +49,7 @@ impl Buildpack for NodeBuildpack {
         let runtime = runtime::install_runtime(&context, runtime)?;
         packages::install_packages(&context, &runtime, &project)?;
         let mut launch = LaunchBuilder::new();
-        let served = context.buildpack_plan.entries.iter().any(|entry| entry.name == SITE);
+        let served = context.buildpack_plan.entries.iter().any(|entry| entry.name == BUILT_SITE);
         let line =
             if served { None } else { project.web_line(&context.app_dir).map_err(BuildpackError::Fault)? };
         if let Some(line) = line {

@@ -35,11 +35,11 @@ pub(crate) struct Application {
 
 /// The line that starts the web process, where something here says it or something else is going to.
 pub(crate) fn determine_web(app: &Path, bin: &Path) -> Result<Option<String>, Fault> {
-    let elsewhere = starts_in_node(app);
-    match determine_start(app, bin, elsewhere) {
-        Ok(None) if elsewhere => Ok(None),
+    let (node, procfile) = (starts_in_node(app), app.join("Procfile").is_file());
+    match determine_start(app, bin, node || procfile) {
+        Ok(None) if node => Ok(None),
         Ok(Some(line)) => Ok(Some(line)),
-        _ if app.join("Procfile").is_file() => Ok(None),
+        _ if procfile => Ok(None),
         Ok(None) => Err(faults::no_start_command(app)),
         Err(fault) => Err(fault),
     }
@@ -52,7 +52,8 @@ fn starts_in_node(app: &Path) -> bool {
     package["scripts"]["start"].is_string()
 }
 
-/// The line that starts what the code is, with the programs in the environment's `bin`.
+/// The line that starts what the code is, with the programs in the environment's `bin`; `elsewhere` where something
+/// else says how the tool is started too.
 fn determine_start(app: &Path, bin: &Path, elsewhere: bool) -> Result<Option<String>, Fault> {
     let files = candidates(app);
     let applications: Vec<Application> =
@@ -63,7 +64,7 @@ fn determine_start(app: &Path, bin: &Path, elsewhere: bool) -> Result<Option<Str
     let in_reach = |file: &str| !file.contains('/') || applications.iter().any(|a| a.file == file);
     let programs: Vec<&(String, String)> =
         files.iter().filter(|(file, text)| in_reach(file) && is_program(text)).collect();
-    // Frameworks listen on a port of their own unless they are told; elsewhere a script is just a script.
+    // Frameworks listen on a port of their own unless they are told; a script or a worker does not listen at all.
     let certain = !applications.is_empty() || elsewhere;
     match (choose_program(&programs, certain), applications.first()) {
         (Some(file), _) => Ok(Some(format!("exec python {file}"))),

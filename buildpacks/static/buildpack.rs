@@ -75,8 +75,8 @@ fn no_index(app: &Path, folder: &str) -> Fault {
 }
 
 /// The folder to serve.
-fn resolve_folder(app: &Path, is_built: bool) -> Result<&'static str, BuildpackError> {
-    if is_built {
+fn resolve_folder(app: &Path) -> Result<&'static str, BuildpackError> {
+    if app.join("package.json").is_file() {
         return Ok(determine_built_site(app)?);
     }
     match determine_site(app) {
@@ -93,9 +93,9 @@ impl Buildpack for StaticBuildpack {
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, BuildpackError> {
         if context.app_dir.join("package.json").is_file() {
-            // A server in Node.js serves its own pages: a site beside it is served only where one is asked for.
+            // A server in Node.js serves its own pages: only a site that its build offers is served.
             println!("what a build makes of package.json");
-            let plan = BuildPlanBuilder::new().provides(BUILT_SITE).build();
+            let plan = BuildPlanBuilder::new().requires(BUILT_SITE).build();
             return DetectResultBuilder::pass().build_plan(plan).build();
         }
         if determine_site(&context.app_dir).is_some() {
@@ -106,8 +106,7 @@ impl Buildpack for StaticBuildpack {
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, BuildpackError> {
-        let is_built = context.buildpack_plan.entries.iter().any(|entry| entry.name == BUILT_SITE);
-        let folder = resolve_folder(&context.app_dir, is_built)?;
+        let folder = resolve_folder(&context.app_dir)?;
         let layer = context.uncached_layer(
             layer_name!("static-server"),
             UncachedLayerDefinition { build: false, launch: true },
@@ -153,8 +152,9 @@ mod tests {
         for page in ["index.html", "public/index.html", "build/index.html"] {
             std::fs::write(app.path().join(page), "").unwrap();
         }
-        assert_eq!(resolve_folder(app.path(), true).unwrap(), "build");
-        assert_eq!(resolve_folder(app.path(), false).unwrap(), "public");
+        assert_eq!(resolve_folder(app.path()).unwrap(), "public");
+        std::fs::write(app.path().join("package.json"), "{}").unwrap();
+        assert_eq!(resolve_folder(app.path()).unwrap(), "build");
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn a_broken_package_json_is_a_fault() {
 }
 
 #[test]
-fn a_site_that_is_built_asks_for_a_server() {
+fn a_site_that_is_built_is_offered() {
     let (_root, bench) = bench("node-http");
     assert_eq!(bench.detect().unwrap().code, Some(0));
     assert!(!bench.plan().contains("built-site"), "{}", bench.plan());
@@ -43,5 +43,5 @@ fn a_site_that_is_built_asks_for_a_server() {
     std::fs::write(bench.app().join("package.json"), r#"{"scripts": {"build": "vite build"}}"#).unwrap();
     assert_eq!(bench.detect().unwrap().code, Some(0));
     let plan = bench.plan();
-    assert!(plan.contains("built-site") && plan.contains("[[or]]"), "{plan}");
+    assert!(plan.contains("[[provides]]\nname = \"built-site\"") && plan.contains("[[or]]"), "{plan}");
 }

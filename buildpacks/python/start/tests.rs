@@ -111,6 +111,8 @@ fn a_procfile_takes_nothing_away() {
     let (flask, procfile) = (("app.py", "app = Flask(__name__)\n"), ("Procfile", "worker: x"));
     assert!(found(&[flask, procfile], &["gunicorn"]).starts_with("exec gunicorn"));
     assert_eq!(start(&[procfile], &[]), Ok(None));
+    let worker = ("bot.py", "if __name__ == '__main__':\n    main()\n");
+    assert_eq!(start(&[worker, procfile], &[]), Ok(None), "a worker does not become a web process as well");
 }
 
 #[test]

@@ -37,12 +37,16 @@ fn a_site_without_an_index_is_a_fault() {
 }
 
 #[test]
-fn beside_a_package_json_it_waits_to_be_asked() {
+fn beside_a_package_json_it_serves_only_what_is_built() {
     let (_root, bench) = bench("static-site");
     std::fs::write(bench.app().join("package.json"), "{}").unwrap();
     assert_eq!(bench.detect().unwrap().code, Some(0));
-    // Without an alternative: the group drops it where nothing asks.
-    assert!(bench.plan().contains("built-site") && !bench.plan().contains("[[or]]"), "{}", bench.plan());
+    // Without an alternative: the group drops it where nothing is offered.
+    assert!(
+        bench.plan().contains("[[requires]]\nname = \"built-site\"") && !bench.plan().contains("[[or]]"),
+        "{}",
+        bench.plan()
+    );
 }
 
 /// A running server, ended with the test.
