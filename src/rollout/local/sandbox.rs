@@ -78,7 +78,11 @@ impl Sandboxes {
         let helper = &self.parts.helper;
         let names = helper.list_dir(&folder).await?;
         let known: HashSet<String> = helper.list().await?.into_iter().map(|status| status.id).collect();
-        for name in names.iter().filter(|name| !known.contains(*name) && !is_fresh(name)) {
+        let is_stale = |name: &&String| {
+            let id = sandbox_of(name);
+            !known.contains(id) && !is_fresh(id)
+        };
+        for name in names.iter().filter(is_stale) {
             if let Ok(path) = folder.join(name) {
                 helper.remove(&path).await?;
             }
@@ -106,6 +110,11 @@ impl Sandboxes {
 
 fn micros_now() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
+}
+
+/// The sandbox that a folder belongs to: its upper folder bears its name, the overlay's work folder stands beside it.
+fn sandbox_of(folder: &str) -> &str {
+    folder.strip_suffix(".work").unwrap_or(folder)
 }
 
 /// Whether a sandbox of this name may be on its way: the helper lists it only once it runs.
@@ -433,5 +442,23 @@ fn is_scarcity(error: &io::Error) -> bool {
 async fn remove(log: &Path) {
     if let Err(error) = tokio::fs::remove_dir_all(log).await {
         tracing::warn!(log = %log.display(), %error, "cannot remove an instance's log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_a_sandbox_that_is_on_its_way_are_nobody_elses() {
+        let now = micros_now();
+        let name = |made: u128| format!("weather.v4.{made:x}.3");
+        for folder in [name(now), format!("{}.work", name(now))] {
+            assert_eq!(sandbox_of(&folder), name(now));
+            assert!(is_fresh(sandbox_of(&folder)), "{folder}");
+        }
+        let old = name(now - 2 * STARTING.as_micros());
+        assert!(!is_fresh(sandbox_of(&format!("{old}.work"))));
+        assert!(!is_fresh("weather") && !is_fresh("weather.v4"));
     }
 }

@@ -1,7 +1,8 @@
 //! The server goes and comes again; tools run on.
 
 use crate::support::{World, as_hythe, tool};
-use hythe_rollout::{InstanceState, Runtime};
+use hythe_rollout::{ImageName, InstanceState, Runtime};
+use hythe_sandbox::RelPath;
 use std::time::Duration;
 
 #[test]
@@ -33,6 +34,25 @@ fn tools_outlive_the_server() {
         let statuses = world.runtime.instances(&tool()).await;
         assert!(statuses.iter().all(|status| status.id.release.0 == 3), "{statuses:?}");
         assert!(statuses.iter().filter(|status| status.state == InstanceState::Ready).count() >= 3);
+        world.end().await;
+    });
+}
+
+#[test]
+fn cleaning_up_takes_what_is_left_of_the_dead_and_nothing_of_the_living() {
+    as_hythe("restart::cleaning_up_takes_what_is_left_of_the_dead_and_nothing_of_the_living", || async {
+        let world = World::new("cleaning").await;
+        let live = world.release(1, "web=1", &[]);
+        world.deploy(live.clone()).await;
+        let roots = RelPath::new("instances").unwrap();
+        let before = world.helper.list_dir(&roots).await.unwrap();
+        assert_eq!(before.len(), 2, "what it wrote and the overlay's work folder: {before:?}");
+        for left in ["weather.v1.1.0", "weather.v1.1.0.work"] {
+            world.helper.make_dir(&roots.join(left).unwrap(), (0, 0), 0o755).await.unwrap();
+        }
+        world.runtime.prune(&[ImageName::of(&live)]).await.unwrap();
+        assert_eq!(world.helper.list_dir(&roots).await.unwrap(), before);
+        assert_eq!(world.get(&world.live()[0], "/release").await, "v1");
         world.end().await;
     });
 }
