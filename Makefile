@@ -41,6 +41,7 @@ check: ## The inner loop: build, lint and fast tests of what changed
 lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and bans
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@cargo fetch --locked --quiet
 	@$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
 docs: ## Builds the documentation of every item, private ones too
