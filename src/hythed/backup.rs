@@ -4,7 +4,7 @@
 //! off, and is copied after them, so that a backup made under load never names what it does not hold. What can be made
 //! again (unpacked layers, caches, sockets) is left out.
 
-use crate::control::Lock;
+use crate::control::{self, Lock};
 use crate::folders::Data;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +27,7 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
     // Nothing is removed or repacked meanwhile; a round that is under way is waited for.
     let held = File::options().create(true).truncate(false).write(true).open(data.upkeep_lock())?;
     held.lock().context("cannot hold cleaning up off")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = control::runtime()?;
     runtime.block_on(async {
         let store = Store::open(&data.database()).await?;
         store.backup_to(&to.join("hythe.db")).await.map_err(anyhow::Error::from)

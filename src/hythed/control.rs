@@ -120,6 +120,7 @@ fn running(data: &Data) -> Result<Option<Pid>> {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// What a verb runs on that does one thing after the other.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

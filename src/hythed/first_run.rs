@@ -1,5 +1,6 @@
 //! What a first run makes and says: the SSH host key and the administrator's token.
 
+use crate::control;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::Auth;
@@ -17,7 +18,7 @@ pub(crate) fn host_key(settings: &Settings) -> Result<String> {
 /// Prints a new token of the administrator, whether the server runs or not.
 pub(crate) fn admin_token(settings: &Settings) -> Result<()> {
     let data = settings.data()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = control::runtime()?;
     let issued = runtime.block_on(async {
         let auth = Auth::new(Store::open(&data.database()).await?);
         anyhow::Ok(auth.admin_token().await?)

@@ -1,6 +1,6 @@
 //! `hythed rotate-keys`: a new key for config values, and all of them sealed again under it.
 
-use crate::control::Lock;
+use crate::control::{self, Lock};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::KeyRing;
@@ -12,7 +12,7 @@ pub(crate) fn main(settings: &Settings) -> Result<()> {
     let data = settings.data()?;
     let _lock =
         Lock::take(&data).context("the keys can be rotated while the server is stopped; tools run on")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = control::runtime()?;
     runtime.block_on(async {
         let keys = KeyRing::load(&data.keys())?;
         let store = Store::open(&data.database()).await?;

@@ -3,8 +3,8 @@
 //! A layer's mark, `<key>.ok`, is written after a sync of the file system that followed the layer's rename: who finds the
 //! mark after a power cut finds the layer whole.
 
-use super::{FOLDER, KEY, LayersError, place};
-use hythe_sandbox::{Helper, RelPath, SandboxError};
+use super::{KEY, LayersError, place};
+use hythe_sandbox::{Helper, RelPath};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
@@ -37,9 +37,7 @@ pub fn boot_id() -> String {
 impl Durable {
     /// Looks through the folder of layers, removes what cannot be trusted, and starts the background.
     pub(super) async fn open(helper: &Helper, folder: &Path) -> Result<Self, LayersError> {
-        let all = RelPath::new(FOLDER).map_err(|error| {
-            LayersError::all(SandboxError::Answer { operation: "name a folder", why: error.to_string() })
-        })?;
+        let all = super::folder()?;
         let names: HashSet<String> =
             helper.list_dir(&all).await.map_err(LayersError::all)?.into_iter().collect();
         let boot = boot_id();

@@ -103,6 +103,16 @@ fn key(diff_id: &Digest) -> String {
     diff_id.hex().chars().take(KEY).collect()
 }
 
+/// The folder of all layers.
+fn folder() -> Result<RelPath, LayersError> {
+    RelPath::new(FOLDER).map_err(|error| {
+        LayersError::all(SandboxError::Answer {
+            operation: "name the folder of layers",
+            why: error.to_string(),
+        })
+    })
+}
+
 fn place(name: &str) -> Result<RelPath, LayersError> {
     RelPath::new(format!("{FOLDER}/{name}")).map_err(|error| {
         let source = SandboxError::Answer { operation: "name a layer", why: error.to_string() };

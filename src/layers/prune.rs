@@ -1,9 +1,8 @@
 //! Removes the layers that nobody wants any more.
 
 use super::durable::{is_layer, mark_of};
-use super::{FOLDER, Layers, LayersError, key, place};
+use super::{Layers, LayersError, folder, key, place};
 use hythe_model::Digest;
-use hythe_sandbox::{RelPath, SandboxError};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,25 +13,14 @@ const LATELY: Duration = Duration::from_hours(1);
 impl Layers {
     /// Removes all layers but these, and but those that were asked for lately. The number of those removed.
     pub async fn prune(&self, keep: impl IntoIterator<Item = &Digest>) -> Result<usize, LayersError> {
-        self.prune_older(keep, LATELY).await
-    }
-
-    async fn prune_older(
-        &self,
-        keep: impl IntoIterator<Item = &Digest>,
-        lately: Duration,
-    ) -> Result<usize, LayersError> {
         let inner = &self.inner;
         let mut kept: HashSet<String> = keep.into_iter().map(key).collect();
         {
             let mut asked = inner.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.retain(|_, when| when.elapsed() < lately);
+            asked.retain(|_, when| when.elapsed() < LATELY);
             kept.extend(asked.keys().cloned());
         }
-        let all = RelPath::new(FOLDER).map_err(|error| {
-            LayersError::all(SandboxError::Answer { operation: "name a folder", why: error.to_string() })
-        })?;
-        let names = inner.helper.list_dir(&all).await.map_err(LayersError::all)?;
+        let names = inner.helper.list_dir(&folder()?).await.map_err(LayersError::all)?;
         let mut removed = 0;
         for name in names.iter().filter(|name| is_layer(name) && !kept.contains(*name)) {
             removed += usize::from(self.take_away(name).await?);
