@@ -20,7 +20,14 @@ help: ## Lists the tasks
 prepare: ## Prepares the machine (packages, the user hythe, cgroups); silent when there is nothing to do
 	@scripts/prepare
 
-build: prepare ## Builds the programs and lays them out under $(HYTHE_PREFIX)
+# Cargo takes sources of the same age for the same sources, also when they lie elsewhere now, and the tests know their own folder
+# by the path that they were compiled at.
+checkout:
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	@[ "$$(cat "$(CARGO_TARGET_DIR)/checkout" 2>/dev/null)" = "$(CURDIR)" ] || { \
+		find buildpacks src testing tests -name '*.rs' -exec touch {} + && echo "$(CURDIR)" >"$(CARGO_TARGET_DIR)/checkout"; }
+
+build: prepare checkout ## Builds the programs and lays them out under $(HYTHE_PREFIX)
 	@cargo build --locked -p hythed -p hythe -p hythe-sandbox
 	@cargo build --locked --profile guest --target $(GUEST) $(addprefix -p ,$(GUEST_CRATES))
 	@scripts/install debug "$(HYTHE_PREFIX)"
@@ -34,17 +41,17 @@ demo-stop: ## Stops the demo's server and what it runs
 test: build $(TOOLS)/bin/crane ## Runs every test
 	@cargo test --locked --workspace
 
-check: ## The inner loop: build, lint and fast tests of what changed
+check: checkout ## The inner loop: build, lint and fast tests of what changed
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@cargo test --locked --workspace --lib --bins
 
-lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and bans
+lint: checkout $(TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and bans
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@cargo fetch --locked --quiet
 	@$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
-docs: ## Builds the documentation of every item, private ones too
+docs: checkout ## Builds the documentation of every item, private ones too
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 bench: build ## Measures the platform against its peers and prints ratios
@@ -59,4 +66,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare build demo demo-stop test check lint docs bench
+.PHONY: help prepare checkout build demo demo-stop test check lint docs bench

@@ -17,7 +17,12 @@ fn the_helpers_death_ends_everything_and_a_new_one_starts_clean() {
         let mut spec = world.spec("victim", &["/bin/sleep", &mark]);
         spec.network = crate::support::egress();
         let sandbox = world.start(spec).await;
-        assert_eq!(processes(&mark).len(), 1);
+        // A started sandbox is about to become its program, but may still be runc.
+        let begun = Instant::now();
+        while processes(&mark).len() != 1 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "the program does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let helper = processes(world.options().socket.to_str().unwrap());
         assert_eq!(helper.len(), 1, "the helper is one process");
         kill_process(Pid::from_raw(helper[0]).unwrap(), Signal::KILL).unwrap();
