@@ -10,6 +10,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export HYTHE_PREFIX ?= $(CACHE)/prefix
 export HYTHE_STACK_CACHE ?= $(CACHE)/stacks
 export HYTHE_TOOLS ?= $(CACHE)/tools
+# The cluster of the tests: its programs, and the folder of the one that runs.
+export HYTHE_CLUSTER_BIN ?= $(CACHE)/cluster
+export HYTHE_CLUSTER ?= /var/tmp/hythe-cluster
 TOOLS := $(HYTHE_TOOLS)
 GUEST := x86_64-unknown-linux-musl
 GUEST_CRATES := hythe-lifecycle hythe-launcher $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
@@ -38,8 +41,17 @@ demo: build ## Starts the server and deploys three sample tools by git push
 demo-stop: ## Stops the demo's server and what it runs
 	@scripts/demo stop
 
-test: build $(TOOLS)/bin/crane ## Runs every test
-	@cargo test --locked --workspace
+test: build $(TOOLS)/bin/crane cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
+	@KUBECONFIG=$$(tests/support/cluster/which) && export KUBECONFIG && cargo test --locked --workspace
+
+cluster: prepare cluster-programs ## Starts a Kubernetes cluster of one node to play with, or says where it runs
+	@tests/support/cluster/up $(HYTHE_CLUSTER_BIN) $(HYTHE_CLUSTER)
+
+cluster-stop: ## Stops it
+	@tests/support/cluster/down $(HYTHE_CLUSTER_BIN) $(HYTHE_CLUSTER)
+
+cluster-programs: prepare
+	@mkdir -p $(TOOLS) && GO=$$(scripts/go $(TOOLS)) tests/support/cluster/build $(HYTHE_CLUSTER_BIN)
 
 check: checkout ## The inner loop: build, lint and fast tests of what changed
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -66,4 +78,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test check lint docs bench
+.PHONY: help prepare checkout build demo demo-stop test cluster cluster-stop cluster-programs check lint docs bench

@@ -6,6 +6,7 @@ mod stories {
     mod api;
     mod attack;
     mod faults;
+    mod kubernetes;
     mod push;
     mod restart;
     mod rollout;

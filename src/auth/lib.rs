@@ -10,6 +10,7 @@ mod error;
 mod identity;
 mod key;
 mod policy;
+mod pull;
 mod registry;
 mod seal;
 mod token;

@@ -96,6 +96,16 @@ impl KeyRing {
         self.change(Ring::newest_alone)
     }
 
+    /// Something made of the newest key.
+    pub(crate) fn with_newest<T>(&self, make: impl FnOnce(&[u8; 32]) -> T) -> T {
+        make(self.inner.ring.read().unwrap_or_else(PoisonError::into_inner).newest().1)
+    }
+
+    /// Whether this holds with any key, old ones too.
+    pub(crate) fn with_any(&self, holds: impl FnMut(&[u8; 32]) -> bool) -> bool {
+        self.inner.ring.read().unwrap_or_else(PoisonError::into_inner).all().any(holds)
+    }
+
     fn change(&self, make: impl FnOnce(&Ring) -> Ring) -> Result<u32, SealError> {
         let mut ring = self.inner.ring.write().unwrap_or_else(PoisonError::into_inner);
         let changed = make(&ring);

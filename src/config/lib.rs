@@ -14,8 +14,8 @@ mod tests;
 
 pub use error::{ConfigError, Invalid};
 pub use sections::{
-    Api, Builder, Egress, Limits, Logs, Mirrors, Registry, Rollout, Router, Sandbox, Server, Ssh, Stacks,
-    Store, Tls, TlsMode,
+    Api, Builder, Egress, Kubernetes, Limits, Logs, Mirrors, Quota, Registry, Rollout, Router, RuntimeKind,
+    Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
 };
 pub use units::{Cores, Size, Span};
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Releases getting ready.
     pub rollout: Rollout,
+    /// Tools in a cluster.
+    pub kubernetes: Kubernetes,
     /// The way out for builds and tools.
     pub egress: Egress,
     /// Logs.

@@ -1,12 +1,14 @@
 //! A struct a section, with its defaults.
 
+mod cluster;
 mod fronts;
 mod state;
 mod work;
 
+pub use cluster::{Kubernetes, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
 pub use state::{Limits, Logs, Registry, Store};
-pub use work::{Builder, Egress, Mirrors, Rollout, Sandbox, Stacks};
+pub use work::{Builder, Egress, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
 use serde::{Deserialize, Deserializer};
@@ -81,11 +83,38 @@ impl Config {
             let next = "Write it as in tools.example.org: lower case, without a port or a leading dot.";
             return found("router", "domain", "this is not a domain name", next);
         }
-        self.egress.wrong_network().and_then(|()| {
-            let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
-            found("egress", "allow_private", "this is not a list of networks", next)
+        self.cluster_contradiction().or_else(|| {
+            self.egress.wrong_network().and_then(|()| {
+                let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
+                found("egress", "allow_private", "this is not a list of networks", next)
+            })
         })
     }
+
+    fn cluster_contradiction(&self) -> Option<Contradiction> {
+        let found = |section, key, what, next| Some(Contradiction { section, key, what, next });
+        if self.rollout.runtime == RuntimeKind::Kubernetes
+            && self.kubernetes.registry.is_none()
+            && self.registry.listen.is_none()
+        {
+            let next = "Set registry in [kubernetes] to the host and port of the API as nodes reach it, or listen in [registry].";
+            return found("rollout", "runtime", "nodes would not know where to pull images from", next);
+        }
+        if self.kubernetes.router_networks.iter().any(|text| !is_network(text)) {
+            let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
+            return found("kubernetes", "router_networks", "this is not a list of networks", next);
+        }
+        None
+    }
+}
+
+/// Whether this is a network, as in `10.1.0.0/16`.
+fn is_network(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(address, bits)| {
+        let most =
+            address.parse::<std::net::IpAddr>().map(|address| if address.is_ipv4() { 32 } else { 128 });
+        most.is_ok_and(|most| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+    })
 }
 
 fn is_domain(text: &str) -> bool {

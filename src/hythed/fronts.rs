@@ -21,17 +21,23 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Fronts {
     pub(crate) ssh: TcpListener,
     pub(crate) api: TcpListener,
+    /// Images alone, where they have an address of their own.
+    pub(crate) registry: Option<TcpListener>,
     pub(crate) router: TcpListener,
 }
 
 impl Fronts {
     /// Where they listen, for people and programs that start the server with port 0.
     pub(crate) fn addresses(&self) -> Result<serde_json::Value> {
-        Ok(serde_json::json!({
+        let mut all = serde_json::json!({
             "ssh": self.ssh.local_addr()?.to_string(),
             "api": self.api.local_addr()?.to_string(),
             "router": self.router.local_addr()?.to_string(),
-        }))
+        });
+        if let Some(registry) = &self.registry {
+            all["registry"] = registry.local_addr()?.to_string().into();
+        }
+        Ok(all)
     }
 
     /// Starts them all. SSH and the API end at `shutdown`, the router when it is told to.
@@ -47,7 +53,8 @@ impl Fronts {
         let config = &settings.config;
         let router_tls = tls::for_front(settings, data, config.router.listen)?;
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
-        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone())?;
+        let images = image_routes(settings, rooms);
+        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone())?.merge(images.clone());
         let ssh = ssh_parts(settings, data, rooms, platform, host_key);
         let router = tool_router(settings, rooms)?;
         let closing = CancellationToken::new();
@@ -61,6 +68,14 @@ impl Fronts {
         drains.spawn(async move {
             hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")
         });
+        if let Some(listener) = self.registry {
+            let address = listener.local_addr()?;
+            let tls = if config.registry.plain { None } else { tls::for_front(settings, data, address)? };
+            let stop = shutdown.clone();
+            drains.spawn(async move {
+                hythe_router::serve_platform(listener, tls, images, stop).await.context("the registry failed")
+            });
+        }
         let stop = closing.clone();
         serves.spawn(async move {
             hythe_router::serve(self.router, router_tls, router, stop).await.context("the router failed")
@@ -77,22 +92,26 @@ impl Fronts {
     ) -> Result<axum::Router> {
         let ssh = self.ssh.local_addr()?.to_string();
         let public = settings.config.ssh.public.as_ref().unwrap_or(&ssh);
-        let api = hythe_api::routes(ApiParts {
+        Ok(hythe_api::routes(ApiParts {
             platform,
             auth: rooms.auth.clone(),
             shutdown,
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
             body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),
-        });
-        let options = RegistryOptions {
-            token_life: settings.config.registry.token_time.duration(),
-            ..RegistryOptions::default()
-        };
-        let kept = settings.config.registry.keep_releases;
-        let auth = Arc::new(ImageAuth::new(rooms.auth.clone(), rooms.store.clone(), kept));
-        Ok(api.merge(hythe_registry::routes(rooms.content.clone(), auth, options)))
+        }))
     }
+}
+
+/// The registry's routes.
+fn image_routes(settings: &Settings, rooms: &Rooms) -> axum::Router {
+    let options = RegistryOptions {
+        token_life: settings.config.registry.token_time.duration(),
+        ..RegistryOptions::default()
+    };
+    let kept = settings.config.registry.keep_releases;
+    let auth = Arc::new(ImageAuth::new(rooms.auth.clone(), rooms.keys.clone(), rooms.store.clone(), kept));
+    hythe_registry::routes(rooms.content.clone(), auth, options)
 }
 
 fn ssh_parts(

@@ -3,23 +3,30 @@
 use crate::control;
 use crate::folders::{Data, Installation};
 use crate::glue::{Draining, Logging};
+use crate::listeners::listener;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::{Auth, KeyRing};
 use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings};
+use hythe_config::RuntimeKind;
 use hythe_events::{LogLimits, LogStore};
 use hythe_layers::Layers;
+use hythe_model::ToolName;
 use hythe_pipeline::{Parts, Platform};
 use hythe_registry::ContentStore;
-use hythe_rollout::{LocalParts, LocalRuntime, Runtime};
+use hythe_rollout::{
+    KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, PullAccess, Runtime, Witness,
+};
 use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
 use hythe_stacks::{Mirrors, StackImages, StackOptions};
 use hythe_store::{Store, StoreOptions};
 use secrecy::{ExposeSecret, SecretString};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// Everything that the fronts stand on.
 pub(crate) struct Rooms {
@@ -32,6 +39,9 @@ pub(crate) struct Rooms {
     pub(crate) in_flight: InFlight,
     pub(crate) logs: LogStore,
     pub(crate) store: Store,
+    pub(crate) keys: KeyRing,
+    /// The registry's own listener, until a front takes it.
+    pub(crate) registry: Option<TcpListener>,
 }
 
 /// Opens everything below the story.
@@ -45,26 +55,65 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
     let layers = Layers::open(helper.clone(), content.clone(), &data.namespace()).await?;
     let in_flight = InFlight::new();
-    let parts = LocalParts {
-        helper: helper.clone(),
-        content: content.clone(),
-        layers: layers.clone(),
-        logs: data.instance_logs(),
-        log_bytes: settings.config.logs.instance.bytes(),
-        traffic: Arc::new(Draining(in_flight.clone())),
+    let keys = KeyRing::load(&data.keys())?;
+    let registry = match settings.config.registry.listen {
+        Some(address) => Some(listener(&helper, "registry", address).await?),
+        None => None,
     };
-    let runtime = LocalRuntime::with_witness(parts, Arc::new(Logging(logs.clone())));
+    let witness = Arc::new(Logging(logs.clone()));
+    let runtime: Arc<dyn Runtime> = match settings.config.rollout.runtime {
+        RuntimeKind::Local => {
+            let parts = LocalParts {
+                helper: helper.clone(),
+                content: content.clone(),
+                layers: layers.clone(),
+                logs: data.instance_logs(),
+                log_bytes: settings.config.logs.instance.bytes(),
+                traffic: Arc::new(Draining(in_flight.clone())),
+            };
+            Arc::new(LocalRuntime::with_witness(parts, witness))
+        }
+        RuntimeKind::Kubernetes => {
+            let address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
+            let parts = kubernetes_parts(settings, data, address, keys.clone(), witness);
+            Arc::new(KubernetesRuntime::connect(parts).await?)
+        }
+    };
     Ok(Rooms {
         helper,
         auth: Auth::new(store.clone()),
         content,
         layers,
         repositories,
-        runtime: Arc::new(runtime),
+        runtime,
+        keys,
+        registry,
         in_flight,
         logs,
         store,
     })
+}
+
+fn kubernetes_parts(
+    settings: &Settings,
+    data: &Data,
+    registry: Option<SocketAddr>,
+    keys: KeyRing,
+    witness: Arc<dyn Witness>,
+) -> KubernetesParts {
+    let pull = move |tool: &ToolName| {
+        let (user, password) = keys.pull_access(tool);
+        Some(PullAccess { user, password: password.expose_secret().to_owned() })
+    };
+    KubernetesParts {
+        kubeconfig: settings.config.kubernetes.kubeconfig.clone(),
+        settings: settings.cluster(registry),
+        port: settings.config.rollout.port,
+        pull: Arc::new(pull),
+        logs: data.instance_logs(),
+        log_bytes: settings.config.logs.instance.bytes(),
+        witness,
+    }
 }
 
 /// The story over these rooms. Builds the stack where it is not there yet, which takes a while at a first run.
@@ -74,7 +123,7 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
     let parts = Parts {
         store: rooms.store.clone(),
         logs: rooms.logs.clone(),
-        keys: KeyRing::load(&data.keys())?,
+        keys: rooms.keys.clone(),
         repositories: rooms.repositories.clone(),
         sources: SourceStore::open(data.sources())?,
         builder,

@@ -43,13 +43,14 @@ async fn serve(settings: &Settings) -> Result<()> {
     stop_on_signals(shutdown.clone())?;
 
     let config = &settings.config;
-    let rooms = rooms::open(settings, &data).await?;
+    let mut rooms = rooms::open(settings, &data).await?;
     let guarded = rooms.helper.clone();
     tokio::spawn(async move { guarded.guard().await });
     let host_key = HostKey::open_or_create(&data.host_key())?;
     let fronts = Fronts {
         ssh: listener(&rooms.helper, "ssh", config.ssh.listen).await?,
         api: listener(&rooms.helper, "api", config.api.listen).await?,
+        registry: rooms.registry.take(),
         router: listener(&rooms.helper, "router", config.router.listen).await?,
     };
     first_run::bootstrap(&rooms.auth, &host_key, settings, fronts.api.local_addr()?).await?;

@@ -5,7 +5,7 @@ use crate::folders::Data;
 use anyhow::{Result, bail};
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{Keep, Settings as PlatformSettings};
-use hythe_rollout::{EgressSettings, RunLimits, RunSettings};
+use hythe_rollout::{ClusterSettings, EgressSettings, Quota, Router, RunLimits, RunSettings};
 use std::path::PathBuf;
 
 /// What the operator chose.
@@ -66,6 +66,36 @@ impl Settings {
             builds: config.logs.builds,
             blob_grace: config.registry.blob_grace.duration(),
             lock: data.upkeep_lock(),
+        }
+    }
+
+    /// How tools lie in a cluster; `registry` is the address of the registry's own listener.
+    pub(crate) fn cluster(&self, registry: Option<std::net::SocketAddr>) -> ClusterSettings {
+        let chosen = &self.config.kubernetes;
+        let seconds = |span: hythe_config::Span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX);
+        ClusterSettings {
+            platform: chosen.platform.clone(),
+            namespace_prefix: chosen.namespace_prefix.clone(),
+            registry: chosen
+                .registry
+                .clone()
+                .or(registry.map(|address| address.to_string()))
+                .unwrap_or_default(),
+            router: Router {
+                namespace: chosen.router_namespace.clone(),
+                cidrs: chosen.router_networks.clone(),
+            },
+            quota: Quota {
+                pods: chosen.quota.pods,
+                limits: RunLimits {
+                    memory_bytes: chosen.quota.memory.bytes(),
+                    cpu_millis: chosen.quota.cpu.millis(),
+                    disk_bytes: chosen.quota.disk.bytes(),
+                    ..RunLimits::default()
+                },
+            },
+            leave_seconds: seconds(chosen.leave),
+            min_ready_seconds: seconds(chosen.settle),
         }
     }
 

@@ -16,7 +16,7 @@ pub mod source;
 pub use event::{BuildEvent, Phase};
 pub use fault::Fault;
 pub use image::{Digest, PublishedImage};
-pub use name::{BuildId, InstanceId, MaintainerName, NameError, ProcessType, ReleaseNumber, ToolName};
+pub use name::{BuildId, InstanceId, MaintainerName, NameError, Place, ProcessType, ReleaseNumber, ToolName};
 pub use push::{Actor, BuildCause, PushOptions, PushRequest};
 pub use release::{Formation, Process, Release, ReleaseCause, ReleaseState};
 pub use route::{Route, RouteTable, Upstream};

@@ -222,6 +222,32 @@ impl FromStr for BuildId {
     }
 }
 
+/// Which of the copies of a process type an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// The runtime numbers its places, from 1.
+    Number(u32),
+    /// The runtime names them: the end of a pod's name, as in `x7k2p`.
+    Name(String),
+}
+
+impl FromStr for Place {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// One running copy of a process type of a release: `weather.v14.web.1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceId {
@@ -231,15 +257,15 @@ pub struct InstanceId {
     pub release: ReleaseNumber,
     /// The process type it runs.
     pub process: ProcessType,
-    /// Its place in the formation, from 1.
-    pub index: u32,
+    /// Its place in the formation.
+    pub place: Place,
     /// Start attempts of this place before this one, so that a restarted instance has a name of its own.
     pub attempt: u32,
 }
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}.{}", self.tool, self.release, self.process, self.index)?;
+        write!(f, "{}.{}.{}.{}", self.tool, self.release, self.process, self.place)?;
         if self.attempt > 0 {
             write!(f, ".{}", self.attempt)?;
         }

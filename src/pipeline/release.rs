@@ -202,8 +202,13 @@ impl Platform {
     ) -> Result<Release, Fault> {
         let begun = Instant::now();
         let runnable = self.runnable(release).await?;
+        let before = match &base.live {
+            Some(live) => Some(self.runnable(live).await?),
+            None => None,
+        };
         let runtime = &self.parts().runtime;
-        let candidate = runtime.start(runnable, &|event| log.push(&event), cancel.token().clone()).await?;
+        let candidate =
+            runtime.start(runnable, before, &|event| log.push(&event), cancel.token().clone()).await?;
         if cancel.is_asked() {
             runtime.abandon(candidate).await;
             return Err(cancel.fault());

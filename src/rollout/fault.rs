@@ -2,19 +2,29 @@
 //!
 //! Each function is one fault with a stable id; [`of_failure`] picks the one that fits.
 
-use crate::local::Failure;
 use crate::runtime::{Readiness, RunnableRelease};
 use crate::status::ExitReason;
 use crate::status::limit as size;
 use hythe_model::render::duration;
 use hythe_model::{Fault, InstanceId, ProcessType, Release};
 
+/// Why the first instance of a place did not get ready.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// It could not be started.
+    Start(Fault),
+    /// It ended.
+    Exited(ExitReason),
+    /// It did not get ready in time: what was seen instead, what it had printed.
+    NotReady(String, Vec<String>),
+}
+
 /// The line that a failed start leaves in the log, as in "instance 1 started, exited with code 1 after 0.8 s".
 pub(crate) fn note(id: &InstanceId, failure: &Failure) -> Option<String> {
     let name = if id.process.is_web() {
-        format!("instance {}", id.index)
+        format!("instance {}", id.place)
     } else {
-        format!("{} {}", id.process, id.index)
+        format!("{} {}", id.process, id.place)
     };
     match failure {
         Failure::Start(_) => None,
@@ -121,6 +131,17 @@ pub(crate) fn cancelled(release: &Release) -> Fault {
         "rollout/cancelled",
         format!("The release {} was cancelled before it took traffic.", release.number),
     )
+}
+
+/// Every process of the formation must be one that the image offers.
+pub(crate) fn check_formation(release: &RunnableRelease) -> Result<(), Fault> {
+    let offered = &release.release.processes;
+    let wanted = release.release.formation.0.iter().filter(|(_, count)| **count > 0);
+    let missing = |kind: &ProcessType| !offered.iter().any(|process| process.kind == *kind);
+    match wanted.map(|(kind, _)| kind).find(|kind| missing(kind)) {
+        Some(kind) => Err(no_such_process(&release.release, kind)),
+        None => Ok(()),
+    }
 }
 
 /// The formation asks for a process that the image does not offer.

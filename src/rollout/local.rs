@@ -21,7 +21,8 @@ pub(crate) mod testing;
 mod tests;
 mod tools;
 
-pub(crate) use group::Failure;
+pub(crate) use leftovers::folder as log_folder;
+pub(crate) use lines::last_lines;
 
 use crate::runtime::{
     Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,
@@ -86,6 +87,7 @@ impl Runtime for LocalRuntime {
     async fn start(
         &self,
         release: RunnableRelease,
+        _before: Option<RunnableRelease>,
         notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {

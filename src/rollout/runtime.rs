@@ -19,13 +19,16 @@ pub trait Runtime: Send + Sync {
     /// Says that a tool exists, so that its host answers "nothing is deployed" and not "no such tool".
     fn declare_tool(&self, tool: &ToolName);
 
-    /// Starts every instance of the release's formation beside what runs, and waits until each is ready.
+    /// Starts every instance of the release's formation beside what runs, and waits until each is ready. `before` is the
+    /// live release.
     ///
-    /// No traffic reaches them. On a fault or a cancellation (`rollout/cancelled`) they are gone within two seconds
-    /// and what served goes on serving.
+    /// Until the switch they take no traffic, or, in a cluster, share it with the instances that they are to replace one by
+    /// one. On a fault or a cancellation (`rollout/cancelled`) what served before goes on serving, alone, and within two
+    /// seconds.
     async fn start(
         &self,
         release: RunnableRelease,
+        before: Option<RunnableRelease>,
         notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault>;
@@ -300,6 +303,23 @@ pub struct OneOff {
     pub args: Vec<String>,
 }
 
+impl OneOff {
+    /// What is started: a process type alone as such; anything else is a program, looked up by the launcher.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let processes = &self.release.release.processes;
+        match self.args.as_slice() {
+            [kind] if processes.iter().any(|process| process.kind.as_str() == kind) => {
+                vec![format!("/cnb/process/{kind}")]
+            }
+            args => ["/cnb/lifecycle/launcher", "--"]
+                .into_iter()
+                .map(str::to_owned)
+                .chain(args.iter().cloned())
+                .collect(),
+        }
+    }
+}
+
 /// What a one-off process says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OneOffOutput {
@@ -328,5 +348,21 @@ impl OneOffSession {
     /// A session whose process ends when `cancel` is cancelled.
     pub fn new(output: mpsc::Receiver<OneOffOutput>, cancel: CancellationToken) -> Self {
         Self { output, _guard: cancel.clone().drop_guard(), cancel }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_type_alone_is_started_as_such() {
+        let command = |words: &[&str]| {
+            let release = crate::local::testing::release("weather", 1, "web=1");
+            OneOff { release, args: words.iter().map(|word| (*word).to_owned()).collect() }.command()
+        };
+        assert_eq!(command(&["web"]), ["/cnb/process/web"]);
+        assert_eq!(command(&["sh"]), ["/cnb/lifecycle/launcher", "--", "sh"]);
+        assert_eq!(command(&["web", "x"]), ["/cnb/lifecycle/launcher", "--", "web", "x"]);
     }
 }

@@ -56,7 +56,7 @@ impl fmt::Display for AccessEntry<'_> {
         let millis = self.took.as_millis();
         write!(f, "{method} {path} {status} {bytes} bytes {millis} ms from {client} id {request_id}")?;
         if let Some(instance) = self.instance {
-            write!(f, " to {}.{}", instance.process, instance.index)?;
+            write!(f, " to {}.{}", instance.process, instance.place)?;
         }
         match self.error {
             Some(error) => write!(f, " ({error})"),

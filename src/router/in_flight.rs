@@ -117,11 +117,11 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hythe_model::ReleaseNumber;
+    use hythe_model::{Place, ReleaseNumber};
 
     fn instance(index: u32) -> InstanceId {
         let (tool, process) = ("weather".parse().unwrap(), hythe_model::ProcessType::web());
-        InstanceId { tool, release: ReleaseNumber(1), process, index, attempt: 0 }
+        InstanceId { tool, release: ReleaseNumber(1), process, place: Place::Number(index), attempt: 0 }
     }
 
     #[tokio::test]

@@ -154,7 +154,7 @@ impl From<InstanceStatus> for Instance {
         Self {
             id: status.id.to_string(),
             process: status.id.process,
-            index: status.id.index,
+            place: status.id.place.to_string(),
             release: status.id.release,
             state: (&status.state).into(),
             since: status.since,

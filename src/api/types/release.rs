@@ -128,8 +128,9 @@ pub struct Instance {
     /// Its process type.
     #[schema(value_type = String, example = "web")]
     pub process: ProcessType,
-    /// Its place in the formation, from 1.
-    pub index: u32,
+    /// Its place in the formation: a number from 1, or in a cluster the end of its pod's name.
+    #[schema(example = "1")]
+    pub place: String,
     /// The release it runs.
     #[schema(value_type = String, example = "v14")]
     pub release: ReleaseNumber,

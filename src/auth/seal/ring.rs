@@ -99,6 +99,10 @@ impl Ring {
         (*number, key)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.keys.iter().map(|(_, key)| &**key)
+    }
+
     pub(super) fn get(&self, number: u32) -> Option<&[u8; 32]> {
         self.keys.iter().find(|(own, _)| *own == number).map(|(_, key)| &**key)
     }

@@ -2,6 +2,7 @@
 
 use crate::{Size, Span};
 use serde::Deserialize;
+use std::net::SocketAddr;
 
 /// `[store]`: rows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,6 +24,11 @@ impl Default for Store {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registry {
+    /// An address of its own for images alone, beside the API's.
+    #[serde(deserialize_with = "super::optional")]
+    pub listen: Option<SocketAddr>,
+    /// Whether that address speaks plain HTTP, wherever it is.
+    pub plain: bool,
     /// How long a client's access token is good for.
     pub token_time: Span,
     /// Releases of a tool whose images are kept, the live one beside them.
@@ -33,7 +39,13 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { token_time: Span::seconds(300), keep_releases: 20, blob_grace: Span::seconds(86_400) }
+        Self {
+            listen: None,
+            plain: false,
+            token_time: Span::seconds(300),
+            keep_releases: 20,
+            blob_grace: Span::seconds(86_400),
+        }
     }
 }
 

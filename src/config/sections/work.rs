@@ -102,10 +102,22 @@ impl Default for Sandbox {
     }
 }
 
+/// Where tools run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// In sandboxes of this machine.
+    Local,
+    /// In pods of a cluster.
+    Kubernetes,
+}
+
 /// `[rollout]`: releases getting ready, and instances going.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rollout {
+    /// Where tools run.
+    pub runtime: RuntimeKind,
     /// How long a release may take to get ready.
     pub readiness: Span,
     /// How long an instance may take to stop after SIGTERM.
@@ -121,6 +133,7 @@ pub struct Rollout {
 impl Default for Rollout {
     fn default() -> Self {
         Self {
+            runtime: RuntimeKind::Local,
             readiness: Span::seconds(60),
             grace: Span::seconds(10),
             drain: Span::seconds(30),
@@ -201,12 +214,7 @@ impl Egress {
 
     /// `Some` where `allow_private` holds something that is not a network.
     pub(crate) fn wrong_network(&self) -> Option<()> {
-        let network = |text: &String| {
-            let (address, bits) = text.split_once('/')?;
-            let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
-            bits.parse::<u8>().ok().filter(|bits| *bits <= most).map(|_| ())
-        };
-        self.allow_private.iter().any(|text| network(text).is_none()).then_some(())
+        self.allow_private.iter().any(|text| !super::is_network(text)).then_some(())
     }
 }
 

@@ -27,7 +27,7 @@ impl Ps {
         let mut table = Table::new(&["INSTANCE", "RELEASE", "STATE", "SINCE", "RESTARTS"]);
         for instance in instances {
             table.row([
-                format!("{}.{}", instance.process, instance.index).into(),
+                format!("{}.{}", instance.process, instance.place).into(),
                 instance.release.to_string().into(),
                 Cell::state(instance.state.word()),
                 since(instance.since).into(),

@@ -1,7 +1,7 @@
 //! The registry's questions: who is there is answered by auth (the password is a token), what must stay by the releases.
 
 use async_trait::async_trait;
-use hythe_auth::{Auth, Checked, Identity, RegistryAccess};
+use hythe_auth::{Auth, Checked, Identity, KeyRing, RegistryAccess};
 use hythe_model::{Actor, Digest, MaintainerName};
 use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject, Unproven};
 use hythe_store::{RetainedRelease, Store};
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 /// Who may pull and push images, and which of them stay.
 pub(crate) struct ImageAuth {
     auth: Auth,
+    keys: KeyRing,
     store: Store,
     /// Releases of a tool whose images are kept, beside the live one.
     kept: u32,
@@ -17,14 +18,18 @@ pub(crate) struct ImageAuth {
 
 impl ImageAuth {
     /// Answers from these rows; of each tool the images of so many releases stay.
-    pub(crate) fn new(auth: Auth, store: Store, kept: u32) -> Self {
-        Self { auth, store, kept }
+    pub(crate) fn new(auth: Auth, keys: KeyRing, store: Store, kept: u32) -> Self {
+        Self { auth, keys, store, kept }
     }
 }
 
 #[async_trait]
 impl RegistryAuth for ImageAuth {
     async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
+        // A node's password is as long as a key: nobody guesses it, and it needs no row.
+        if self.keys.puller(user, secret).is_some() {
+            return Ok(Subject::User(user.to_owned()));
+        }
         match self.auth.registry_login(user, secret, from).await {
             Ok(Checked::Known(Identity { actor: Actor::Maintainer(name) })) => {
                 Ok(Subject::User(name.to_string()))
@@ -40,6 +45,10 @@ impl RegistryAuth for ImageAuth {
 
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool {
         let Subject::User(name) = subject else { return false };
+        if let Some(tool) = name.strip_prefix("tool+") {
+            let own = tool.parse().is_ok_and(|tool| Repository::of_tool(&tool) == *repository);
+            return own && action == RegistryAction::Pull;
+        }
         let Ok(name) = name.parse::<MaintainerName>() else { return false };
         let access = match action {
             RegistryAction::Pull => RegistryAccess::Pull,
@@ -96,7 +105,7 @@ mod tests {
             let before = store.live_release(&tool).await.unwrap().map(|live| live.number);
             store.activate(&tool, number, before, &deployed).await.unwrap();
         }
-        let images = ImageAuth::new(Auth::new(store.clone()), store, 2);
+        let images = ImageAuth::new(Auth::new(store.clone()), KeyRing::load(dir.path()).unwrap(), store, 2);
         let stays = async |repository: &str, byte| {
             images.in_use(&repository.parse().unwrap(), &Digest::sha256([byte; 32])).await
         };

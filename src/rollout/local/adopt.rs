@@ -75,8 +75,8 @@ fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
     let port = group.release.settings.port;
     let fits = |found: &Found| {
         let same_place = found.instance.as_ref().is_some_and(|id| {
-            (&id.tool, id.release, &id.process, id.index)
-                == (&wanted.tool, wanted.release, &wanted.process, wanted.index)
+            (&id.tool, id.release, &id.process, &id.place)
+                == (&wanted.tool, wanted.release, &wanted.process, &wanted.place)
         });
         same_place && found.running && found.image.as_deref() == Some(image) && found.port == Some(port)
     };

@@ -1,9 +1,10 @@
 //! The instances of one release: a slot for each place of its formation.
 
 use super::machine::Guest;
+use crate::fault::Failure;
 use crate::runtime::RunnableRelease;
 use crate::status::{ExitReason, InstanceState, InstanceStatus};
-use hythe_model::{Fault, InstanceId, ProcessType, ReleaseNumber, ToolName, Upstream};
+use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName, Upstream};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +18,6 @@ pub(crate) enum Stop {
     Drain,
     /// They stop at once.
     Now,
-}
-
-/// Why the first instance of a place did not get ready.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    /// It could not be started.
-    Start(Fault),
-    /// It ended.
-    Exited(ExitReason),
-    /// It did not get ready in time: what was seen instead, what it had printed.
-    NotReady(String, Vec<String>),
 }
 
 /// Where the instance of a slot stands.
@@ -142,14 +132,18 @@ pub(crate) struct Group {
 
 impl Group {
     /// Slots for a release's formation; `attempt` numbers the instance that comes next in a place.
-    pub(crate) fn new(release: RunnableRelease, mut attempt: impl FnMut(&ProcessType, u32) -> u32) -> Self {
+    pub(crate) fn new(
+        release: RunnableRelease,
+        mut attempt: impl FnMut(&ProcessType, &Place) -> u32,
+    ) -> Self {
         let (tool, number) = (&release.release.tool, release.release.number);
         let mut slots = Vec::new();
         for (process, count) in &release.release.formation.0 {
             for index in 1..=*count {
-                let attempt = attempt(process, index);
+                let place = Place::Number(index);
+                let attempt = attempt(process, &place);
                 let (tool, process) = (tool.clone(), process.clone());
-                let id = InstanceId { tool, release: number, process, index, attempt };
+                let id = InstanceId { tool, release: number, process, place, attempt };
                 slots.push(Arc::new(Slot::new(id)));
             }
         }

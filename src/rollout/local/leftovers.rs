@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Where an instance's output goes, below the folder of all logs.
 pub(crate) fn folder(logs: &Path, instance: &InstanceId) -> PathBuf {
-    let InstanceId { tool, release, process, index, attempt } = instance;
-    logs.join(tool.as_str()).join(format!("{release}.{process}.{index}.{attempt}"))
+    let InstanceId { tool, release, process, place, attempt } = instance;
+    logs.join(tool.as_str()).join(format!("{release}.{process}.{place}.{attempt}"))
 }
 
 /// The instance of a folder that [`folder`] named.
@@ -18,12 +18,12 @@ fn instance(tool: &str, folder: &str) -> Option<InstanceId> {
     // A process type may have dots of its own; the numbers around it have none.
     let (release, rest) = folder.split_once('.')?;
     let (rest, attempt) = rest.rsplit_once('.')?;
-    let (process, index) = rest.rsplit_once('.')?;
+    let (process, place) = rest.rsplit_once('.')?;
     Some(InstanceId {
         tool: tool.parse().ok()?,
         release: release.parse().ok()?,
         process: process.parse().ok()?,
-        index: index.parse().ok()?,
+        place: place.parse().ok()?,
         attempt: attempt.parse().ok()?,
     })
 }

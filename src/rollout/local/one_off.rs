@@ -2,7 +2,7 @@
 
 use super::sandbox::{Sandboxes, not_started, one_off_spec, reason};
 use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
-use hythe_model::{Fault, Release};
+use hythe_model::Fault;
 use hythe_sandbox::{Sandbox, Stdio};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ pub(super) async fn start(
     cancel: CancellationToken,
 ) -> Result<OneOffSession, Fault> {
     let release = &run.release;
-    let args = command(&release.release, run.args);
+    let args = run.command();
     let image = sandboxes.image(release).await?;
     let spec = one_off_spec(sandboxes, release, image, args)?;
     let (stdout, out) = pipe().map_err(|error| no_pipe(&error))?;
@@ -51,16 +51,6 @@ pub(super) async fn start(
     });
     started.await.map_err(|error| no_pipe(&io::Error::other(error)))??;
     Ok(session)
-}
-
-/// A process type alone is started as such; anything else is a program, looked up by the launcher.
-fn command(release: &Release, args: Vec<String>) -> Vec<String> {
-    match args.as_slice() {
-        [kind] if release.processes.iter().any(|process| process.kind.as_str() == kind) => {
-            vec![format!("/cnb/process/{kind}")]
-        }
-        _ => ["/cnb/lifecycle/launcher".to_owned(), "--".to_owned()].into_iter().chain(args).collect(),
-    }
 }
 
 fn pipe() -> io::Result<(Receiver, OwnedFd)> {
@@ -99,21 +89,5 @@ async fn pump(mut from: impl AsyncRead + Unpin, error: bool, to: &mpsc::Sender<O
         if to.send(OneOffOutput::Bytes { bytes, error }).await.is_err() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::local::testing;
-
-    #[test]
-    fn a_process_type_alone_is_started_as_such() {
-        let release = testing::release("weather", 1, "web=1").release;
-        let command =
-            |words: &[&str]| command(&release, words.iter().map(|word| (*word).to_owned()).collect());
-        assert_eq!(command(&["web"]), ["/cnb/process/web"]);
-        assert_eq!(command(&["sh"]), ["/cnb/lifecycle/launcher", "--", "sh"]);
-        assert_eq!(command(&["web", "x"]), ["/cnb/lifecycle/launcher", "--", "web", "x"]);
     }
 }

@@ -138,7 +138,7 @@ impl Machine for Sandboxes {
         labels.insert(LOG.to_owned(), log.to_string_lossy().into_owned());
         let own = [
             ("HYTHE_PROCESS".to_owned(), instance.process.to_string()),
-            ("HYTHE_INSTANCE".to_owned(), instance.index.to_string()),
+            ("HYTHE_INSTANCE".to_owned(), instance.place.to_string()),
         ];
         let spec = spec(self.fresh_name(release), labels, args, release, image, own)?;
         let labels = spec.labels.clone();

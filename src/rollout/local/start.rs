@@ -1,9 +1,9 @@
 //! A candidate from its first start to the readiness of its last instance.
 
-use super::group::{Failure, Group, Stage, View};
+use super::group::{Group, Stage, View};
 use super::supervise::Begin;
 use super::tools::Tools;
-use crate::fault;
+use crate::fault::{self, Failure};
 use crate::runtime::{Candidate, Notes, RunnableRelease};
 use crate::status::ExitReason;
 use futures::future::select_all;
@@ -21,7 +21,7 @@ impl Tools {
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {
         let begun = Instant::now();
-        check_formation(&release)?;
+        fault::check_formation(&release)?;
         let cancelled = || fault::cancelled(&release.release);
         let prepared = cancel.run_until_cancelled(self.machine.prepare(&release)).await;
         prepared.ok_or_else(cancelled)??;
@@ -53,17 +53,6 @@ impl Tools {
         };
         self.end_coming(&group).await;
         Err(failed)
-    }
-}
-
-/// Every process of the formation must be one that the image offers.
-fn check_formation(release: &RunnableRelease) -> Result<(), Fault> {
-    let offered = &release.release.processes;
-    let wanted = release.release.formation.0.iter().filter(|(_, count)| **count > 0);
-    let missing = |kind: &hythe_model::ProcessType| !offered.iter().any(|process| process.kind == *kind);
-    match wanted.map(|(kind, _)| kind).find(|kind| missing(kind)) {
-        Some(kind) => Err(fault::no_such_process(&release.release, kind)),
-        None => Ok(()),
     }
 }
 

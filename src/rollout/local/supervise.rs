@@ -3,9 +3,10 @@
 //! Enter at [`supervise`]. A candidate's instances get one try each; once traffic has moved to them, or where the place
 //! was found after a restart of the server, a crash is followed by another start.
 
-use super::group::{Failure, Group, Slot, Stage, Stop};
+use super::group::{Group, Slot, Stage, Stop};
 use super::machine::{Guest, Machine};
 use crate::backoff::Backoff;
+use crate::fault::Failure;
 use crate::runtime::Traffic;
 use crate::status::ExitReason;
 use hythe_model::InstanceId;

@@ -5,7 +5,7 @@ use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunSettings, R
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{
-    Actor, BuildId, CommitId, Digest, Fault, Formation, InstanceId, Process, Release, ReleaseCause,
+    Actor, BuildId, CommitId, Digest, Fault, Formation, InstanceId, Place, Process, Release, ReleaseCause,
     ReleaseNumber, ReleaseState, ToolName,
 };
 use std::collections::{HashMap, VecDeque};
@@ -58,7 +58,13 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
 /// A name of an instance of a release.
 pub(crate) fn instance(release: &RunnableRelease, process: &str, index: u32) -> InstanceId {
     let (tool, number) = (release.release.tool.clone(), release.release.number);
-    InstanceId { tool, release: number, process: process.parse().unwrap(), index, attempt: 0 }
+    InstanceId {
+        tool,
+        release: number,
+        process: process.parse().unwrap(),
+        place: Place::Number(index),
+        attempt: 0,
+    }
 }
 
 /// How a program in memory behaves.
@@ -137,7 +143,7 @@ impl Machine for Memory {
     }
 
     async fn start(&self, id: &InstanceId, _: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault> {
-        let place = format!("{}.{}.{}.{}", id.tool, id.release, id.process, id.index);
+        let place = format!("{}.{}.{}.{}", id.tool, id.release, id.process, id.place);
         let planned = self.programs.lock().unwrap().get_mut(&place).and_then(VecDeque::pop_front);
         self.journal.lock().unwrap().push(format!("start {id}"));
         Ok(self.guest(id, planned.unwrap_or_else(Program::good)))

@@ -6,7 +6,7 @@ use super::route::route;
 use super::supervise::{Begin, Supervision, supervise};
 use crate::runtime::{Candidate, OneOff, OneOffSession, RunnableRelease, Switched, Traffic};
 use crate::status::{InstanceState, InstanceStatus};
-use hythe_model::{Fault, InstanceId, ProcessType, ReleaseNumber, RouteTable, ToolName};
+use hythe_model::{Fault, InstanceId, Place, ProcessType, ReleaseNumber, RouteTable, ToolName};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -38,7 +38,7 @@ pub(crate) struct State {
     pub(crate) coming: Vec<Arc<Group>>,
     leaving: Vec<Arc<Group>>,
     /// Names are used once: the next attempt of each place.
-    attempts: HashMap<(ReleaseNumber, ProcessType, u32), u32>,
+    attempts: HashMap<(ReleaseNumber, ProcessType, Place), u32>,
 }
 
 impl State {
@@ -52,8 +52,8 @@ impl State {
         let number = release.release.number;
         let age = jiff::Timestamp::now().duration_since(release.release.created_at).as_secs();
         let first = if ran_before { u32::try_from(age).unwrap_or(0) } else { 0 };
-        Arc::new(Group::new(release, |process, index| {
-            let next = self.attempts.entry((number, process.clone(), index)).or_default();
+        Arc::new(Group::new(release, |process, place| {
+            let next = self.attempts.entry((number, process.clone(), place.clone())).or_default();
             let attempt = first.max(*next);
             *next = attempt + 1;
             attempt
@@ -62,7 +62,7 @@ impl State {
 
     /// Marks an instance's name as used.
     fn used(&mut self, instance: &InstanceId) {
-        let place = (instance.release, instance.process.clone(), instance.index);
+        let place = (instance.release, instance.process.clone(), instance.place.clone());
         let next = self.attempts.entry(place).or_default();
         *next = (*next).max(instance.attempt + 1);
     }
@@ -255,7 +255,7 @@ impl Tools {
         let order = |status: &InstanceStatus| {
             let id = &status.id;
             let stops = matches!(status.state, InstanceState::Stopping);
-            (stops, !id.process.is_web(), id.process.clone(), id.index, id.release)
+            (stops, !id.process.is_web(), id.process.clone(), id.place.clone(), id.release)
         };
         all.sort_by_key(order);
         all

@@ -121,7 +121,7 @@ fn cancelling_takes_less_than_two_seconds() {
         let world = World::new("cancel").await;
         let cancel = CancellationToken::new();
         let starting = world.release(1, "web=1", &[("BEHAVE", "deaf")]);
-        let starting = world.runtime.start(starting, &|_| (), cancel.clone());
+        let starting = world.runtime.start(starting, None, &|_| (), cancel.clone());
         let (started, took) = tokio::join!(starting, async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             cancel.cancel();

@@ -91,7 +91,7 @@ impl World {
     }
 
     pub(crate) async fn start(&self, release: RunnableRelease) -> Result<Candidate, Fault> {
-        self.runtime.start(release, &|_: BuildEvent| (), CancellationToken::new()).await
+        self.runtime.start(release, None, &|_: BuildEvent| (), CancellationToken::new()).await
     }
 
     pub(crate) async fn deploy(&self, release: RunnableRelease) {

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
-use hythe_model::{InstanceId, ProcessType, ReleaseNumber, Route, RouteTable, Upstream};
+use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, RouteTable, Upstream};
 use hythe_router::{Dial, InFlight, NoAccessLog, Router, RouterParts, RouterSettings, serve};
 use std::fs;
 use std::io;
@@ -95,7 +95,7 @@ fn router(own: u16, backend: u16) -> Result<()> {
             tool: "bench".parse()?,
             release: ReleaseNumber(1),
             process: ProcessType::web(),
-            index: 1,
+            place: Place::Number(1),
             attempt: 0,
         };
         let upstreams = vec![Upstream { instance, port: 8080 }];

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hythe_model::{InstanceId, ProcessType, ReleaseNumber, Route, RouteTable, Upstream};
+use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, RouteTable, Upstream};
 use hythe_router::{
     AccessEntry, AccessLog, Dial, Fallback, InFlight, Router, RouterParts, RouterSettings, serve,
 };
@@ -114,7 +114,7 @@ pub(crate) async fn world_with(settings: RouterSettings, tls: Option<Arc<rustls:
 
 pub(crate) fn instance(tool: &str, release: u32, index: u32) -> InstanceId {
     let (tool, release) = (tool.parse().unwrap(), ReleaseNumber(release));
-    InstanceId { tool, release, process: ProcessType::web(), index, attempt: 0 }
+    InstanceId { tool, release, process: ProcessType::web(), place: Place::Number(index), attempt: 0 }
 }
 
 impl World {

@@ -1,7 +1,7 @@
 //! How a tool is, and which settings are refused.
 
 use super::*;
-use hythe_model::{Actor, Digest, Formation, InstanceId, ReleaseCause, ReleaseNumber, ReleaseState};
+use hythe_model::{Actor, Digest, Formation, InstanceId, Place, ReleaseCause, ReleaseNumber, ReleaseState};
 use hythe_rollout::ExitReason;
 
 fn release(web: u32) -> Release {
@@ -27,7 +27,7 @@ fn instance(release: u32, state: InstanceState, second: i64) -> InstanceStatus {
         tool: "weather".parse().unwrap(),
         release: ReleaseNumber(release),
         process: "web".parse().unwrap(),
-        index: 1,
+        place: Place::Number(1),
         attempt: 0,
     };
     let last_exit = Some(ExitReason { code: Some(3), ..ExitReason::default() });

@@ -176,7 +176,7 @@ fn builds_list_shows_where_each_ended() {
 fn ps_shows_crashes_with_their_reason() {
     let instance = |index: u32, state: &str, exit: Option<&str>| {
         json!({
-            "id": format!("weather.v14.web.{index}"), "process": "web", "index": index, "release": "v14",
+            "id": format!("weather.v14.web.{index}"), "process": "web", "place": index.to_string(), "release": "v14",
             "state": state, "since": minutes_ago(3), "restarts": index - 1, "last_exit": exit,
         })
     };

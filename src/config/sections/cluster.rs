@@ -1,0 +1,68 @@
+//! The section of a cluster.
+
+use crate::{Cores, Size, Span};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// `[kubernetes]`: tools in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kubernetes {
+    /// How the cluster is reached; `KUBECONFIG` or the pod's own account where unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub kubeconfig: Option<PathBuf>,
+    /// This installation's name among others in the same cluster.
+    pub platform: String,
+    /// What the namespace of a tool is called: this and the tool's name.
+    pub namespace_prefix: String,
+    /// Host and port that nodes pull images from.
+    #[serde(deserialize_with = "super::optional")]
+    pub registry: Option<String>,
+    /// The namespace that the router's pods are in.
+    #[serde(deserialize_with = "super::optional")]
+    pub router_namespace: Option<String>,
+    /// Networks that a router outside the cluster comes from.
+    pub router_networks: Vec<String>,
+    /// How long a pod serves on after it has left the route, before its SIGTERM.
+    pub leave: Span,
+    /// How long a new pod must stay ready before an old one goes.
+    pub settle: Span,
+    /// The most that one tool may have at the same time.
+    pub quota: Quota,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            platform: "hythe".to_owned(),
+            namespace_prefix: "hythe-".to_owned(),
+            registry: None,
+            router_namespace: None,
+            router_networks: Vec::new(),
+            leave: Span::seconds(3),
+            settle: Span::seconds(0),
+            quota: Quota::default(),
+        }
+    }
+}
+
+/// `[kubernetes.quota]`: the most that one tool may have at the same time, all its pods together.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quota {
+    /// Pods.
+    pub pods: u32,
+    /// Memory.
+    pub memory: Size,
+    /// Cores.
+    pub cpu: Cores,
+    /// Disk written.
+    pub disk: Size,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { pods: 40, memory: Size::mib(8 << 10), cpu: Cores(16_000), disk: Size::mib(32 << 10) }
+    }
+}

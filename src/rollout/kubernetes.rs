@@ -1,0 +1,153 @@
+//! The Kubernetes runtime: every tool a namespace, every process type a Deployment.
+//!
+//! Enter at [`KubernetesRuntime`]. `desired` says what a release wants, a pure function; `apply` makes it so; `watch` follows
+//! what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `logs` brings
+//! home what pods print. Nothing here is kept on a disk that could not be thrown away.
+
+mod apply;
+mod desired;
+mod fault;
+mod logs;
+mod one_off;
+mod progress;
+mod rollout;
+mod seen;
+mod settings;
+mod view;
+mod watch;
+
+pub use desired::PullAccess;
+pub use settings::{ClusterSettings, Quota, Router};
+
+use crate::runtime::{
+    Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Witness,
+};
+use crate::status::InstanceStatus;
+use apply::Cluster;
+use async_trait::async_trait;
+use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
+use rollout::Rollouts;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::watch as channel;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Makes what a node shows to the registry for the images of one tool.
+pub type Pull = Arc<dyn Fn(&ToolName) -> Option<PullAccess> + Send + Sync>;
+
+/// What the Kubernetes runtime is made of.
+pub struct KubernetesParts {
+    /// The kubeconfig's path; the environment's or the pod's own account where there is none.
+    pub kubeconfig: Option<PathBuf>,
+    /// How tools lie in the cluster.
+    pub settings: ClusterSettings,
+    /// The port that web processes listen on.
+    pub port: u16,
+    /// Makes what a node shows to the registry, for one tool; `None` where images are pulled freely.
+    pub pull: Pull,
+    /// The folder that pods' output is brought to, `<logs>/<tool>/<instance>/`.
+    pub logs: PathBuf,
+    /// Bytes that are kept of an instance's output until somebody has taken it.
+    pub log_bytes: u64,
+    /// Who takes what instances print.
+    pub witness: Arc<dyn Witness>,
+}
+
+/// Pods of a cluster. Cheap to clone; when the last clone is dropped, pods run on.
+#[derive(Clone)]
+pub struct KubernetesRuntime {
+    rollouts: Arc<Rollouts>,
+    _end: Arc<DropGuard>,
+}
+
+impl KubernetesRuntime {
+    /// Connects to the cluster and begins to watch it.
+    ///
+    /// # Errors
+    /// A fault where there is no usable kubeconfig.
+    pub async fn connect(parts: KubernetesParts) -> Result<Self, Fault> {
+        let client = client(parts.kubeconfig.as_deref()).await?;
+        let end = CancellationToken::new();
+        let cluster = Cluster { client, settings: parts.settings.clone() };
+        let rollouts = Rollouts::start(cluster, parts, end.clone());
+        Ok(Self { rollouts, _end: Arc::new(end.drop_guard()) })
+    }
+}
+
+async fn client(kubeconfig: Option<&std::path::Path>) -> Result<kube::Client, Fault> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let read =
+                kube::config::Kubeconfig::read_from(path).map_err(|error| fault::no_cluster(&error))?;
+            let options = kube::config::KubeConfigOptions::default();
+            kube::Config::from_custom_kubeconfig(read, &options)
+                .await
+                .map_err(|error| fault::no_cluster(&error))?
+        }
+        None => kube::Config::infer().await.map_err(|error| fault::no_cluster(&error))?,
+    };
+    kube::Client::try_from(config).map_err(|error| fault::no_cluster(&error))
+}
+
+#[async_trait]
+impl Runtime for KubernetesRuntime {
+    fn declare_tool(&self, tool: &ToolName) {
+        self.rollouts.seen.update(tool, |view| view.declared = true);
+    }
+
+    async fn start(
+        &self,
+        release: RunnableRelease,
+        before: Option<RunnableRelease>,
+        notes: &Notes<'_>,
+        cancel: CancellationToken,
+    ) -> Result<Candidate, Fault> {
+        self.rollouts.clone().start_release(release, before, notes, cancel).await
+    }
+
+    async fn switch(&self, candidate: Candidate) -> Switched {
+        self.rollouts.clone().switch(candidate)
+    }
+
+    async fn abandon(&self, candidate: Candidate) {
+        self.rollouts.abandon(candidate).await;
+    }
+
+    async fn stop_tool(&self, tool: &ToolName) {
+        self.rollouts.stop_tool(tool).await;
+    }
+
+    async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {
+        Ok(self.rollouts.clone().adopt(live))
+    }
+
+    async fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus> {
+        self.rollouts.seen.instances(tool)
+    }
+
+    fn routes(&self) -> channel::Receiver<RouteTable> {
+        self.rollouts.seen.routes()
+    }
+
+    async fn dial(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        let address = self.rollouts.seen.address(instance);
+        let address =
+            address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the pod has no address"))?;
+        TcpStream::connect((address, port)).await
+    }
+
+    async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> {
+        one_off::start(&self.rollouts, run).await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageName>, Fault> {
+        Ok(self.rollouts.images())
+    }
+
+    async fn prune(&self, _keep: &[ImageName]) -> Result<usize, Fault> {
+        // Nodes clean up after themselves.
+        Ok(0)
+    }
+}

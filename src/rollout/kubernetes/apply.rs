@@ -1,0 +1,292 @@
+//! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
+//! is somebody else's is never touched.
+
+use super::desired::{LABEL_PLATFORM, LABEL_TOOL, Object};
+use super::settings::ClusterSettings;
+use backon::{ExponentialBuilder, Retryable};
+use futures::future::try_join_all;
+use hythe_model::ToolName;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Who owns the fields that are written here.
+const FIELD_MANAGER: &str = "hythe";
+/// Objects that one answer of the API server holds at most.
+const PAGE: u32 = 500;
+
+/// What went wrong between us and the API server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    /// An object of that name is there, and it is not ours.
+    #[error("{title} in namespace {namespace} exists and does not belong to the tool")]
+    Foreign { title: String, namespace: String },
+    /// The namespace is being deleted and is still there.
+    #[error("the namespace {namespace} is still being deleted")]
+    Terminating { namespace: String },
+    /// The API server refused an object: its own rules, a quota, or a webhook's.
+    #[error("{title} was refused: {message}")]
+    Refused { title: String, message: String },
+    /// It did not answer, or not as it should.
+    #[error("the API server failed to {operation}: {reason}")]
+    Api { operation: String, reason: String },
+}
+
+/// The cluster's API, as tools are written to it.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) settings: ClusterSettings,
+}
+
+/// Kinds that lie in a tool's namespace and are ours to prune.
+fn kinds() -> [ApiResource; 8] {
+    [
+        ApiResource::erase::<ResourceQuota>(&()),
+        ApiResource::erase::<LimitRange>(&()),
+        ApiResource::erase::<NetworkPolicy>(&()),
+        ApiResource::erase::<ServiceAccount>(&()),
+        ApiResource::erase::<Secret>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<PodDisruptionBudget>(&()),
+        ApiResource::erase::<Deployment>(&()),
+    ]
+}
+
+/// What is in a tool's namespace, by kind and name.
+pub(crate) type Present = HashMap<(String, String), DynamicObject>;
+
+impl Cluster {
+    fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+        if resource.kind == "Namespace" {
+            return Api::all_with(self.client.clone(), resource);
+        }
+        Api::namespaced_with(self.client.clone(), namespace, resource)
+    }
+
+    /// Makes all of these so, in this order; how many had to be written. The first is the namespace.
+    pub(crate) async fn apply(&self, tool: &ToolName, objects: &[Object]) -> Result<usize, ClusterError> {
+        let Some((first, others)) = objects.split_first() else { return Ok(0) };
+        let namespace = first.value.name_any();
+        let there = self.namespace(tool, &namespace).await?;
+        let mut written = self.write_where_it_differs(tool, first, there.as_ref(), &namespace).await?;
+        let present = if there.is_some() { self.present(&namespace).await? } else { Present::new() };
+        for object in others {
+            let key = (object.resource.kind.clone(), object.value.name_any());
+            written += self.write_where_it_differs(tool, object, present.get(&key), &namespace).await?;
+        }
+        Ok(written)
+    }
+
+    /// The tool's namespace, where it is there and ours.
+    async fn namespace(&self, tool: &ToolName, name: &str) -> Result<Option<DynamicObject>, ClusterError> {
+        let resource = ApiResource::erase::<Namespace>(&());
+        let api = self.api(&resource, name);
+        let found = patient("read a namespace", || api.get_opt(name)).await?;
+        match found {
+            Some(found) if !self.is_ours(tool, &found) => {
+                let (title, namespace) = (format!("Namespace {name}"), name.to_owned());
+                Err(ClusterError::Foreign { title, namespace })
+            }
+            Some(found) if found.metadata.deletion_timestamp.is_some() => {
+                Err(ClusterError::Terminating { namespace: name.to_owned() })
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether an object carries the labels of this platform and tool.
+    fn is_ours(&self, tool: &ToolName, object: &DynamicObject) -> bool {
+        let labels = object.labels();
+        labels.get(LABEL_PLATFORM) == Some(&self.settings.platform)
+            && labels.get(LABEL_TOOL).is_some_and(|label| label == tool.as_str())
+    }
+
+    /// Everything of our kinds in a namespace, whoever made it.
+    pub(crate) async fn present(&self, namespace: &str) -> Result<Present, ClusterError> {
+        let lists = kinds().map(|resource| async move {
+            let api = self.api(&resource, namespace);
+            let mut found = Vec::new();
+            let mut params = ListParams::default().limit(PAGE);
+            loop {
+                let page = patient("list a namespace", || api.list(&params)).await?;
+                let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+                let key = |object: DynamicObject| ((resource.kind.clone(), object.name_any()), object);
+                found.extend(page.items.into_iter().map(key));
+                match next {
+                    Some(token) => params = params.continue_token(&token),
+                    None => return Ok(found),
+                }
+            }
+        });
+        Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+    }
+
+    async fn write_where_it_differs(
+        &self,
+        tool: &ToolName,
+        wanted: &Object,
+        there: Option<&DynamicObject>,
+        namespace: &str,
+    ) -> Result<usize, ClusterError> {
+        match there {
+            Some(there) if !self.is_ours(tool, there) => {
+                return Err(ClusterError::Foreign { title: wanted.title(), namespace: namespace.to_owned() });
+            }
+            Some(there) if covers_object(there, &wanted.value) => return Ok(0),
+            _ => {}
+        }
+        let api = self.api(&wanted.resource, namespace);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let name = wanted.value.name_any();
+        let operation = format!("write {}", wanted.title());
+        let patch = Patch::Apply(&wanted.value);
+        match patient(&operation, || api.patch(&name, &params, &patch)).await {
+            Ok(_) => Ok(1),
+            Err(ClusterError::Refused { message, .. }) => {
+                Err(ClusterError::Refused { title: wanted.title(), message })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what carries the tool's labels and is none of these; how many went.
+    pub(crate) async fn prune(&self, tool: &ToolName, objects: &[Object]) -> Result<usize, ClusterError> {
+        let Some(namespace) = objects.first().map(|first| first.value.name_any()) else { return Ok(0) };
+        let wanted = |kind: &str, name: &str| {
+            objects.iter().any(|object| object.resource.kind == kind && object.value.name_any() == name)
+        };
+        let mut removed = 0;
+        for ((kind, name), object) in self.present(&namespace).await? {
+            if !self.is_ours(tool, &object) || wanted(&kind, &name) {
+                continue;
+            }
+            let Some(resource) = kinds().into_iter().find(|resource| resource.kind == kind) else { continue };
+            self.remove(&self.api(&resource, &namespace), &name).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Removes a tool's namespace with everything in it and waits until it is gone, at most this long.
+    pub(crate) async fn remove_namespace(
+        &self,
+        tool: &ToolName,
+        name: &str,
+        patience: Duration,
+    ) -> Result<(), ClusterError> {
+        match self.namespace(tool, name).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) | Err(ClusterError::Terminating { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let api = self.api(&ApiResource::erase::<Namespace>(&()), name);
+        self.remove(&api, name).await?;
+        let gone = await_condition(api, name, |found: Option<&DynamicObject>| found.is_none());
+        match tokio::time::timeout(patience, gone).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(ClusterError::Api {
+                operation: "see a namespace go".to_owned(),
+                reason: error.to_string(),
+            }),
+            Err(_) => Err(ClusterError::Terminating { namespace: name.to_owned() }),
+        }
+    }
+
+    async fn remove(&self, api: &Api<DynamicObject>, name: &str) -> Result<(), ClusterError> {
+        let params = DeleteParams::background();
+        let operation = format!("delete {name}");
+        let removed = patient(&operation, || async {
+            match api.delete(name, &params).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(drop),
+            }
+        });
+        removed.await
+    }
+}
+
+/// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
+pub(crate) async fn patient<T, F, W>(operation: &str, work: F) -> Result<T, ClusterError>
+where
+    F: FnMut() -> W,
+    W: Future<Output = Result<T, kube::Error>>,
+{
+    let waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(5))
+        .with_total_delay(Some(Duration::from_mins(2)))
+        .without_max_times()
+        .with_jitter();
+    work.retry(waits).when(is_transient).await.map_err(|error| told(operation, error))
+}
+
+fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            matches!(status.code, 408 | 409 | 429 | 500 | 502 | 503 | 504) && !is_denial(&status.message)
+        }
+        kube::Error::Auth(_) | kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => false,
+        _ => true,
+    }
+}
+
+fn is_denial(message: &str) -> bool {
+    message.contains("denied the request")
+}
+
+fn told(operation: &str, error: kube::Error) -> ClusterError {
+    match error {
+        kube::Error::Api(status)
+            if matches!(status.code, 400 | 403 | 413 | 422) || is_denial(&status.message) =>
+        {
+            ClusterError::Refused { title: operation.to_owned(), message: status.message.clone() }
+        }
+        error => ClusterError::Api { operation: operation.to_owned(), reason: error.to_string() },
+    }
+}
+
+/// Whether an object is as it is wished: every field that is ours has our value. What others have added is theirs.
+fn covers_object(there: &DynamicObject, wanted: &DynamicObject) -> bool {
+    let has = |there: &std::collections::BTreeMap<String, String>,
+               wanted: &std::collections::BTreeMap<String, String>| {
+        wanted.iter().all(|(key, value)| there.get(key) == Some(value))
+    };
+    // A field more in a policy opens or narrows it.
+    let exact = wanted.types.as_ref().is_some_and(|types| types.kind == "NetworkPolicy");
+    has(there.labels(), wanted.labels())
+        && has(there.annotations(), wanted.annotations())
+        && covers(&there.data, &wanted.data)
+        && (!exact || covers(&wanted.data["spec"], &there.data["spec"]))
+}
+
+fn covers(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (_, Value::Null) => true,
+        (Value::Object(there), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, value)| there.get(key).map_or(is_empty(value), |there| covers(there, value))),
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len()
+                && wanted.iter().all(|value| there.iter().any(|there| covers(there, value)))
+        }
+        (there, wanted) => there == wanted,
+    }
+}
+
+/// What the API server leaves out of its answers.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        _ => false,
+    }
+}

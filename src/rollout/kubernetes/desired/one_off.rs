@@ -1,0 +1,34 @@
+//! A pod that runs one command in a release's image.
+
+use super::names::{LABEL_RELEASE, labels};
+use super::{Object, Wish, config, fence, process};
+use hythe_model::Fault;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+
+/// A one-off process may run for a day.
+const LONGEST: i64 = 24 * 60 * 60;
+
+/// What has to be there first, and the pod.
+pub(crate) fn one_off(wish: &Wish<'_>, command: Vec<String>) -> Result<(Vec<Object>, Pod), Fault> {
+    let secret = config::secret(wish)?;
+    let mut container = process::base(wish, &secret.name_any());
+    container.command = Some(command);
+    let mut spec = process::pod(wish, container);
+    spec.restart_policy = Some("Never".to_owned());
+    spec.active_deadline_seconds = Some(LONGEST);
+    // It has nothing to finish.
+    spec.termination_grace_period_seconds = Some(1);
+    let mut all = labels(wish);
+    all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
+    let metadata = ObjectMeta {
+        generate_name: Some("run-".to_owned()),
+        namespace: Some(wish.namespace()),
+        labels: Some(all),
+        ..ObjectMeta::default()
+    };
+    let mut objects = fence::objects(wish);
+    objects.push(Object::of(&secret));
+    Ok((objects, Pod { metadata, spec: Some(spec), ..Pod::default() }))
+}

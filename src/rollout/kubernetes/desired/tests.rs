@@ -1,0 +1,102 @@
+use super::*;
+use crate::kubernetes::settings::Router;
+use crate::local::testing;
+use crate::runtime::Readiness;
+
+fn settings() -> ClusterSettings {
+    ClusterSettings {
+        registry: "registry.hythe.example.org".to_owned(),
+        router: Router {
+            namespace: Some("hythe-system".to_owned()),
+            cidrs: vec!["10.213.0.1/32".to_owned()],
+        },
+        ..ClusterSettings::default()
+    }
+}
+
+fn pull() -> PullAccess {
+    PullAccess { user: "pull".to_owned(), password: "secret".to_owned() }
+}
+
+fn text(objects: &[Object]) -> String {
+    let each = objects.iter().map(|object| {
+        let value = serde_json::to_value(&object.value).unwrap();
+        serde_json::to_string_pretty(&value).unwrap()
+    });
+    each.collect::<Vec<_>>().join("\n")
+}
+
+fn wanted(release: &RunnableRelease, settings: &ClusterSettings) -> Vec<Object> {
+    objects(&Wish { release, settings, pull: Some(&pull()) }).unwrap()
+}
+
+#[test]
+fn a_release_of_two_processes() {
+    let mut release = testing::release("weather", 14, "web=2 worker=1");
+    release.env = vec![("TIMEOUT".to_owned(), "30".to_owned())];
+    release.settings.egress.dns = vec!["10.96.0.10".parse().unwrap()];
+    insta::assert_snapshot!(text(&wanted(&release, &settings())));
+}
+
+#[test]
+fn settings_change_what_they_name_and_nothing_else() {
+    let usual = text(&wanted(&testing::release("weather", 14, "web=1"), &settings()));
+    let mut release = testing::release("weather", 14, "web=1");
+    release.settings.readiness = Readiness::Http { path: "/healthz".to_owned() };
+    release.settings.read_only = true;
+    release.settings.egress.enabled = false;
+    let changed = text(&wanted(&release, &settings()));
+    insta::assert_snapshot!(difference(&usual, &changed));
+}
+
+/// Lines that went, and lines that came.
+fn difference(before: &str, after: &str) -> String {
+    let count = |text: &str, line: &str| text.lines().filter(|other| *other == line).count();
+    let only = |one: &str, other: &str, mark: char| {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut lines = Vec::new();
+        for line in one.lines() {
+            if !seen.contains(&line) && count(one, line) > count(other, line) {
+                lines.push(format!("{mark}{line}"));
+            }
+            seen.push(line);
+        }
+        lines
+    };
+    [only(before, after, '-'), only(after, before, '+')].concat().join("\n")
+}
+
+#[test]
+fn a_config_is_named_by_its_content() {
+    let named = |env: &[(&str, &str)]| {
+        let mut release = testing::release("weather", 14, "web=1");
+        release.env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let all = wanted(&release, &settings());
+        all.iter().find(|object| object.title().starts_with("Secret config-")).unwrap().title()
+    };
+    assert_eq!(named(&[("A", "bc")]), named(&[("A", "bc")]));
+    assert_ne!(named(&[("A", "bc")]), named(&[("A", "bd")]));
+    assert_ne!(named(&[("A", "bc")]), named(&[("AB", "c")]));
+}
+
+#[test]
+fn a_config_that_no_secret_holds_is_refused() {
+    let mut release = testing::release("weather", 14, "web=1");
+    release.env = vec![("BIG".to_owned(), "x".repeat(1 << 20))];
+    let settings = settings();
+    let fault = objects(&Wish { release: &release, settings: &settings, pull: None }).unwrap_err();
+    assert_eq!(fault.id, "rollout/config-too-large");
+}
+
+#[test]
+fn names_of_processes_are_labels_and_differ() {
+    let name = |kind: &str| names::of_process(&kind.parse().unwrap());
+    assert_eq!(name("web"), "web");
+    assert_eq!(name("send-mail"), "send-mail");
+    let odd = ["Web", "web.2", "web_2", "2web", "web-", &"w".repeat(60)].map(name);
+    for name in &odd {
+        assert!(name.len() <= 40 && name.starts_with("p-"), "{name}");
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+    }
+    assert_eq!(odd.iter().collect::<std::collections::BTreeSet<_>>().len(), odd.len());
+}

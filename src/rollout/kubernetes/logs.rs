@@ -1,0 +1,247 @@
+//! What pods print, brought home: one stream a container, into files of the form that the sandbox helper writes.
+//!
+//! A stream that breaks is taken up again behind the last line that has come. The files are what the [`Witness`] reads and
+//! may be lost: the node keeps the same lines for as long as the pod is there.
+
+use super::apply::Cluster;
+use super::desired::{CONTAINER, namespace};
+use super::view::{PodView, Stage};
+use crate::local::{last_lines, log_folder};
+use crate::runtime::Witness;
+use crate::status::ExitReason;
+use futures::AsyncBufReadExt;
+use hythe_model::InstanceId;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, LogParams};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Files that an instance's output is kept in; the oldest goes first.
+const SEGMENTS: u64 = 4;
+/// Where the reader expects long lines to be cut, in bytes.
+const CUT: usize = 16 << 10;
+/// Between two attempts to take up a stream.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How many attempts a container that has ended is worth.
+const LAST_ATTEMPTS: u32 = 10;
+/// Last lines asked of a node where none have come home.
+const TAIL: i64 = 50;
+
+/// The streams of all pods that were seen.
+pub(crate) struct Logs {
+    cluster: Cluster,
+    folder: PathBuf,
+    segment_bytes: u64,
+    witness: Arc<dyn Witness>,
+    streams: Mutex<HashMap<InstanceId, Stream>>,
+    end: CancellationToken,
+}
+
+/// One container's stream.
+struct Stream {
+    pod: String,
+    exit: watch::Sender<Option<ExitReason>>,
+}
+
+impl Logs {
+    pub(crate) fn new(
+        cluster: Cluster,
+        folder: PathBuf,
+        bytes: u64,
+        witness: Arc<dyn Witness>,
+        end: CancellationToken,
+    ) -> Arc<Self> {
+        let segment_bytes = (bytes / SEGMENTS).max(64 << 10);
+        Arc::new(Self { cluster, folder, segment_bytes, witness, streams: Mutex::default(), end })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<InstanceId, Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a stream where a container has come, and tells its stream where one has ended.
+    pub(crate) fn look(self: &Arc<Self>, pod: &PodView) {
+        let mut streams = self.streams();
+        let earlier =
+            |id: &InstanceId, stream: &Stream| stream.pod == pod.name && id.attempt < pod.id.attempt;
+        for (_, stream) in streams.iter().filter(|(id, stream)| earlier(id, stream)) {
+            let exit = pod.last_exit.clone().unwrap_or_default();
+            stream.exit.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
+        }
+        let exit = match &pod.stage {
+            Stage::Waiting { .. } => return,
+            Stage::Running => None,
+            Stage::Ended(exit) => Some(exit.clone()),
+        };
+        let stream = streams.entry(pod.id.clone()).or_insert_with(|| {
+            let exit = watch::Sender::new(None);
+            let (own, seen, receiver) = (self.clone(), pod.clone(), exit.subscribe());
+            tokio::spawn(async move { own.carry(seen, receiver).await });
+            Stream { pod: pod.name.clone(), exit }
+        });
+        if exit.is_some() {
+            stream.exit.send_replace(exit);
+        }
+    }
+
+    /// A pod that is gone has printed all that it will.
+    pub(crate) fn gone(&self, pod: &PodView) {
+        let streams = self.streams();
+        for (_, stream) in streams.iter().filter(|(_, stream)| stream.pod == pod.name) {
+            let ended_because = Some("its pod was removed".to_owned());
+            let exit = ExitReason { ended_because, ..ExitReason::default() };
+            stream.exit.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
+        }
+    }
+
+    fn api(&self, id: &InstanceId) -> Api<Pod> {
+        Api::namespaced(self.cluster.client.clone(), &namespace(&self.cluster.settings, &id.tool))
+    }
+
+    /// Carries one container's output until it has ended, then says so.
+    async fn carry(self: Arc<Self>, pod: PodView, mut exit: watch::Receiver<Option<ExitReason>>) {
+        let folder = log_folder(&self.folder, &pod.id);
+        let work = async {
+            let mut spool = match Spool::open(&folder, self.segment_bytes) {
+                Ok(spool) => spool,
+                Err(error) => return tracing::error!(instance = %pod.id, %error, "its output cannot be kept"),
+            };
+            self.witness.started(&pod.id, &folder);
+            let mut attempts = 0;
+            loop {
+                let ended = exit.borrow().is_some();
+                let whole = self.copy(&pod, &mut spool).await;
+                attempts = if ended { attempts + 1 } else { 0 };
+                if ended && (whole || attempts >= LAST_ATTEMPTS) {
+                    break;
+                }
+                // The stream of a container ends with it; which of the two is told first is open.
+                let _ = tokio::time::timeout(AGAIN, exit.wait_for(Option::is_some)).await;
+            }
+            let reason = exit.borrow().clone().unwrap_or_default();
+            let reason = ExitReason { last_lines: last_lines(&folder), ..reason };
+            if self.witness.ended(&pod.id, &reason).await {
+                let _ = fs::remove_dir_all(&folder);
+            }
+        };
+        self.end.run_until_cancelled(work).await;
+    }
+
+    /// Follows a container's output from behind the last line that has come; whether it came to its end.
+    async fn copy(&self, pod: &PodView, spool: &mut Spool) -> bool {
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            follow: true,
+            timestamps: true,
+            since_time: spool.last,
+            ..LogParams::default()
+        };
+        let Ok(stream) = self.api(&pod.id).log_stream(&pod.name, &params).await else { return false };
+        let mut lines = stream.lines();
+        loop {
+            match futures::TryStreamExt::try_next(&mut lines).await {
+                Ok(Some(line)) => {
+                    if let Err(error) = spool.take(&line) {
+                        tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The last lines of an instance: what has come home, else what the node has.
+    pub(crate) async fn last_lines(&self, pod: &PodView) -> Vec<String> {
+        let crashed = !matches!(pod.stage, Stage::Ended(_)) && pod.last_exit.is_some();
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            tail_lines: Some(TAIL),
+            previous: crashed,
+            ..LogParams::default()
+        };
+        let text = self.api(&pod.id).logs(&pod.name, &params).await.unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// The files of one instance's output.
+struct Spool {
+    folder: PathBuf,
+    segment_bytes: u64,
+    number: u64,
+    written: u64,
+    file: File,
+    last: Option<Timestamp>,
+}
+
+impl Spool {
+    fn open(folder: &Path, segment_bytes: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let numbers = fs::read_dir(folder)?
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse::<u64>().ok());
+        let number = numbers.max().unwrap_or(1);
+        let path = name(folder, number);
+        let last = last_time(&path);
+        let file = File::options().create(true).append(true).open(&path)?;
+        let written = file.metadata()?.len();
+        Ok(Self { folder: folder.to_owned(), segment_bytes, number, written, file, last })
+    }
+
+    /// One line as the API server gives it: a time and the text.
+    fn take(&mut self, line: &str) -> io::Result<()> {
+        let (time, text) = line.split_once(' ').unwrap_or((line, ""));
+        let Ok(time) = time.parse::<Timestamp>() else { return Ok(()) };
+        // A stream begins at the second of the last line.
+        if self.last.is_some_and(|last| time <= last) {
+            return Ok(());
+        }
+        self.last = Some(time);
+        let nanos = time.as_nanosecond();
+        let mut rest = text.as_bytes();
+        loop {
+            let (piece, more) = rest.split_at(rest.len().min(CUT));
+            let mut bytes = format!("{nanos} o ").into_bytes();
+            bytes.extend_from_slice(piece);
+            bytes.push(b'\n');
+            self.file.write_all(&bytes)?;
+            self.written += bytes.len() as u64;
+            rest = more;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        if self.written >= self.segment_bytes { self.roll() } else { Ok(()) }
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        self.number += 1;
+        self.file = File::options().create(true).append(true).open(name(&self.folder, self.number))?;
+        self.written = 0;
+        if let Some(oldest) = self.number.checked_sub(SEGMENTS) {
+            let _ = fs::remove_file(name(&self.folder, oldest));
+        }
+        Ok(())
+    }
+}
+
+fn name(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}.log"))
+}
+
+/// The time of a file's last line.
+fn last_time(path: &Path) -> Option<Timestamp> {
+    let bytes = fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let nanos: i128 = text.lines().last()?.split(' ').next()?.parse().ok()?;
+    Timestamp::from_nanosecond(nanos).ok()
+}

@@ -1,0 +1,110 @@
+//! How far a rollout is: a pure function of what was seen.
+
+use super::desired::process_name;
+use super::seen::ToolView;
+use super::view::{PodView, Stage};
+use crate::status::ExitReason;
+use hythe_model::{Formation, ReleaseNumber};
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Not there yet: what it waits for, for people.
+    Waits(String),
+    /// Every pod of the formation is available and, of the web, in the route.
+    Done,
+    /// It will not get there by itself.
+    Fails(Box<Trouble>),
+}
+
+/// Why a rollout fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A container ended.
+    Exited { pod: Box<PodView>, exit: ExitReason },
+    /// The node cannot get the image.
+    Image { message: String },
+    /// The container cannot be made: its config, its command, its user.
+    Container { reason: String, message: String },
+    /// Pods are refused: a quota, a policy, a webhook.
+    Refused { message: String },
+}
+
+/// How far this release with this formation is.
+pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Formation) -> Progress {
+    let pods = || view.pods.values().filter(|pod| pod.id.release == release);
+    if let Some(trouble) = pods().find_map(trouble) {
+        return Progress::Fails(Box::new(trouble));
+    }
+    let mut waits = None;
+    for (kind, count) in &formation.0 {
+        let name = process_name(kind);
+        let wanted = i32::try_from(*count).unwrap_or(i32::MAX);
+        let Some(deployment) = view.deployments.get(&name).filter(|seen| seen.release == Some(release))
+        else {
+            waits.get_or_insert_with(|| format!("{kind}: not seen yet"));
+            continue;
+        };
+        // The status is of an earlier template until its controller has seen this one.
+        if !deployment.observed || deployment.wanted != wanted {
+            waits.get_or_insert_with(|| format!("{kind}: not begun"));
+            continue;
+        }
+        if let Some(message) = &deployment.refused {
+            return Progress::Fails(Box::new(Trouble::Refused { message: message.clone() }));
+        }
+        let old = deployment.present - deployment.updated;
+        if deployment.updated < wanted || deployment.available < wanted || old > 0 {
+            let ready = pods().filter(|pod| pod.id.process == *kind && pod.ready).count();
+            waits.get_or_insert_with(|| format!("{kind}: {ready} of {count} ready"));
+            continue;
+        }
+        let routed = view.in_route().filter(|pod| pod.id.release == release).count();
+        if kind.is_web() && routed < usize::try_from(*count).unwrap_or(usize::MAX) {
+            waits.get_or_insert_with(|| format!("{kind}: {routed} of {count} in the route"));
+        }
+    }
+    waits.map_or(Progress::Done, Progress::Waits)
+}
+
+/// What a node says of a pod that it cannot start yet, though it goes on trying.
+pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<String> {
+    let mut pods = view.pods.values().filter(|pod| pod.id.release == release && !pod.leaving);
+    pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
+        (_, Some(message)) => Some(format!("no node takes it: {message}")),
+        (Stage::Waiting { reason, message }, _) if !message.is_empty() => {
+            Some(format!("{reason}: {message}"))
+        }
+        _ => None,
+    })
+}
+
+/// What keeps a pod from ever getting ready.
+fn trouble(pod: &PodView) -> Option<Trouble> {
+    if pod.leaving {
+        return None;
+    }
+    let exited = |exit: &ExitReason| Some(Trouble::Exited { pod: Box::new(pod.clone()), exit: exit.clone() });
+    match (&pod.stage, &pod.last_exit) {
+        (Stage::Ended(exit), _) | (_, Some(exit)) if !pod.ready => exited(exit),
+        (Stage::Waiting { reason, message }, _) => match reason.as_str() {
+            "InvalidImageName" | "ErrImageNeverPull" => Some(Trouble::Image { message: message.clone() }),
+            "ErrImagePull" | "ImagePullBackOff" if is_final(message) => {
+                Some(Trouble::Image { message: message.clone() })
+            }
+            "CreateContainerConfigError" => {
+                Some(Trouble::Container { reason: reason.clone(), message: message.clone() })
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for.
+fn is_final(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["not found", "unauthorized", "denied", "forbidden", "manifest unknown", "no match for platform"]
+        .iter()
+        .any(|word| message.contains(word))
+}

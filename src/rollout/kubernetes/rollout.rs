@@ -1,0 +1,299 @@
+//! A rollout from the first object to the last pod, and back where it fails.
+
+use super::apply::{Cluster, ClusterError};
+use super::desired::{self, Object, PullAccess, Wish};
+use super::logs::Logs;
+use super::progress::{Progress, Trouble, hindrance, progress};
+use super::seen::Seen;
+use super::{KubernetesParts, Pull, fault};
+use crate::fault::{self as common, Failure};
+use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched};
+use crate::status::ExitReason;
+use futures::{StreamExt, stream};
+use hythe_model::{BuildEvent, Fault, Phase, ToolName};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long a first look at the cluster may take.
+const FIRST_LOOK: Duration = Duration::from_mins(1);
+/// How long a namespace may take to go before its deletion is said to hang.
+const DELETION: Duration = Duration::from_mins(2);
+/// Tools that are looked after at once when the server starts.
+const AT_ONCE: usize = 8;
+
+/// The rollouts of this process, over what is seen of the cluster.
+pub(crate) struct Rollouts {
+    pub(crate) cluster: Cluster,
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) logs: Arc<Logs>,
+    pull: Pull,
+    looked: watch::Receiver<bool>,
+    pending: Mutex<HashMap<ToolName, Pending>>,
+    pub(crate) end: CancellationToken,
+}
+
+/// A release that was applied and neither switched to nor taken back yet.
+#[derive(Clone)]
+struct Pending {
+    release: RunnableRelease,
+    before: Option<RunnableRelease>,
+    /// Cancelled once it was switched to or taken back.
+    settled: CancellationToken,
+}
+
+impl Rollouts {
+    /// Begins to watch the cluster.
+    pub(crate) fn start(cluster: Cluster, parts: KubernetesParts, end: CancellationToken) -> Arc<Self> {
+        let seen = Arc::new(Seen::new(parts.port));
+        let logs = Logs::new(cluster.clone(), parts.logs, parts.log_bytes, parts.witness, end.clone());
+        let looked = super::watch::start(&cluster, &seen, &logs, &end);
+        let pending = Mutex::default();
+        Arc::new(Self { cluster, seen, logs, pull: parts.pull, looked, pending, end })
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<ToolName, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a release wants.
+    fn objects(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
+        desired::objects(&self.wish(release, self.pull(&release.release.tool).as_ref()))
+    }
+
+    pub(crate) fn pull(&self, tool: &ToolName) -> Option<PullAccess> {
+        (self.pull)(tool)
+    }
+
+    /// A release as `desired` asks for it.
+    pub(crate) fn wish<'a>(&'a self, release: &'a RunnableRelease, pull: Option<&'a PullAccess>) -> Wish<'a> {
+        Wish { release, settings: &self.cluster.settings, pull }
+    }
+
+    /// Applies a release and waits until it is everywhere, or takes it back.
+    pub(crate) async fn start_release(
+        self: Arc<Self>,
+        release: RunnableRelease,
+        before: Option<RunnableRelease>,
+        notes: &Notes<'_>,
+        cancel: CancellationToken,
+    ) -> Result<Candidate, Fault> {
+        let begun = Instant::now();
+        common::check_formation(&release)?;
+        self.first_look(&release).await?;
+        let objects = self.objects(&release)?;
+        let tool = release.release.tool.clone();
+        let settled = CancellationToken::new();
+        let pending = Pending { release: release.clone(), before, settled: settled.clone() };
+        self.pending().insert(tool.clone(), pending.clone());
+        let dropped = CancellationToken::new();
+        let guard = dropped.clone().drop_guard();
+        self.clone().watch_over(tool.clone(), settled, dropped.clone());
+        let failed = match cancel.run_until_cancelled(self.bring_up(&release, &objects, notes)).await {
+            Some(Ok(instances)) => {
+                let _ = guard.disarm();
+                return Ok(Candidate::new(tool, release.release.number, instances, begun.elapsed(), dropped));
+            }
+            Some(Err(fault)) => fault,
+            None => common::cancelled(&release.release),
+        };
+        self.take_back(&tool).await;
+        Err(failed)
+    }
+
+    /// Nothing can be judged before the cluster was looked at once.
+    async fn first_look(&self, release: &RunnableRelease) -> Result<(), Fault> {
+        let mut looked = self.looked.clone();
+        let complete = tokio::time::timeout(FIRST_LOOK, looked.wait_for(|done| *done)).await;
+        if matches!(complete, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let (operation, reason) =
+            ("list what runs".to_owned(), "it has not answered for a minute".to_owned());
+        Err(fault::not_applied(&release.release, &ClusterError::Api { operation, reason }))
+    }
+
+    /// Writes the objects and waits; the number of instances, once all are there.
+    async fn bring_up(
+        &self,
+        release: &RunnableRelease,
+        objects: &[Object],
+        notes: &Notes<'_>,
+    ) -> Result<usize, Fault> {
+        let tool = &release.release.tool;
+        let mut changes = self.seen.changes(tool);
+        let written = self.cluster.apply(tool, objects).await;
+        written.map_err(|error| fault::not_applied(&release.release, &error))?;
+        let patience = release.settings.timeout;
+        // A node may take as long as the start-up probe allows before it says so itself; the pull comes before.
+        let (mut last, mut until) = (String::new(), Instant::now() + patience);
+        loop {
+            changes.mark_unchanged();
+            let view = self.seen.tool(tool);
+            match progress(&view, release.release.number, &release.release.formation) {
+                Progress::Done => break,
+                Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
+                // Each step has the whole time for itself.
+                Progress::Waits(what) if what != last => (last, until) = (what, Instant::now() + patience),
+                Progress::Waits(_) => {}
+            }
+            if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                return Err(self.too_late(release, &last).await);
+            }
+        }
+        let count = release.release.formation.0.values().map(|count| *count as usize).sum();
+        Ok(count)
+    }
+
+    /// A trouble in words, with the last lines of the instance.
+    async fn explain(&self, release: &RunnableRelease, trouble: Trouble, notes: &Notes<'_>) -> Fault {
+        let trouble = match trouble {
+            Trouble::Exited { pod, exit } => {
+                let last_lines = self.logs.last_lines(&pod).await;
+                Trouble::Exited { pod, exit: ExitReason { last_lines, ..exit } }
+            }
+            other => other,
+        };
+        let (note, fault) = fault::of_trouble(release, trouble);
+        if let Some(text) = note {
+            notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
+        }
+        fault
+    }
+
+    async fn too_late(&self, release: &RunnableRelease, waits: &str) -> Fault {
+        let view = self.seen.tool(&release.release.tool);
+        let number = release.release.number;
+        let hindrance = hindrance(&view, number);
+        let silent = view.pods.values().find(|pod| {
+            pod.id.release == number
+                && pod.id.process.is_web()
+                && !pod.ready
+                && matches!(pod.stage, super::view::Stage::Running)
+        });
+        match silent {
+            Some(pod) if hindrance.is_none() => {
+                let lines = self.logs.last_lines(pod).await;
+                let failure = Failure::NotReady("no answer to the readiness check".to_owned(), lines);
+                common::of_failure(release, &pod.id, failure)
+            }
+            _ => fault::not_ready(&release.release, waits, hindrance, release.settings.timeout.as_secs()),
+        }
+    }
+
+    /// Takes a candidate back when its holder drops it.
+    fn watch_over(self: Arc<Self>, tool: ToolName, settled: CancellationToken, dropped: CancellationToken) {
+        tokio::spawn(async move {
+            tokio::select! {
+                () = settled.cancelled() => {}
+                () = dropped.cancelled() => self.take_back(&tool).await,
+            }
+        });
+    }
+
+    /// Makes what was before so again.
+    async fn take_back(&self, tool: &ToolName) {
+        let Some(pending) = self.pending().remove(tool) else { return };
+        pending.settled.cancel();
+        let objects = match &pending.before {
+            Some(before) => self.objects(before),
+            // Of a first release nothing but the fence stays.
+            None => Ok(desired::fence(&self.wish(&pending.release, self.pull(tool).as_ref()))),
+        };
+        let objects = match objects {
+            Ok(objects) => objects,
+            Err(fault) => return tracing::error!(%tool, %fault, "what served before cannot be restored"),
+        };
+        let restored = match self.cluster.apply(tool, &objects).await {
+            Ok(_) => self.cluster.prune(tool, &objects).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = restored {
+            tracing::error!(%tool, %error, "the release before could not be restored");
+        }
+    }
+
+    /// The rollout is what is live now.
+    pub(crate) fn switch(self: Arc<Self>, mut candidate: Candidate) -> Switched {
+        candidate.disarm();
+        let pending = self.pending().remove(&candidate.tool);
+        let previous = pending.as_ref().and_then(|pending| Some(pending.before.as_ref()?.release.number));
+        let switched = Switched { release: candidate.release, instances: candidate.instances, previous };
+        if let Some(pending) = pending {
+            pending.settled.cancel();
+            tokio::spawn(async move { self.tidy(&pending.release).await });
+        }
+        switched
+    }
+
+    /// Removes what the live release does not want.
+    async fn tidy(&self, release: &RunnableRelease) {
+        let tool = &release.release.tool;
+        let Ok(objects) = self.objects(release) else { return };
+        if let Err(error) = self.cluster.prune(tool, &objects).await {
+            tracing::warn!(%tool, %error, "leftovers of earlier releases stay until the next one");
+        }
+    }
+
+    pub(crate) async fn abandon(&self, mut candidate: Candidate) {
+        candidate.disarm();
+        self.take_back(&candidate.tool).await;
+    }
+
+    /// Removes a tool with its namespace.
+    pub(crate) async fn stop_tool(&self, tool: &ToolName) {
+        if let Some(pending) = self.pending().remove(tool) {
+            pending.settled.cancel();
+        }
+        let name = desired::namespace(&self.cluster.settings, tool);
+        if let Err(error) = self.cluster.remove_namespace(tool, &name, DELETION).await {
+            tracing::error!(%tool, %error, "the tool's namespace could not be removed");
+        }
+        self.seen.update(tool, |view| view.declared = false);
+    }
+
+    /// Sees to it, in the background, that every live release is as it is wished.
+    pub(crate) fn adopt(self: Arc<Self>, live: Vec<RunnableRelease>) -> Adopted {
+        let kept = live.len();
+        for release in &live {
+            self.seen.update(&release.release.tool, |view| view.declared = true);
+        }
+        let end = self.end.clone();
+        tokio::spawn(async move {
+            let each = stream::iter(live).for_each_concurrent(AT_ONCE, |release| {
+                let own = self.clone();
+                async move { own.mend(&release).await }
+            });
+            end.run_until_cancelled(each).await;
+        });
+        Adopted { kept, ..Adopted::default() }
+    }
+
+    /// Makes one live release as it is wished; writes nothing where it is.
+    async fn mend(&self, release: &RunnableRelease) {
+        let tool = &release.release.tool;
+        let objects = match self.objects(release) {
+            Ok(objects) => objects,
+            Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
+        };
+        match self.cluster.apply(tool, &objects).await {
+            Ok(0) => {}
+            Ok(written) => tracing::info!(%tool, written, "what differed from the live release was mended"),
+            Err(error) => tracing::error!(%tool, %error, "a live release could not be applied"),
+        }
+        self.tidy(release).await;
+    }
+
+    /// The images of all pods.
+    pub(crate) fn images(&self) -> Vec<ImageName> {
+        let registry = format!("{}/", self.cluster.settings.registry);
+        let name = |reference: &String| {
+            let (repository, digest) = reference.strip_prefix(&registry)?.split_once('@')?;
+            Some(ImageName { repository: repository.to_owned(), digest: digest.parse().ok()? })
+        };
+        self.seen.images().iter().filter_map(name).collect()
+    }
+}

@@ -1,0 +1,66 @@
+//! What the operator chose for the cluster.
+
+use crate::runtime::RunLimits;
+
+/// How tools lie in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// This installation among others in the same cluster: a label of everything that it owns.
+    pub platform: String,
+    /// What a tool's namespace is called: this and the tool's name.
+    pub namespace_prefix: String,
+    /// Host and port that nodes pull images from, as in `registry.hythe.example.org`.
+    pub registry: String,
+    /// Who may reach the tools' web processes.
+    pub router: Router,
+    /// Most of everything that one tool may have at the same time.
+    pub quota: Quota,
+    /// Seconds between a pod's leaving the route and its SIGTERM, so that every router has seen it leave.
+    pub leave_seconds: u32,
+    /// Seconds that a new pod must stay ready before an old one goes.
+    pub min_ready_seconds: u32,
+}
+
+/// Where the router is, as network policies see it. Nobody else reaches a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Router {
+    /// The namespace that its pods are in; none where it is outside the cluster.
+    pub namespace: Option<String>,
+    /// Addresses outside the cluster that it comes from, as CIDR.
+    pub cidrs: Vec<String>,
+}
+
+/// The quota of a tool's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// Pods.
+    pub pods: u32,
+    /// What all of them may use together; `pids` and `nofile` are not counted by a cluster.
+    pub limits: RunLimits,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            platform: "hythe".to_owned(),
+            namespace_prefix: "hythe-".to_owned(),
+            registry: String::new(),
+            router: Router::default(),
+            quota: Quota::default(),
+            leave_seconds: 3,
+            min_ready_seconds: 0,
+        }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let limits = RunLimits {
+            memory_bytes: 8 << 30,
+            cpu_millis: 16_000,
+            disk_bytes: 32 << 30,
+            ..RunLimits::default()
+        };
+        Self { pods: 40, limits }
+    }
+}

@@ -1,0 +1,214 @@
+//! What is remembered of the cluster's objects: of each only what decides anything.
+
+use super::desired::{LABEL_PROCESS, LABEL_RELEASE, LABEL_TOOL};
+use crate::status::ExitReason;
+use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::net::IpAddr;
+
+/// The annotation that holds a process type as it is called.
+const NOTE_PROCESS: &str = super::desired::NOTE_PROCESS;
+
+/// A pod of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodView {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is to people; the attempt counts its container's restarts.
+    pub(crate) id: InstanceId,
+    /// Digest of its image, as it was asked for.
+    pub(crate) image: Option<String>,
+    /// Its address, once it has one.
+    pub(crate) address: Option<IpAddr>,
+    /// Whether it is ready.
+    pub(crate) ready: bool,
+    /// Whether it was told to go.
+    pub(crate) leaving: bool,
+    /// Since when it is as it is.
+    pub(crate) since: Timestamp,
+    /// Where its container stands.
+    pub(crate) stage: Stage,
+    /// How the container before this one ended.
+    pub(crate) last_exit: Option<ExitReason>,
+    /// Why no node takes it, where none does.
+    pub(crate) unschedulable: Option<String>,
+}
+
+/// Where a pod's container stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing runs yet: the reason and the message, where the node gave any.
+    Waiting { reason: String, message: String },
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended(ExitReason),
+}
+
+impl PodView {
+    /// A pod of a process; `None` for other pods and for those that cannot be read.
+    pub(crate) fn of(pod: &Pod) -> Option<Self> {
+        let name = pod.metadata.name.clone()?;
+        let (status, spec) = (pod.status.as_ref(), pod.spec.as_ref());
+        let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
+        let restarts = container.map_or(0, |container| container.restart_count);
+        let id = instance(&pod.metadata, &name, u32::try_from(restarts).unwrap_or(0))?;
+        let condition = |kind: &str| {
+            let all = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+            all.into_iter().find(|condition| condition.type_ == kind)
+        };
+        let ready = condition("Ready").filter(|condition| condition.status == "True");
+        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let running =
+            container.and_then(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+        let since = ready
+            .and_then(|ready| ready.last_transition_time.as_ref())
+            .or(running)
+            .map(|time| time.0)
+            .or(created);
+        let placed = condition("PodScheduled").filter(|condition| condition.status == "False");
+        let memory = spec.and_then(|spec| spec.containers.first()).and_then(memory_limit);
+        Some(Self {
+            image: spec.and_then(|spec| spec.containers.first()?.image.clone()),
+            address: status.and_then(|status| status.pod_ip.as_ref()?.parse().ok()),
+            ready: ready.is_some(),
+            leaving: pod.metadata.deletion_timestamp.is_some(),
+            since: since.unwrap_or_else(Timestamp::now),
+            stage: stage(pod, container, memory),
+            last_exit: container.and_then(|container| {
+                ended(container.last_state.as_ref()?.terminated.as_ref()?, memory).into()
+            }),
+            unschedulable: placed.map(|condition| condition.message.clone().unwrap_or_default()),
+            name,
+            id,
+        })
+    }
+
+    /// How many times its container was started again.
+    pub(crate) fn restarts(&self) -> u32 {
+        self.id.attempt
+    }
+}
+
+/// The tool that an object belongs to.
+pub(crate) fn tool(meta: &ObjectMeta) -> Option<ToolName> {
+    meta.labels.as_ref()?.get(LABEL_TOOL)?.parse().ok()
+}
+
+fn instance(meta: &ObjectMeta, name: &str, attempt: u32) -> Option<InstanceId> {
+    let label = |key: &str| meta.labels.as_ref()?.get(key);
+    let process: ProcessType = match meta.annotations.as_ref().and_then(|notes| notes.get(NOTE_PROCESS)) {
+        Some(process) => process.parse().ok()?,
+        None => label(LABEL_PROCESS)?.parse().ok()?,
+    };
+    let release: ReleaseNumber = label(LABEL_RELEASE)?.parse().ok()?;
+    let place = Place::Name(name.rsplit('-').next().unwrap_or(name).to_owned());
+    Some(InstanceId { tool: tool(meta)?, release, process, place, attempt })
+}
+
+/// Where a pod's only container stands.
+pub(crate) fn stage_of(pod: &Pod) -> Stage {
+    let container = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+    let memory = pod.spec.as_ref().and_then(|spec| spec.containers.first()).and_then(memory_limit);
+    stage(pod, container, memory)
+}
+
+fn stage(pod: &Pod, container: Option<&ContainerStatus>, memory: Option<u64>) -> Stage {
+    let state = container.and_then(|container| container.state.as_ref());
+    if let Some(end) = state.and_then(|state| state.terminated.as_ref()) {
+        return Stage::Ended(ended(end, memory));
+    }
+    if state.is_some_and(|state| state.running.is_some()) {
+        return Stage::Running;
+    }
+    let status = pod.status.as_ref();
+    if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        return Stage::Waiting { reason: text(&waiting.reason), message: text(&waiting.message) };
+    }
+    // An evicted pod has no container any more, only the reason.
+    let reason = status.and_then(|status| status.reason.clone()).unwrap_or_default();
+    let message = status.and_then(|status| status.message.clone()).unwrap_or_default();
+    if status.and_then(|status| status.phase.as_deref()) == Some("Failed") {
+        let ended_because = Some(format!("{reason}: {message}"));
+        return Stage::Ended(ExitReason { ended_because, ..ExitReason::default() });
+    }
+    Stage::Waiting { reason, message }
+}
+
+fn memory_limit(container: &k8s_openapi::api::core::v1::Container) -> Option<u64> {
+    container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.parse().ok()
+}
+
+fn ended(end: &ContainerStateTerminated, memory: Option<u64>) -> ExitReason {
+    let millis = match (&end.started_at, &end.finished_at) {
+        (Some(from), Some(to)) => u64::try_from(to.0.duration_since(from.0).as_millis()).unwrap_or(0),
+        _ => 0,
+    };
+    let killed = end.reason.as_deref() == Some("OOMKilled");
+    ExitReason {
+        // A shell's way of telling a signal is the container runtime's, too.
+        code: (end.exit_code < 128 || end.exit_code > 160).then_some(end.exit_code),
+        signal: (end.exit_code > 128 && end.exit_code <= 160).then(|| end.exit_code - 128),
+        memory_limit: killed.then_some(memory).flatten(),
+        millis,
+        ..ExitReason::default()
+    }
+}
+
+/// A Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeploymentView {
+    /// The process type's object name.
+    pub(crate) name: String,
+    /// The release in its template.
+    pub(crate) release: Option<ReleaseNumber>,
+    /// Whether its controller has seen what it wants.
+    pub(crate) observed: bool,
+    /// Pods wanted.
+    pub(crate) wanted: i32,
+    /// Pods of the template that are there.
+    pub(crate) updated: i32,
+    /// Pods of any template that are there.
+    pub(crate) present: i32,
+    /// Pods that have been ready long enough.
+    pub(crate) available: i32,
+    /// Why pods cannot be made, as in an exceeded quota.
+    pub(crate) refused: Option<String>,
+}
+
+impl DeploymentView {
+    pub(crate) fn of(deployment: &Deployment) -> Option<Self> {
+        let (meta, spec) = (&deployment.metadata, deployment.spec.as_ref()?);
+        let status = deployment.status.clone().unwrap_or_default();
+        let labels = spec.template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
+        let conditions = status.conditions.unwrap_or_default();
+        let refused = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
+        Some(Self {
+            name: meta.name.clone()?,
+            release: labels.and_then(|labels| labels.get(LABEL_RELEASE)?.parse().ok()),
+            observed: status.observed_generation >= meta.generation,
+            wanted: spec.replicas.unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            present: status.replicas.unwrap_or(0),
+            available: status.available_replicas.unwrap_or(0),
+            refused: refused.map(|condition| condition.message.unwrap_or_default()),
+        })
+    }
+}
+
+/// Pods behind the web Service that take traffic, by name.
+pub(crate) fn endpoints(slice: &EndpointSlice) -> Vec<String> {
+    let serving = |endpoint: &&k8s_openapi::api::discovery::v1::Endpoint| {
+        endpoint.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
+    };
+    let named =
+        |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| endpoint.target_ref.as_ref()?.name.clone();
+    slice.endpoints.iter().filter(serving).filter_map(named).collect()
+}

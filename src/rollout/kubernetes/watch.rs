@@ -1,0 +1,124 @@
+//! The watches: lists in pages, then every change, into what was seen.
+//!
+//! Three of them for the whole cluster, whatever the number of tools: pods, Deployments and endpoint slices that carry this
+//! platform's labels. A watch that breaks is taken up again by the library, with a growing wait.
+
+use super::apply::Cluster;
+use super::desired::selector;
+use super::logs::Logs;
+use super::seen::{Part, Seen, ToolView};
+use super::view::{self, DeploymentView, PodView};
+use futures::StreamExt;
+use hythe_model::ToolName;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// Watches until `end`; the receiver says `true` once every first list is complete.
+pub(crate) fn start(
+    cluster: &Cluster,
+    seen: &Arc<Seen>,
+    logs: &Arc<Logs>,
+    end: &CancellationToken,
+) -> channel::Receiver<bool> {
+    let complete = Arc::new(channel::Sender::new([false; 3]));
+    let watching = |index: usize| Watching {
+        config: watcher::Config::default().labels(&selector(&cluster.settings)).page_size(PAGE),
+        client: cluster.client.clone(),
+        seen: seen.clone(),
+        end: end.clone(),
+        complete: complete.clone(),
+        index,
+    };
+    let (came, went) = (logs.clone(), logs.clone());
+    let pod = move |pod: Pod| PodView::of(&pod).inspect(|pod| came.look(pod));
+    watching(0).follow(ToolView::pods, pod, move |pod| went.gone(&pod));
+    watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), drop);
+    watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), drop);
+    all_of(complete, end.clone())
+}
+
+fn all_of(complete: Arc<channel::Sender<[bool; 3]>>, end: CancellationToken) -> channel::Receiver<bool> {
+    let (sender, receiver) = channel::channel(false);
+    tokio::spawn(async move {
+        let mut lists = complete.subscribe();
+        let all = lists.wait_for(|lists| lists.iter().all(|done| *done));
+        if let Some(Ok(_)) = end.run_until_cancelled(all).await {
+            sender.send_replace(true);
+        }
+        end.cancelled().await;
+    });
+    receiver
+}
+
+/// One watch of one kind.
+struct Watching {
+    client: Client,
+    config: watcher::Config,
+    seen: Arc<Seen>,
+    end: CancellationToken,
+    complete: Arc<channel::Sender<[bool; 3]>>,
+    index: usize,
+}
+
+impl Watching {
+    /// Carries every change into a part of what is known; `gone` is told what was removed.
+    fn follow<K, T>(
+        self,
+        part: Part<T>,
+        read: impl Fn(K) -> Option<T> + Send + Sync + 'static,
+        gone: impl Fn(T) + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        T: Send + 'static,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        tokio::spawn(async move {
+            let mut events = watch(api, self.config.clone()).default_backoff().boxed();
+            // What a list in the making has shown.
+            let mut listed: HashSet<(ToolName, String)> = HashSet::new();
+            while let Some(Some(event)) = self.end.run_until_cancelled(events.next()).await {
+                let apply = |object: K| {
+                    let tool = view::tool(object.meta())?;
+                    let name = object.name_any();
+                    let value = read(object)?;
+                    self.seen.update(&tool, |view| drop(part(view).insert(name.clone(), value)));
+                    Some((tool, name))
+                };
+                match event {
+                    Ok(Event::Init) => listed.clear(),
+                    Ok(Event::InitApply(object)) => listed.extend(apply(object)),
+                    Ok(Event::InitDone) => {
+                        let known = std::mem::take(&mut listed);
+                        let stale = self
+                            .seen
+                            .retain(part, |tool, name| known.contains(&(tool.clone(), name.to_owned())));
+                        stale.into_iter().for_each(&gone);
+                        self.complete.send_modify(|lists| lists[self.index] = true);
+                    }
+                    Ok(Event::Apply(object)) => drop(apply(object)),
+                    Ok(Event::Delete(object)) => {
+                        let Some(tool) = view::tool(object.meta()) else { continue };
+                        let mut removed = None;
+                        self.seen.update(&tool, |view| removed = part(view).remove(&object.name_any()));
+                        removed.into_iter().for_each(&gone);
+                    }
+                    Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch is taken up again"),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! The Kubernetes cluster that `make test` starts, and servers whose tools run in it.
+
+use super::Ran;
+use super::Server;
+use std::fs;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What `make test` says of the cluster.
+fn told(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+}
+
+/// This machine as the cluster's nodes and pods see it.
+fn host() -> String {
+    std::env::var("HYTHE_CLUSTER_HOST").unwrap_or_else(|_| "10.213.0.1".to_owned())
+}
+
+/// Where the nodes of the tests' own cluster look up how a registry is reached.
+fn registries() -> PathBuf {
+    PathBuf::from(told("HYTHE_CLUSTER")).join("certs.d")
+}
+
+/// `kubectl` with the administrator's rights.
+pub(crate) fn kubectl(args: &[&str]) -> Ran {
+    let mut command = Command::new(PathBuf::from(told("HYTHE_CLUSTER_BIN")).join("kube"));
+    command.args(["kubectl", "--kubeconfig", &told("KUBECONFIG")]).args(args);
+    command.output().expect("kubectl runs").into()
+}
+
+/// A server whose tools run in the cluster. Dropping it removes what it made there.
+pub(crate) struct Clustered {
+    server: Server,
+    platform: String,
+}
+
+impl Clustered {
+    /// Starts a server with these lines added to its configuration.
+    pub(crate) fn start(name: &str, extra: &str) -> Self {
+        let platform = format!("{name}-{}", std::process::id());
+        let (host, kubeconfig) = (host(), told("KUBECONFIG"));
+        let config = format!(
+            "[rollout]\nruntime = \"kubernetes\"\n[registry]\nlisten = \"{host}:0\"\nplain = true\n\
+             [kubernetes]\nkubeconfig = \"{kubeconfig}\"\nplatform = \"{platform}\"\n\
+             namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n{extra}"
+        );
+        let server = Server::start(name, &config);
+        let registry = server.address("registry").to_owned();
+        // The node's own way of being told that a registry speaks plain HTTP.
+        let hosts = registries().join(&registry);
+        fs::create_dir_all(&hosts).expect("a folder");
+        fs::write(hosts.join("hosts.toml"), format!("server = \"http://{registry}\"\n")).expect("a file");
+        Self { server, platform }
+    }
+
+    /// The namespace of a tool.
+    pub(crate) fn namespace(&self, tool: &str) -> String {
+        format!("{}-{tool}", self.platform)
+    }
+
+    /// `kubectl` in the namespace of a tool.
+    pub(crate) fn kubectl(&self, tool: &str, args: &[&str]) -> Ran {
+        let namespace = self.namespace(tool);
+        kubectl(&[&["--namespace", &namespace], args].concat())
+    }
+}
+
+impl Deref for Clustered {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Drop for Clustered {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "{}",
+                kubectl(&[
+                    "get",
+                    "pods,events",
+                    "-A",
+                    "-l",
+                    &format!("hythe.dev/platform={}", self.platform)
+                ])
+                .out
+            );
+        }
+        kubectl(&[
+            "delete",
+            "namespace",
+            "--wait=false",
+            "-l",
+            &format!("hythe.dev/platform={}", self.platform),
+        ]);
+        let _ = fs::remove_dir_all(registries().join(self.server.address("registry")));
+    }
+}
