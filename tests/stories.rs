@@ -5,6 +5,7 @@
 mod stories {
     mod api;
     mod attack;
+    mod conformance;
     mod faults;
     mod kubernetes;
     mod push;

@@ -9,3 +9,17 @@ pub(crate) use client::{Client, Ran};
 pub(crate) use cluster::Clustered;
 pub(crate) use load::under_load;
 pub(crate) use server::{Server, shared};
+use std::time::{Duration, Instant};
+
+/// What comes true in time.
+#[track_caller]
+pub(crate) fn until<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it did not come true within {patience:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

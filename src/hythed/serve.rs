@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use hythe_ssh::HostKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
+use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -16,7 +17,12 @@ use tracing_subscriber::EnvFilter;
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn main(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     anyhow::ensure!(installed.is_ok(), "a second TLS provider is installed");
     raise_open_files();

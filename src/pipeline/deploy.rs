@@ -2,7 +2,7 @@
 
 use crate::cancel::Cancel;
 use crate::log::BuildLog;
-use crate::release::{Base, Draft};
+use crate::release::{Base, Draft, still_serving};
 use crate::{Platform, faults};
 use hythe_build::BuildRequest;
 use hythe_model::{
@@ -23,7 +23,13 @@ impl Platform {
         cancel: &Cancel,
         slot: OwnedSemaphorePermit,
     ) -> Result<Release, Fault> {
-        let image = self.build_image(build, log, cancel).await?;
+        let image = match self.build_image(build, log, cancel).await {
+            Ok(image) => image,
+            Err(fault) => {
+                let live = self.store().live_release(&build.tool).await?;
+                return Err(still_serving(fault, live.map(|live| live.number)));
+            }
+        };
         // A rollout takes as long as the tool likes: the next build need not wait for it.
         drop(slot);
         let turn = self.wait_for_turn(build, log, cancel).await?;

@@ -47,6 +47,10 @@ impl Platform {
         let source = self.read_source(&request.tool, &request.new).await?;
         let build = self.enqueue(request, source, begun.elapsed()).await?;
         if build.options.detach {
+            for line in queued(&build) {
+                // Who has gone can read it later: hythe builds list.
+                let _ = screen.send(line).await;
+            }
             return Ok(PushOutcome::Detached { build: build.id });
         }
         self.follow(&build, &screen, &cancel).await
@@ -213,4 +217,15 @@ fn head_of(build: &Build, log: &BuildLog, took: Duration) {
     let SourceTree { files, bytes, .. } = &build.source;
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
     log.timed(Phase::Source, format!("{files}, {}", size(*bytes)), took);
+}
+
+/// What a push that does not wait is told.
+fn queued(build: &Build) -> [String; 3] {
+    let (id, tool) = (build.id, &build.tool);
+    let branch = build.reference.strip_prefix("refs/heads/").unwrap_or(&build.reference);
+    [
+        format!("Build {id} is queued; {branch} follows once it is live."),
+        format!("  Watch it: hythe builds attach {id} -t {tool}"),
+        format!("  End it:   hythe builds cancel {id} -t {tool}"),
+    ]
 }

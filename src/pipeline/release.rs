@@ -188,7 +188,7 @@ impl Platform {
                 let fault = self.told(&release.tool, fault, cancel).await;
                 let outcome = cancel.outcome(fault.clone());
                 self.store().fail_release(&release.tool, release.number, &outcome).await?;
-                Err(still_serving(fault, base))
+                Err(still_serving(fault, base.live.as_ref().map(|live| live.number)))
             }
         }
     }
@@ -263,9 +263,10 @@ fn rolled_out(switched: &Switched) -> String {
     format!("{count} of {count} ready, traffic moved{drained}")
 }
 
-fn still_serving(fault: Fault, base: &Base) -> Fault {
-    let line = match &base.live {
-        Some(live) => format!("Nothing changed; {} goes on serving.", live.number),
+/// The fault, with what serves in spite of it.
+pub(crate) fn still_serving(fault: Fault, live: Option<ReleaseNumber>) -> Fault {
+    let line = match live {
+        Some(live) => format!("Nothing changed; {live} goes on serving."),
         None => "Nothing was released.".to_owned(),
     };
     if fault.why.iter().chain(&fault.next).any(|known| known == &line) { fault } else { fault.next(line) }

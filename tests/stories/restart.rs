@@ -72,7 +72,11 @@ fn a_detached_build_goes_on_after_a_kill() {
     {
         let robin = Client::new(&server, "robin");
         robin.tool_from("weather", "python-flask");
-        robin.git("weather", &["push", "-o", "detach", "hythe", "main"]).ok().says("refs/hythe/builds/1");
+        robin
+            .git("weather", &["push", "-o", "detach", "hythe", "main"])
+            .ok()
+            .says("refs/hythe/builds/1")
+            .says("Watch it: hythe builds attach 1 -t weather");
         let remote = robin.git("weather", &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
         assert_eq!(remote, "", "a detached push leaves the branch alone");
     }

@@ -38,10 +38,20 @@ pub(crate) struct Clustered {
 impl Clustered {
     /// Starts a server with these lines added to its configuration.
     pub(crate) fn start(name: &str, extra: &str) -> Self {
+        Self::with(name, "", extra)
+    }
+
+    /// Starts a server with these lines added to the section of rollouts.
+    pub(crate) fn with_rollout(name: &str, rollout: &str) -> Self {
+        Self::with(name, rollout, "")
+    }
+
+    fn with(name: &str, rollout: &str, extra: &str) -> Self {
         let platform = format!("{name}-{}", std::process::id());
         let (host, kubeconfig) = (host(), told("KUBECONFIG"));
         let config = format!(
-            "[rollout]\nruntime = \"kubernetes\"\n[registry]\nlisten = \"{host}:0\"\nplain = true\n\
+            "[registry]\nlisten = \"{host}:0\"\nplain = true\n\
+             [rollout]\nruntime = \"kubernetes\"\n{rollout}\
              [kubernetes]\nkubeconfig = \"{kubeconfig}\"\nplatform = \"{platform}\"\n\
              namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n{extra}"
         );

@@ -1,0 +1,78 @@
+//! One story of the verbs, told of every runtime: whoever uses the platform must not see where tools run.
+
+use crate::support::{Client, Clustered, Server, until};
+use std::time::Duration;
+
+const SETTINGS: &str = "readiness = \"6 s\"\ngrace = \"2 s\"\n";
+
+#[test]
+fn the_verbs_on_one_machine() {
+    tell(&Server::start("verbs", &format!("[rollout]\n{SETTINGS}")));
+}
+
+#[test]
+fn the_verbs_in_a_cluster() {
+    tell(&Clustered::with_rollout("kube-verbs", SETTINGS));
+}
+
+fn tell(server: &Server) {
+    let robin = Client::new(server, "robin");
+    robin.tool_from("weather", "python-flask");
+    robin.push("weather").ok().says("v1 is live");
+    day_two(&robin);
+    bad_releases(&robin);
+    robin.hythe(&["tools", "delete", "weather", "--yes"]).ok();
+    assert_eq!(robin.get("weather", "/").status, 404);
+}
+
+/// Config, scale, restart, rollback, logs, one-off runs.
+fn day_two(robin: &Client<'_>) {
+    robin.hythe(&["config", "set", "GREETING=good morning", "-t", "weather"]).ok();
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
+    robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
+    assert_eq!(ready(robin), 2);
+    robin.hythe(&["restart", "-t", "weather"]).ok();
+    assert_eq!(ready(robin), 2);
+    let rollback = robin.hythe(&["rollback", "v1", "-t", "weather"]).ok().out;
+    assert!(rollback.contains("v5 = v1"), "{rollback}");
+    assert_eq!(ready(robin), 1);
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "");
+    robin.hythe(&["rollback", "v2", "-t", "weather"]).ok();
+
+    let run =
+        robin.hythe(&["run", "-t", "weather", "--", "sh", "-c", "echo \"$GREETING\" | tr a-z A-Z; exit 7"]);
+    assert_eq!((run.code, run.out.trim()), (7, "GOOD MORNING"), "{run:?}");
+    let log = until(Duration::from_secs(10), || {
+        let log = robin.hythe(&["logs", "-t", "weather"]).ok().out;
+        (log.contains("v6.web.") && log.contains("Listening at")).then_some(log)
+    });
+    assert!(log.contains("GET /env/GREETING 200"), "{log}");
+}
+
+/// A release that fails never takes traffic for good, its reason is the push's, and what served before goes on.
+fn bad_releases(robin: &Client<'_>) {
+    for (command, fault) in [
+        ("sleep 1000", "rollout/not-listening"),
+        ("sh -c 'echo done; exit 0'", "rollout/exited-zero"),
+        ("sh -c 'echo broken at once; exit 3'", "rollout/crashed"),
+    ] {
+        robin.write("weather", "Procfile", &format!("web: {command}\n"));
+        robin.commit("weather", command);
+        let push = robin.push("weather").failed().says(fault).says("v6 goes on serving");
+        assert!(!command.contains("broken") || push.err.contains("broken at once"), "{}", push.err);
+        assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
+    }
+    until(Duration::from_secs(20), || (ready(robin) == 1).then_some(()));
+    let releases = robin.hythe(&["releases", "-t", "weather"]).ok().out;
+    let live = releases.lines().find(|line| line.contains("live")).unwrap_or_default();
+    assert!(live.starts_with("v6"), "{releases}");
+    robin.git("weather", &["rm", "-q", "Procfile"]).ok();
+    robin.commit("weather", "Mend it");
+    robin.push("weather").ok().says("is live");
+}
+
+/// Instances that are ready.
+fn ready(robin: &Client<'_>) -> usize {
+    let ps = robin.hythe(&["ps", "-t", "weather"]).ok().out;
+    ps.lines().filter(|line| line.contains(" ready ")).count()
+}
