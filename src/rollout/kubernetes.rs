@@ -13,6 +13,8 @@ mod progress;
 mod rollout;
 mod seen;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 

@@ -245,3 +245,48 @@ fn last_time(path: &Path) -> Option<Timestamp> {
     let nanos: i128 = text.lines().last()?.split(' ').next()?.parse().ok()?;
     Timestamp::from_nanosecond(nanos).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(second: u32, text: &str) -> String {
+        format!("2026-11-21T15:12:{second:02}.5Z {text}")
+    }
+
+    fn whole(folder: &Path) -> String {
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_stream_that_is_taken_up_again_brings_no_line_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
+        spool.take(&line(1, "one")).unwrap();
+        spool.take(&line(2, "two")).unwrap();
+        drop(spool);
+        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
+        for (second, text) in [(1, "one"), (2, "two"), (3, "three")] {
+            spool.take(&line(second, text)).unwrap();
+        }
+        spool.take("no time at all").unwrap();
+        let text = whole(folder.path());
+        let texts: Vec<_> = text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap()).collect();
+        assert_eq!(texts, ["one", "two", "three"]);
+        assert!(text.starts_with("1795273921500000000 o one\n"), "{text}");
+    }
+
+    #[test]
+    fn files_are_bounded_and_long_lines_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
+        for second in 1..=50 {
+            spool.take(&line(second, &"x".repeat(40 << 10))).unwrap();
+        }
+        let text = whole(folder.path());
+        assert!(text.len() <= 5 * (128 << 10), "{}", text.len());
+        assert!(text.lines().all(|line| line.len() <= CUT + 30));
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) struct ToolView {
     /// Names of pods that take traffic, by slice.
     pub(crate) slices: BTreeMap<String, Vec<String>>,
     /// Told at each change.
-    changed: watch::Sender<()>,
+    pub(crate) changed: watch::Sender<()>,
 }
 
 impl ToolView {

@@ -1,0 +1,189 @@
+//! What is judged from what was seen, without a cluster.
+
+use super::progress::{Progress, Trouble, hindrance, progress};
+use super::seen::{Seen, ToolView};
+use super::view::{DeploymentView, PodView, Stage};
+use crate::status::{ExitReason, InstanceState};
+use hythe_model::{Formation, InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
+
+fn tool() -> ToolName {
+    "weather".parse().unwrap()
+}
+
+fn pod(release: u32, suffix: &str) -> PodView {
+    let id = InstanceId {
+        tool: tool(),
+        release: ReleaseNumber(release),
+        process: ProcessType::web(),
+        place: Place::Name(suffix.to_owned()),
+        attempt: 0,
+    };
+    PodView {
+        name: format!("web-abc-{suffix}"),
+        id,
+        image: None,
+        address: Some("10.0.0.7".parse().unwrap()),
+        ready: true,
+        leaving: false,
+        since: jiff::Timestamp::UNIX_EPOCH,
+        stage: Stage::Running,
+        last_exit: None,
+        unschedulable: None,
+    }
+}
+
+fn deployment(release: u32, wanted: i32) -> DeploymentView {
+    DeploymentView {
+        name: "web".to_owned(),
+        release: Some(ReleaseNumber(release)),
+        observed: true,
+        wanted,
+        updated: wanted,
+        present: wanted,
+        available: wanted,
+        refused: None,
+    }
+}
+
+/// A tool whose web Deployment and pods are these; all ready pods are in the route.
+fn seen(deployment: DeploymentView, pods: Vec<PodView>) -> ToolView {
+    let mut view = ToolView::default();
+    let routed = pods.iter().filter(|pod| pod.ready && !pod.leaving).map(|pod| pod.name.clone()).collect();
+    view.slices.insert("web-1".to_owned(), routed);
+    view.deployments.insert("web".to_owned(), deployment);
+    view.pods.extend(pods.into_iter().map(|pod| (pod.name.clone(), pod)));
+    view
+}
+
+fn web(count: u32) -> Formation {
+    Formation([(ProcessType::web(), count)].into())
+}
+
+fn judge(view: &ToolView) -> Progress {
+    progress(view, ReleaseNumber(2), &web(1))
+}
+
+#[test]
+fn a_rollout_is_done_when_its_pods_are_available_in_the_route_and_alone() {
+    assert_eq!(judge(&seen(deployment(2, 1), vec![pod(2, "new")])), Progress::Done);
+
+    let waits = |view: ToolView, what: &str| {
+        assert_eq!(judge(&view), Progress::Waits(what.to_owned()));
+    };
+    waits(ToolView::default(), "web: not seen yet");
+    waits(seen(deployment(1, 1), vec![pod(1, "old")]), "web: not seen yet");
+    waits(
+        seen(DeploymentView { observed: false, ..deployment(2, 1) }, vec![pod(1, "old")]),
+        "web: not begun",
+    );
+    let surge = DeploymentView { present: 2, ..deployment(2, 1) };
+    waits(seen(surge, vec![pod(1, "old"), pod(2, "new")]), "web: 1 of 1 ready");
+    let mut unrouted = seen(deployment(2, 1), vec![pod(2, "new")]);
+    unrouted.slices.clear();
+    waits(unrouted, "web: 0 of 1 in the route");
+}
+
+#[test]
+fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
+    let with = |change: fn(&mut PodView)| {
+        let mut new = pod(2, "new");
+        (new.ready, new.stage) = (false, Stage::Running);
+        change(&mut new);
+        seen(DeploymentView { available: 0, ..deployment(2, 1) }, vec![pod(1, "old"), new])
+    };
+    let waiting = |reason: &str, message: &str| Stage::Waiting {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let fails = |view: &ToolView| matches!(judge(view), Progress::Fails(_));
+
+    let crashed = with(|pod| pod.stage = Stage::Ended(ExitReason { code: Some(3), ..ExitReason::default() }));
+    assert!(
+        matches!(judge(&crashed), Progress::Fails(trouble) if matches!(*trouble, Trouble::Exited { .. }))
+    );
+    let again = with(|pod| pod.last_exit = Some(ExitReason { code: Some(3), ..ExitReason::default() }));
+    assert!(fails(&again), "the node has started it again meanwhile");
+    assert!(!fails(&with(|_| ())), "it only has not listened yet");
+
+    let mut view = with(|_| ());
+    let stage = |view: &mut ToolView, stage: Stage| view.pods.get_mut("web-abc-new").unwrap().stage = stage;
+    stage(&mut view, waiting("ErrImagePull", "dial tcp: connection refused"));
+    assert!(!fails(&view), "the registry may come back");
+    assert_eq!(hindrance(&view, ReleaseNumber(2)).unwrap(), "ErrImagePull: dial tcp: connection refused");
+    stage(&mut view, waiting("ErrImagePull", "manifest: not found"));
+    assert!(fails(&view));
+    stage(&mut view, waiting("CreateContainerConfigError", "secret \"config-1\" not found"));
+    assert!(fails(&view));
+
+    let refused = DeploymentView { refused: Some("exceeded quota: tool".to_owned()), ..deployment(2, 1) };
+    assert!(fails(&seen(refused, vec![])));
+}
+
+#[test]
+fn an_old_releases_crash_is_not_the_new_ones() {
+    let mut old = pod(1, "old");
+    (old.ready, old.last_exit) = (false, Some(ExitReason::default()));
+    assert_eq!(judge(&seen(deployment(2, 1), vec![old, pod(2, "new")])), Progress::Done);
+}
+
+fn route_of(view: ToolView) -> Option<Route> {
+    let seen = Seen::new(8080);
+    seen.update(&tool(), |known| *known = view);
+    let table = seen.routes().borrow().clone();
+    table.get("weather").map(|route| Route::clone(route))
+}
+
+#[test]
+fn traffic_goes_to_what_the_slices_name() {
+    let declared = |view: ToolView| ToolView { declared: true, ..view };
+    let live = route_of(declared(seen(deployment(2, 1), vec![pod(2, "new")])));
+    assert!(
+        matches!(live, Some(Route::Live { release: ReleaseNumber(2), upstreams }) if upstreams.len() == 1)
+    );
+    assert!(
+        route_of(seen(deployment(2, 1), vec![pod(2, "new")])).is_none(),
+        "the platform does not know the tool"
+    );
+    assert_eq!(route_of(declared(ToolView::default())), Some(Route::Empty));
+    assert_eq!(route_of(declared(seen(deployment(2, 0), vec![]))), Some(Route::Empty));
+    assert_eq!(route_of(declared(seen(deployment(2, 1), vec![]))), Some(Route::Starting));
+    let mut crashed = pod(2, "new");
+    crashed.ready = false;
+    crashed.stage = Stage::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() };
+    crashed.last_exit = Some(ExitReason { code: Some(1), ..ExitReason::default() });
+    let reason = "exit code 1".to_owned();
+    assert_eq!(route_of(declared(seen(deployment(2, 1), vec![crashed]))), Some(Route::Crashed { reason }));
+}
+
+#[test]
+fn what_a_new_list_does_not_show_is_gone() {
+    let seen_all = Seen::new(8080);
+    seen_all.update(&tool(), |known| {
+        *known = ToolView { declared: true, ..seen(deployment(2, 1), vec![pod(2, "new"), pod(2, "other")]) }
+    });
+    let gone = seen_all.retain(ToolView::pods, |_, name| name == "web-abc-new");
+    assert_eq!(gone.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["web-abc-other"]);
+    assert_eq!(seen_all.instances(&tool()).len(), 1);
+}
+
+#[test]
+fn instances_read_as_people_know_them() {
+    let seen_all = Seen::new(8080);
+    let mut leaving = pod(1, "old");
+    leaving.leaving = true;
+    let mut starting = pod(2, "start");
+    starting.ready = false;
+    let mut crashed = pod(2, "crash");
+    (crashed.ready, crashed.id.attempt) = (false, 2);
+    crashed.stage = Stage::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() };
+    crashed.last_exit = Some(ExitReason { code: Some(1), ..ExitReason::default() });
+    seen_all.update(&tool(), |known| {
+        *known = seen(deployment(2, 3), vec![leaving, pod(2, "a"), starting, crashed])
+    });
+    let states: Vec<_> =
+        seen_all.instances(&tool()).into_iter().map(|status| (status.id.to_string(), status.state)).collect();
+    assert_eq!(states[0], ("weather.v2.web.a".to_owned(), InstanceState::Ready));
+    assert!(matches!(&states[1], (name, InstanceState::Crashed { .. }) if name == "weather.v2.web.crash.2"));
+    assert_eq!(states[2].1, InstanceState::Starting);
+    assert_eq!(states[3], ("weather.v1.web.old".to_owned(), InstanceState::Stopping));
+}
