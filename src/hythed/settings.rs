@@ -94,6 +94,7 @@ impl Settings {
                     ..RunLimits::default()
                 },
             },
+            start: chosen.start.duration(),
             leave_seconds: seconds(chosen.leave),
             min_ready_seconds: seconds(chosen.settle),
         }

@@ -23,6 +23,8 @@ pub struct Kubernetes {
     pub router_namespace: Option<String>,
     /// Networks that a router outside the cluster comes from.
     pub router_networks: Vec<String>,
+    /// How long the cluster may take to start a pod: to find it a node and to pull its image.
+    pub start: Span,
     /// How long a pod serves on after it has left the route, before its SIGTERM.
     pub leave: Span,
     /// How long a new pod must stay ready before an old one goes.
@@ -40,6 +42,7 @@ impl Default for Kubernetes {
             registry: None,
             router_namespace: None,
             router_networks: Vec::new(),
+            start: Span::seconds(300),
             leave: Span::seconds(3),
             settle: Span::seconds(0),
             quota: Quota::default(),

@@ -10,7 +10,11 @@ use hythe_model::{Formation, ReleaseNumber};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Not there yet: what it waits for, for people.
-    Waits(String),
+    Waits {
+        what: String,
+        /// On whom: the cluster, which may have to fetch an image or to find a node; else the tool's own processes.
+        cluster: bool,
+    },
     /// Every pod of the formation is available and, of the web, in the route.
     Done,
     /// It will not get there by itself.
@@ -42,12 +46,12 @@ pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Form
         let wanted = i32::try_from(*count).unwrap_or(i32::MAX);
         let Some(deployment) = view.deployments.get(&name).filter(|seen| seen.release == Some(release))
         else {
-            waits.get_or_insert_with(|| format!("{kind}: not seen yet"));
+            waits.get_or_insert_with(|| cluster(format!("{kind}: not seen yet")));
             continue;
         };
         // The status is of an earlier template until its controller has seen this one.
         if !deployment.observed || deployment.wanted != wanted {
-            waits.get_or_insert_with(|| format!("{kind}: not begun"));
+            waits.get_or_insert_with(|| cluster(format!("{kind}: not begun")));
             continue;
         }
         if let Some(message) = &deployment.refused {
@@ -55,16 +59,26 @@ pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Form
         }
         let old = deployment.present - deployment.updated;
         if deployment.updated < wanted || deployment.available < wanted || old > 0 {
-            let ready = pods().filter(|pod| pod.id.process == *kind && pod.ready).count();
-            waits.get_or_insert_with(|| format!("{kind}: {ready} of {count} ready"));
+            let mine = || pods().filter(|pod| pod.id.process == *kind);
+            let started = mine().filter(|pod| !matches!(pod.stage, Stage::Waiting { .. })).count();
+            let ready = mine().filter(|pod| pod.ready).count();
+            waits.get_or_insert_with(|| match ready < started {
+                true => Progress::Waits { what: format!("{kind}: {ready} of {count} ready"), cluster: false },
+                false => cluster(format!("{kind}: {started} of {count} started")),
+            });
             continue;
         }
         let routed = view.in_route().filter(|pod| pod.id.release == release).count();
         if kind.is_web() && routed < usize::try_from(*count).unwrap_or(usize::MAX) {
-            waits.get_or_insert_with(|| format!("{kind}: {routed} of {count} in the route"));
+            waits.get_or_insert_with(|| cluster(format!("{kind}: {routed} of {count} in the route")));
         }
     }
-    waits.map_or(Progress::Done, Progress::Waits)
+    waits.unwrap_or(Progress::Done)
+}
+
+/// It waits for the cluster.
+fn cluster(what: String) -> Progress {
+    Progress::Waits { what, cluster: true }
 }
 
 /// What a node says of a pod that it cannot start yet, though it goes on trying.

@@ -127,18 +127,21 @@ impl Rollouts {
         let mut changes = self.seen.changes(tool);
         let written = self.cluster.apply(tool, objects).await;
         written.map_err(|error| fault::not_applied(&release.release, &error))?;
-        let patience = release.settings.timeout;
-        // A node may take as long as the start-up probe allows before it says so itself; the pull comes before.
-        let (mut last, mut until) = (String::new(), Instant::now() + patience);
+        // Each step has the whole of its time for itself.
+        let mut last = String::new();
+        let mut until = Instant::now() + self.cluster.settings.start;
         loop {
             changes.mark_unchanged();
             let view = self.seen.tool(tool);
             match progress(&view, release.release.number, &release.release.formation) {
                 Progress::Done => break,
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
-                // Each step has the whole time for itself.
-                Progress::Waits(what) if what != last => (last, until) = (what, Instant::now() + patience),
-                Progress::Waits(_) => {}
+                Progress::Waits { what, cluster } if what != last => {
+                    let patience =
+                        if cluster { self.cluster.settings.start } else { release.settings.timeout };
+                    (last, until) = (what, Instant::now() + patience);
+                }
+                Progress::Waits { .. } => {}
             }
             if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
                 return Err(self.too_late(release, &last).await);
@@ -180,7 +183,7 @@ impl Rollouts {
                 let failure = Failure::NotReady("no answer to the readiness check".to_owned(), lines);
                 common::of_failure(release, &pod.id, failure)
             }
-            _ => fault::not_ready(&release.release, waits, hindrance, release.settings.timeout.as_secs()),
+            _ => fault::not_ready(&release.release, waits, hindrance, self.cluster.settings.start.as_secs()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the operator chose for the cluster.
 
 use crate::runtime::RunLimits;
+use std::time::Duration;
 
 /// How tools lie in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct ClusterSettings {
     pub router: Router,
     /// Most of everything that one tool may have at the same time.
     pub quota: Quota,
+    /// How long the cluster may take to start a pod: to find it a node and to pull its image.
+    pub start: Duration,
     /// Seconds between a pod's leaving the route and its SIGTERM, so that every router has seen it leave.
     pub leave_seconds: u32,
     /// Seconds that a new pod must stay ready before an old one goes.
@@ -47,6 +50,7 @@ impl Default for ClusterSettings {
             registry: String::new(),
             router: Router::default(),
             quota: Quota::default(),
+            start: Duration::from_mins(5),
             leave_seconds: 3,
             min_ready_seconds: 0,
         }

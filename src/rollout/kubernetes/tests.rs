@@ -67,8 +67,9 @@ fn judge(view: &ToolView) -> Progress {
 fn a_rollout_is_done_when_its_pods_are_available_in_the_route_and_alone() {
     assert_eq!(judge(&seen(deployment(2, 1), vec![pod(2, "new")])), Progress::Done);
 
-    let waits = |view: ToolView, what: &str| {
-        assert_eq!(judge(&view), Progress::Waits(what.to_owned()));
+    let waits = |view: ToolView, wanted: &str| {
+        let Progress::Waits { what, .. } = judge(&view) else { panic!("{wanted}") };
+        assert_eq!(what, wanted);
     };
     waits(ToolView::default(), "web: not seen yet");
     waits(seen(deployment(1, 1), vec![pod(1, "old")]), "web: not seen yet");
@@ -77,7 +78,20 @@ fn a_rollout_is_done_when_its_pods_are_available_in_the_route_and_alone() {
         "web: not begun",
     );
     let surge = DeploymentView { present: 2, ..deployment(2, 1) };
-    waits(seen(surge, vec![pod(1, "old"), pod(2, "new")]), "web: 1 of 1 ready");
+    waits(seen(surge, vec![pod(1, "old"), pod(2, "new")]), "web: 1 of 1 started");
+    let starting = |stage: Stage| {
+        let new = PodView { ready: false, stage, ..pod(2, "new") };
+        seen(DeploymentView { available: 0, ..deployment(2, 1) }, vec![new])
+    };
+    let none = Stage::Waiting { reason: String::new(), message: String::new() };
+    assert!(
+        matches!(judge(&starting(none)), Progress::Waits { cluster: true, .. }),
+        "the image may be on its way"
+    );
+    assert!(
+        matches!(judge(&starting(Stage::Running)), Progress::Waits { cluster: false, .. }),
+        "the tool's own time"
+    );
     let mut unrouted = seen(deployment(2, 1), vec![pod(2, "new")]);
     unrouted.slices.clear();
     waits(unrouted, "web: 0 of 1 in the route");

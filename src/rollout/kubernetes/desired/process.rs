@@ -191,7 +191,8 @@ fn container(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]);
-        let patience = i32::try_from(settings.timeout.as_secs()).unwrap_or(i32::MAX).max(1);
+        // Later than the platform's own clock, which tells the reason.
+        let patience = i32::try_from(settings.timeout.as_secs()).unwrap_or(i32::MAX / 2).saturating_add(30);
         container.startup_probe = Some(probe(wish, 1, patience));
         container.readiness_probe = Some(probe(wish, 5, 3));
     }
