@@ -96,7 +96,8 @@ impl Connections {
                 Err(Ended::AtCommit(error)) if begin == READ => Ended::Before(error.into()),
                 Err(ended) => ended,
             };
-            let verdict = verdict(ended, clean).map_err(|failure| failure.named(operation))?;
+            let verdict =
+                verdict(ended, begin == WRITE, clean).map_err(|failure| failure.named(operation))?;
             tracing::debug!(operation, ?verdict, "a transaction is looked at again");
             if !matches!(verdict, Verdict::Lost(_)) {
                 attempts.back();

@@ -29,8 +29,9 @@ pub(super) enum Verdict {
     Unclear(String),
 }
 
-/// What to do about an end, or the failure that it is for good.
-pub(super) fn verdict(ended: Ended, clean: bool) -> Result<Verdict, Failure> {
+/// What to do about the end of a transaction that was to write or not, or the failure that it is for good. `clean` says
+/// whether the connection is good for another one.
+pub(super) fn verdict(ended: Ended, writes: bool, clean: bool) -> Result<Verdict, Failure> {
     match ended {
         Ended::AtCommit(error) => Ok(at_commit(error)),
         Ended::Before(Failure::Refused(error)) => Err(Failure::Refused(error)),
@@ -41,9 +42,10 @@ pub(super) fn verdict(ended: Ended, clean: bool) -> Result<Verdict, Failure> {
                 Kind::SerializationFailure | Kind::UniqueViolation | Kind::ForeignKeyViolation => {
                     Ok(Verdict::Again(reason))
                 }
-                Kind::UnableToSendCommand | Kind::ClosedConnection | Kind::ReadOnlyTransaction => {
-                    Ok(Verdict::Lost(reason))
-                }
+                Kind::UnableToSendCommand | Kind::ClosedConnection => Ok(Verdict::Lost(reason)),
+                // The server has handed its place on to another one.
+                Kind::ReadOnlyTransaction if writes => Ok(Verdict::Lost(reason)),
+                Kind::ReadOnlyTransaction => Err(Failure::Sql(SqlError::DatabaseError(kind, about))),
                 _ if !clean => Ok(Verdict::Lost(reason)),
                 Kind::Unknown => Ok(Verdict::Unnamed(reason)),
                 other => Err(Failure::Sql(SqlError::DatabaseError(other, about))),
@@ -141,7 +143,7 @@ mod tests {
     }
 
     fn told(ended: Ended, clean: bool) -> Option<Verdict> {
-        verdict(ended, clean).ok()
+        verdict(ended, true, clean).ok()
     }
 
     #[test]
