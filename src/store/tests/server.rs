@@ -87,6 +87,36 @@ async fn a_serialization_conflict_is_run_again() {
     assert!(runs.load(Ordering::Relaxed) > 8, "and some were run again");
 }
 
+/// Whoever has seen a build has seen all with lower numbers: cleaning up rests on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn numbers_are_seen_in_order() {
+    let bed = Bed::server();
+    let stores = [bed.open().await, bed.open().await];
+    let names: Vec<_> = (0..6).map(|turn| format!("tool{turn}")).collect();
+    for name in &names {
+        stores[0].create_tool(&tool(name), None).await.unwrap();
+    }
+    let write = |store: Store, name: String| async move {
+        for _ in 0..25 {
+            store.enqueue_build(new_build(&name)).await.unwrap();
+        }
+    };
+    let writers = names.iter().zip(stores.iter().cycle());
+    let writers = writers.map(|(name, store)| tokio::spawn(write(store.clone(), name.clone())));
+    let writers: Vec<_> = writers.collect();
+    let (mut seen, mut highest) = (std::collections::BTreeSet::new(), BuildId(0));
+    while seen.len() < 150 {
+        for build in stores[0].unfinished_builds().await.unwrap() {
+            let is_new = seen.insert(build.id);
+            assert!(!is_new || build.id > highest, "{} came after {highest}", build.id);
+        }
+        highest = seen.last().copied().unwrap_or(highest);
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deadlock_is_run_again() {
     let bed = Bed::server();
