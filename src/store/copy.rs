@@ -135,9 +135,8 @@ fn summed<T: Table>(from: &mut AnyConnection, mut take: impl FnMut(&[T]) -> Outc
 fn copy<T: Table>(from: &mut AnyConnection, to: &mut AnyConnection) -> Outcome<u64> {
     let there = summed::<T>(to, |_| Ok(()))?;
     if there.rows > 0 {
-        let what =
-            format!("the target holds {} rows in {} already; name an empty database", there.rows, T::NAME);
-        return Err(refused(what));
+        let what = format!("the target holds rows already ({} in {})", there.rows, T::NAME);
+        return Err(refused(format!("{what}; name an empty database")));
     }
     let sent = summed::<T>(from, |rows| T::put(to, rows))?;
     let arrived = summed::<T>(to, |_| Ok(()))?;

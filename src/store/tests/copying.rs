@@ -72,7 +72,7 @@ async fn a_target_with_rows_is_refused() {
     to.create_maintainer(&ann(), false).await.unwrap();
     let error = from.copy_to(&to).await.unwrap_err();
     assert!(
-        matches!(&error, StoreError::Copy { reason } if reason.contains("1 rows in maintainers already")),
+        matches!(&error, StoreError::Copy { reason } if reason.contains("(1 in maintainers)")),
         "{error}"
     );
     assert_eq!(to.tools().await.unwrap(), []);
