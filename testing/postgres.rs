@@ -10,9 +10,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Folders that Debian's packages bring the programs in, newest first.
-const PROGRAMS: [&str; 3] =
-    ["/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
+/// The folder of Debian's packages, one folder a version.
+const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// Starts the server in a new folder, says which folder, waits for the end of its input, and cleans up.
 const KEEPER: &str = r#"
@@ -83,7 +82,9 @@ impl Postgres {
     }
 
     fn start_with(port: &str, certificate: &str, key: &str) -> Self {
-        let programs = PROGRAMS.map(PathBuf::from).into_iter().find(|path| path.join("initdb").is_file());
+        let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+        let programs = versions.map(|version| version.path().join("bin"));
+        let programs = programs.filter(|path| path.join("initdb").is_file()).max();
         let programs = programs.expect("PostgreSQL is missing; prepare the machine by scripts/prepare");
         let mut command = as_user("sh");
         command.args(["-c", KEEPER]).env("PROGRAMS", &programs);
