@@ -37,7 +37,19 @@ const OUTSIDE: &[(&[&str], &[&str])] = &[
     (&["git2"], &["source"]),
     // auth parses public keys with the types that ssh compares them by.
     (&["russh"], &["ssh", "auth"]),
-    (&["diesel", "diesel_migrations", "libsqlite3-sys", "rusqlite", "sqlx"], &["store"]),
+    (
+        &[
+            "diesel",
+            "diesel-async",
+            "diesel_migrations",
+            "libsqlite3-sys",
+            "rusqlite",
+            "sqlx",
+            "tokio-postgres",
+            "tokio-postgres-rustls",
+        ],
+        &["store"],
+    ),
 ];
 
 /// What runs beside untrusted code, and the only rooms it may see.

@@ -81,9 +81,23 @@ impl Invalid {
 
     fn new(what: String, next: Option<String>, place: Option<Range<usize>>, text: &str, name: &str) -> Self {
         let line = place.as_ref().map(|span| text[..span.start].matches('\n').count() + 1);
-        let text = NamedSource::new(name, text.to_owned()).with_language("toml");
+        let text = NamedSource::new(name, masked(text)).with_language("toml");
         Self { what, text, place: place.map(SourceSpan::from), next, line }
     }
+}
+
+/// The text with stars for the passwords of its URLs, every place in it as before.
+fn masked(text: &str) -> String {
+    let mut shown = text.to_owned();
+    for (start, _) in text.match_indices("://") {
+        let rest = &text[start + 3..];
+        let end = rest.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(rest.len());
+        let Some((login, _)) = rest[..end].rsplit_once('@') else { continue };
+        let Some((user, password)) = login.split_once(':') else { continue };
+        let from = start + 3 + user.len() + 1;
+        shown.replace_range(from..from + password.len(), &"*".repeat(password.len()));
+    }
+    shown
 }
 
 /// The words of a mistake, from those of the parser.

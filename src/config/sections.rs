@@ -11,6 +11,7 @@ pub use state::{Limits, Logs, Registry, Store};
 pub use work::{Builder, Egress, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,6 +28,12 @@ fn optional<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
         return Ok(None);
     }
     text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// An optional setting that is not shown.
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    let text = String::deserialize(from)?;
+    Ok((!text.is_empty()).then(|| SecretString::from(text)))
 }
 
 impl Config {
@@ -64,8 +71,8 @@ impl Config {
                 "Set it to 1 or more.",
             );
         }
-        if self.store.readers == 0 {
-            return found("store", "readers", "at least one reader is needed", "Set it to 1 or more.");
+        if let Some((key, what, next)) = self.store.contradiction() {
+            return found("store", key, what, next);
         }
         if self.registry.blob_grace.duration() < SHORTEST_GRACE {
             let next = "Set it to 1 h or more: what a push writes must outlive the push.";

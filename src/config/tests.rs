@@ -1,6 +1,7 @@
 //! Defaults and template are one, and every mistake is shown with its line.
 
 use super::*;
+use secrecy::ExposeSecret;
 
 fn message(text: &str) -> String {
     let error = Config::parse(text, "hythe.toml").expect_err("it is wrong");
@@ -149,6 +150,33 @@ fn proxies_are_secret_in_debug() {
         Config::parse("[egress]\nhttps_proxy = \"http://me:hunter2@proxy:3128\"\n", "x").expect("valid");
     assert!(config.egress.https_proxy.is_some());
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_password_of_a_database_is_never_shown() {
+    let url = "postgresql://hythe:hunter2@db/hythe";
+    let config = Config::parse(&format!("[store]\nurl = \"{url}\"\n"), "x").expect("valid");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(
+        config.store.url().expect("it is there").map(|url| url.expose_secret().to_owned()),
+        Some(url.to_owned())
+    );
+    let twice =
+        message(&format!("[store]\nurl = \"{url}\"\nurl_file = \"/run/secrets/url\"\nconnections = 3\n"));
+    assert!(twice.contains("named twice") && twice.contains("hythe:*******@db"), "{twice}");
+    assert!(!twice.contains("hunter2"), "{twice}");
+}
+
+#[test]
+fn the_database_may_be_named_by_a_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let config =
+        Config::parse(&format!("[store]\nurl_file = \"{}\"\n", file.path().display()), "x").expect("valid");
+    assert!(config.store.url().expect_err("it is empty").to_string().contains("is empty"));
+    std::fs::write(file.path(), "postgresql://db/hythe\n").expect("written");
+    let read = config.store.url().expect("it is there").map(|url| url.expose_secret().to_owned());
+    assert_eq!(read.as_deref(), Some("postgresql://db/hythe"));
+    assert!(Config::default().store.url().expect("none").is_none());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::control::{self, Lock};
 use crate::folders::Data;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
-use hythe_store::Store;
+use hythe_store::{Database, Store};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -19,19 +19,34 @@ const PARTS: [&str; 5] = ["keys", "sources", "repos", "registry", "logs"];
 /// Its last file: a folder without it is no whole backup.
 const MARK: &str = "backup.json";
 
-/// Copies the platform while it runs.
-pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
+/// Copies the platform while it runs. Rows in PostgreSQL are not this program's to copy: their server has tools that know
+/// its version, its replicas and its archive. The operator copies them first, and says so by `without_rows`.
+pub(crate) fn backup(settings: &Settings, to: &Path, without_rows: bool) -> Result<()> {
     let data = settings.data()?;
-    ensure!(data.database().exists(), "there is no platform in {} yet", data.root().display());
+    let database = settings.database(&data)?;
+    match (&database, without_rows) {
+        (Database::File(file), false) => {
+            ensure!(file.exists(), "there is no platform in {} yet", data.root().display());
+        }
+        (Database::File(_), true) => bail!("the rows are in the data folder; take --without-rows away"),
+        (Database::Postgres { .. }, true) => (),
+        (Database::Postgres { .. }, false) => bail!(
+            "the rows are in {database}, which its own tools back up. First copy them, as by:  pg_dump --format=custom\n  \
+             Then copy all else:  hythed backup --without-rows {}\n  \
+             In this order the copy never names what it does not hold.",
+            to.display()
+        ),
+    }
     fs::DirBuilder::new().mode(0o700).create(to).with_context(|| format!("cannot make {}", to.display()))?;
     // Nothing is removed or repacked meanwhile; a round that is under way is waited for.
     let held = File::options().create(true).truncate(false).write(true).open(data.upkeep_lock())?;
     held.lock().context("cannot hold cleaning up off")?;
-    let runtime = control::runtime()?;
-    runtime.block_on(async {
-        let store = Store::open(&data.database()).await?;
-        store.backup_to(&to.join("hythe.db")).await.map_err(anyhow::Error::from)
-    })?;
+    if !without_rows {
+        control::runtime()?.block_on(async {
+            let store = Store::open(database).await?;
+            store.backup_to(&to.join("hythe.db")).await.map_err(anyhow::Error::from)
+        })?;
+    }
     let mut copied = Copied::default();
     for part in PARTS {
         let from = data.root().join(part);
@@ -40,12 +55,13 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<()> {
                 .with_context(|| format!("cannot copy {}", from.display()))?;
         }
     }
-    let mark = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "files": copied.files, "bytes": copied.bytes });
+    let mark = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "files": copied.files, "bytes": copied.bytes, "rows": !without_rows });
     // The mark says that all else is on the disk.
     sync(to)?;
     fs::write(to.join(MARK), mark.to_string())?;
     sync(to)?;
-    println!("backed up {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
+    let rows = if without_rows { "; the rows are not among them" } else { "" };
+    println!("backed up {} files, {}{rows}", copied.files, hythe_model::render::size(copied.bytes));
     Ok(())
 }
 
@@ -64,12 +80,20 @@ pub(crate) fn restore(settings: &Settings, from: &Path) -> Result<()> {
         }
     }
     // The rows come last: before them the folder counts as empty, and a restore that was cut off can be done again.
-    let fresh = data.root().join("hythe.db.new");
-    fs::copy(from.join("hythe.db"), &fresh)?;
+    let rows = from.join("hythe.db");
+    if rows.exists() {
+        let fresh = data.root().join("hythe.db.new");
+        fs::copy(&rows, &fresh)?;
+        sync(data.root())?;
+        fs::rename(&fresh, data.database())?;
+    }
     sync(data.root())?;
-    fs::rename(&fresh, data.database())?;
-    sync(data.root())?;
-    println!("restored {} files, {}", copied.files, hythe_model::render::size(copied.bytes));
+    let missing = if rows.exists() {
+        ""
+    } else {
+        "; the rows are not among them: restore the database with its own tools"
+    };
+    println!("restored {} files, {}{missing}", copied.files, hythe_model::render::size(copied.bytes));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The command line of the server: one mode a verb.
 
-use crate::{check, control, first_run, rotate, serve, settings};
+use crate::{check, control, first_run, move_rows, rotate, serve, settings};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,6 +51,9 @@ enum Verb {
         place: Place,
         /// The folder to make
         to: PathBuf,
+        /// Leave the rows out: they are in PostgreSQL and were copied with its tools just before
+        #[arg(long)]
+        without_rows: bool,
     },
     /// Fill an empty data folder from a backup
     Restore {
@@ -58,6 +61,11 @@ enum Verb {
         place: Place,
         /// The backup
         from: PathBuf,
+    },
+    /// About the rows
+    Store {
+        #[command(subcommand)]
+        verb: StoreVerb,
     },
     /// Seal every config value under a new key; the server must be stopped, tools run on
     RotateKeys(Place),
@@ -74,6 +82,18 @@ enum Verb {
     Hook {
         /// pre-receive or proc-receive
         kind: String,
+    },
+}
+
+/// What can be done with the rows of a stopped server.
+#[derive(Debug, Subcommand)]
+enum StoreVerb {
+    /// Copy every row of the embedded database into an empty PostgreSQL database, and compare
+    Copy {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        target: move_rows::Target,
     },
 }
 
@@ -97,8 +117,13 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::PrintConfig => print!("{}", hythe_config::TEMPLATE),
         Verb::HostKey(place) => println!("{}", first_run::host_key(&settings::load(&place)?)?),
         Verb::AdminToken(place) => first_run::admin_token(&settings::load(&place)?)?,
-        Verb::Backup { place, to } => crate::backup::backup(&settings::load(&place)?, &to)?,
+        Verb::Backup { place, to, without_rows } => {
+            crate::backup::backup(&settings::load(&place)?, &to, without_rows)?;
+        }
         Verb::Restore { place, from } => crate::backup::restore(&settings::load(&place)?, &from)?,
+        Verb::Store { verb: StoreVerb::Copy { place, target } } => {
+            move_rows::copy(&settings::load(&place)?, &target)?;
+        }
         Verb::RotateKeys(place) => rotate::main(&settings::load(&place)?)?,
         Verb::Wipe { place, yes } => control::wipe(&settings::load(&place)?, yes)?,
         Verb::Hook { kind } => return Ok(hythe_ssh::hook::main(&kind)),

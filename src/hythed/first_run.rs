@@ -5,7 +5,6 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::Auth;
 use hythe_ssh::HostKey;
-use hythe_store::Store;
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 
@@ -20,7 +19,7 @@ pub(crate) fn admin_token(settings: &Settings) -> Result<()> {
     let data = settings.data()?;
     let runtime = control::runtime()?;
     let issued = runtime.block_on(async {
-        let auth = Auth::new(Store::open(&data.database()).await?);
+        let auth = Auth::new(settings.store(&data).await?);
         anyhow::Ok(auth.admin_token().await?)
     })?;
     println!("{}", issued.token.expose_secret());

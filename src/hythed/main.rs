@@ -12,6 +12,7 @@ mod folders;
 mod fronts;
 mod glue;
 mod listeners;
+mod move_rows;
 mod rooms;
 mod rotate;
 mod serve;

@@ -21,7 +21,7 @@ use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
 use hythe_stacks::{Mirrors, StackImages, StackOptions};
-use hythe_store::{Store, StoreOptions};
+use hythe_store::Store;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,9 +47,7 @@ pub(crate) struct Rooms {
 /// Opens everything below the story.
 pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
-    let chosen = &settings.config.store;
-    let options = StoreOptions { readers: chosen.readers as usize, busy: chosen.busy.duration() };
-    let store = Store::open_with(&data.database(), options).await?;
+    let store = settings.store(data).await?;
     let logs = LogStore::open(data.logs(), log_limits(settings))?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;

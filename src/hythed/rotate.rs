@@ -4,7 +4,7 @@ use crate::control::{self, Lock};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::KeyRing;
-use hythe_store::{SealedValue, Store};
+use hythe_store::SealedValue;
 
 /// Makes a new key, seals every value again and retires the old keys. Cut off at any point, every value can still be
 /// opened, and the next run finishes the work.
@@ -15,7 +15,7 @@ pub(crate) fn main(settings: &Settings) -> Result<()> {
     let runtime = control::runtime()?;
     runtime.block_on(async {
         let keys = KeyRing::load(&data.keys())?;
-        let store = Store::open(&data.database()).await?;
+        let store = settings.store(&data).await?;
         let number = keys.rotate()?;
         let values = store.sealed_values().await?;
         let count = values.len();

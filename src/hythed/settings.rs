@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{Keep, Settings as PlatformSettings};
 use hythe_rollout::{ClusterSettings, EgressSettings, Quota, Router, RunLimits, RunSettings};
+use hythe_store::{Database, Store, StoreOptions};
+use secrecy::ExposeSecret;
 use std::path::PathBuf;
 
 /// What the operator chose.
@@ -27,6 +29,24 @@ pub(crate) fn load(place: &Place) -> Result<Settings> {
 }
 
 impl Settings {
+    /// Where the rows are: in the data folder, or on the server that the configuration names.
+    pub(crate) fn database(&self, data: &Data) -> Result<Database> {
+        let url = self.config.store.url()?;
+        Ok(url.map_or_else(|| data.database().into(), |url| Database::postgres(url.expose_secret())))
+    }
+
+    /// The rows.
+    pub(crate) async fn store(&self, data: &Data) -> Result<Store> {
+        let chosen = &self.config.store;
+        let options = StoreOptions {
+            readers: chosen.readers as usize,
+            busy: chosen.busy.duration(),
+            connections: chosen.connections as usize,
+            patience: chosen.patience.duration(),
+        };
+        Ok(Store::open_with(self.database(data)?, options).await?)
+    }
+
     /// The data folder, made where it is missing. Never as root: what root made, the platform's user could not use.
     pub(crate) fn data(&self) -> Result<Data> {
         refuse_root()?;

@@ -18,8 +18,13 @@ use tokio_util::task::TaskTracker;
 /// Builds that ended last, whose logs are looked at after a start: more never ended at one moment.
 const LOOK_BACK: u32 = 50;
 
+/// How long a claim of this program is good for. Its next start resumes whatever it left, and so it need not run out.
+const CLAIM: Duration = Duration::from_hours(24 * 365);
+
 /// The builds that run in this program.
 pub(crate) struct Running {
+    /// What this program is called in its claims; another one after a restart.
+    holder: String,
     builds: Mutex<HashMap<BuildId, Arc<Cancel>>>,
     slots: Arc<Semaphore>,
     wake: Notify,
@@ -28,7 +33,9 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(at_once: usize) -> Self {
+        let begun = jiff::Timestamp::now().as_microsecond();
         Self {
+            holder: format!("hythed-{}-{begun}", std::process::id()),
             builds: Mutex::default(),
             slots: Arc::new(Semaphore::new(at_once.max(1))),
             wake: Notify::new(),
@@ -63,7 +70,7 @@ impl Platform {
                 () = shutdown.cancelled() => break,
             };
             let Ok(slot) = slot else { break };
-            match self.store().claim_next_build().await {
+            match self.store().claim_next_build(&running.holder, CLAIM).await {
                 Ok(Some(build)) => {
                     let platform = self.clone();
                     running.tasks.spawn(async move { platform.run_build(build, slot).await });

@@ -1,7 +1,8 @@
 //! A copy of the whole database while everything goes on.
 
-use crate::db::Failure;
+use crate::db::{Db, Failure, Slot};
 use crate::{Store, StoreError};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use std::fs::File;
@@ -11,23 +12,29 @@ impl Store {
     /// Writes a consistent copy of the whole database to a new file, durably, while reading and writing go on.
     ///
     /// # Errors
-    /// [`StoreError::Backup`] where the file exists already or cannot be written.
+    /// [`StoreError::Backup`] where the file exists already or cannot be written, and where the rows are on a server, which
+    /// has tools of its own for this.
     pub async fn backup_to(&self, path: &Path) -> Result<(), StoreError> {
         let path = path.to_owned();
-        let work = move |reader: &mut SqliteConnection| {
+        let Db::File(file) = &*self.db else {
+            let reason =
+                "the rows are on a PostgreSQL server; copy them with its tools, as with pg_dump".to_owned();
+            return Err(StoreError::Backup { path, reason });
+        };
+        let work = move |Slot { connection: reader, .. }: &mut Slot| {
             let fault = |reason: String| Failure::Refused(StoreError::Backup { path: path.clone(), reason });
             let name = path.to_str().ok_or_else(|| fault("its name is not UTF-8".to_owned()))?;
             if path.exists() {
                 return Err(fault("it exists already".to_owned()));
             }
             // VACUUM writes to the copy only, but a connection that may only query refuses it.
-            diesel::sql_query("PRAGMA query_only = OFF").execute(reader)?;
+            reader.batch_execute("PRAGMA query_only = OFF")?;
             let copied = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(name).execute(reader);
-            diesel::sql_query("PRAGMA query_only = ON").execute(reader)?;
+            reader.batch_execute("PRAGMA query_only = ON")?;
             copied.map_err(|error| fault(error.to_string()))?;
             make_durable(&path).map_err(|error| fault(error.to_string()))
         };
-        self.db.reader("copy itself", work).await
+        file.reader("copy itself", work).await
     }
 }
 

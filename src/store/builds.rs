@@ -2,8 +2,11 @@
 //!
 //! Their order and their turns are in `queue`.
 
+use crate::claims::unclaimed;
 use crate::codec::{from_json, json, narrow, now, parse, time, words};
+use crate::connection::AnyConnection;
 use crate::db::Outcome;
+use crate::dialect::number_in_order;
 use crate::schema::{builds, tools};
 use crate::tools::tool_id;
 use crate::{Store, StoreError};
@@ -115,6 +118,10 @@ pub struct Build {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Who runs it.
+    pub claimed_by: Option<String>,
+    /// Until when nobody else may resume it, by the database's clock.
+    pub claimed_until: Option<Timestamp>,
 }
 
 words!(BuildState {
@@ -147,6 +154,8 @@ pub(crate) struct Row {
     created_at: i64,
     started_at: Option<i64>,
     ended_at: Option<i64>,
+    claimed_by: Option<String>,
+    claimed_until: Option<i64>,
 }
 
 impl Row {
@@ -169,12 +178,14 @@ impl Row {
             created_at: time("builds.created_at", self.created_at)?,
             started_at: self.started_at.map(|at| time("builds.started_at", at)).transpose()?,
             ended_at: self.ended_at.map(|at| time("builds.ended_at", at)).transpose()?,
+            claimed_by: self.claimed_by,
+            claimed_until: self.claimed_until.map(|at| time("builds.claimed_until", at)).transpose()?,
         })
     }
 }
 
 /// One build with its tool's name.
-pub(crate) fn one(connection: &mut SqliteConnection, id: BuildId) -> Outcome<Option<Build>> {
+pub(crate) fn one(connection: &mut AnyConnection, id: BuildId) -> Outcome<Option<Build>> {
     let query = builds::table.inner_join(tools::table).filter(builds::id.eq(id.0));
     let row = query.select((Row::as_select(), tools::name)).first::<(Row, String)>(connection).optional()?;
     Ok(row.map(|(row, tool)| row.read(&tool)).transpose()?)
@@ -185,7 +196,7 @@ pub(crate) fn absent(id: BuildId) -> StoreError {
 }
 
 /// Ends an unfinished build within a larger transaction; `false` where it had ended already.
-pub(crate) fn finish(writer: &mut SqliteConnection, id: BuildId, outcome: &BuildOutcome) -> Outcome<bool> {
+pub(crate) fn finish(writer: &mut AnyConnection, id: BuildId, outcome: &BuildOutcome) -> Outcome<bool> {
     let (state, fault) = match outcome {
         BuildOutcome::Succeeded => (BuildState::Succeeded, None),
         BuildOutcome::Failed(fault) => (BuildState::Failed, Some(fault)),
@@ -193,14 +204,16 @@ pub(crate) fn finish(writer: &mut SqliteConnection, id: BuildId, outcome: &Build
     };
     let fault = fault.map(|fault| json("builds.fault", fault)).transpose()?;
     let row = builds::table.find(id.0).filter(builds::state.eq_any(UNFINISHED));
-    let change = (builds::state.eq(state.word()), builds::fault.eq(fault), builds::ended_at.eq(now()));
+    let change =
+        (builds::state.eq(state.word()), builds::fault.eq(fault), builds::ended_at.eq(now()), unclaimed());
     Ok(diesel::update(row).set(change).execute(writer)? > 0)
 }
 
 impl Store {
     /// Queues a build durably.
     pub async fn enqueue_build(&self, build: NewBuild) -> Result<Build, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
+            number_in_order(writer)?;
             let row = (
                 builds::tool_id.eq(tool_id(writer, &build.tool)?),
                 builds::state.eq(BuildState::Queued.word()),
@@ -222,7 +235,7 @@ impl Store {
     /// Records the image of a running build. A conflict where it is not running any more.
     pub async fn set_build_image(&self, id: BuildId, image: &PublishedImage) -> Result<(), StoreError> {
         let image = image.clone();
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let row = builds::table.find(id.0).filter(builds::state.eq(BuildState::Running.word()));
             let change = builds::image.eq(json("builds.image", &image)?);
             if diesel::update(row).set(change).execute(writer)? == 0 {
@@ -246,7 +259,7 @@ impl Store {
     /// A tool's builds, newest first, at most `limit`.
     pub async fn builds(&self, tool: &ToolName, limit: u32) -> Result<Vec<Build>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let mine = builds::table.filter(builds::tool_id.eq(tool_id(reader, &tool)?));
             let query = mine.order(builds::id.desc()).limit(limit.into()).select(Row::as_select());
             let rows = query.load(reader)?;
@@ -257,7 +270,7 @@ impl Store {
 }
 
 /// Why a build that had to be running cannot go on.
-pub(crate) fn not_running(connection: &mut SqliteConnection, id: BuildId) -> Outcome<StoreError> {
+pub(crate) fn not_running(connection: &mut AnyConnection, id: BuildId) -> Outcome<StoreError> {
     Ok(match one(connection, id)? {
         None => absent(id),
         Some(build) => StoreError::Conflict { what: format!("build {id} is {}, not running", build.state) },

@@ -1,6 +1,7 @@
 //! Config versions: immutable numbered sets of sealed values.
 
 use crate::codec::{json, now, parse, words};
+use crate::connection::AnyConnection;
 use crate::db::Outcome;
 use crate::schema::{config_values, config_versions, tools};
 use crate::tools::tool_id;
@@ -72,7 +73,7 @@ words!(ConfigScope { Build = "build", Run = "run", Both = "both" });
 /// Values by key: sealed bytes and the scope's word.
 type Values = BTreeMap<String, (Vec<u8>, ConfigScope)>;
 
-fn values(connection: &mut SqliteConnection, tool: &ToolName, id: i64, version: i64) -> Outcome<Values> {
+fn values(connection: &mut AnyConnection, tool: &ToolName, id: i64, version: i64) -> Outcome<Values> {
     if version == 0 {
         return Ok(Values::new());
     }
@@ -89,14 +90,14 @@ fn values(connection: &mut SqliteConnection, tool: &ToolName, id: i64, version: 
     Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
 }
 
-fn edit(mut values: Values, edits: Vec<ConfigEdit>) -> Result<Values, StoreError> {
+fn edit(mut values: Values, edits: &[ConfigEdit]) -> Result<Values, StoreError> {
     for edit in edits {
         match edit {
             ConfigEdit::Set(value) => {
-                values.insert(value.key, (value.sealed, value.scope));
+                values.insert(value.key.clone(), (value.sealed.clone(), value.scope));
             }
             ConfigEdit::Unset(key) => {
-                let removed = values.remove(&key);
+                let removed = values.remove(key);
                 removed.ok_or_else(|| StoreError::Absent { what: format!("config key {key}") })?;
             }
         }
@@ -104,7 +105,7 @@ fn edit(mut values: Values, edits: Vec<ConfigEdit>) -> Result<Values, StoreError
     Ok(values)
 }
 
-fn insert(writer: &mut SqliteConnection, id: i64, values: &Values, actor: &Actor) -> Outcome<i64> {
+fn insert(writer: &mut AnyConnection, id: i64, values: &Values, actor: &Actor) -> Outcome<i64> {
     let next = diesel::update(tools::table.find(id)).set(tools::next_config.eq(tools::next_config + 1));
     let version = next.returning(tools::next_config - 1).get_result::<i64>(writer)?;
     let row = (
@@ -137,9 +138,9 @@ impl Store {
         actor: &Actor,
     ) -> Result<i64, StoreError> {
         let (tool, actor) = (tool.clone(), actor.clone());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
-            let changed = edit(values(writer, &tool, id, base)?, edits)?;
+            let changed = edit(values(writer, &tool, id, base)?, &edits)?;
             insert(writer, id, &changed, &actor)
         };
         self.db.write("change config", work).await
@@ -148,7 +149,7 @@ impl Store {
     /// The values of one version, by key; version 0 is empty.
     pub async fn config(&self, tool: &ToolName, version: i64) -> Result<Vec<ConfigValue>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             let found = values(reader, &tool, id, version)?;
             Ok(found.into_iter().map(|(key, (sealed, scope))| ConfigValue { key, sealed, scope }).collect())
@@ -159,7 +160,7 @@ impl Store {
     /// Number of the newest version; 0 where none was written.
     pub async fn latest_config(&self, tool: &ToolName) -> Result<i64, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             Ok(tools::table.find(id).select(tools::next_config - 1).first::<i64>(reader)?)
         };
@@ -168,7 +169,7 @@ impl Store {
 
     /// Every sealed value of every version.
     pub async fn sealed_values(&self) -> Result<Vec<SealedValue>, StoreError> {
-        let work = |reader: &mut SqliteConnection| {
+        let work = |reader: &mut AnyConnection| {
             let columns = (tools::name, config_values::version, config_values::key, config_values::sealed);
             let query = config_values::table.inner_join(tools::table).select(columns);
             let rows = query.load::<(String, i64, String, Vec<u8>)>(reader)?;
@@ -183,8 +184,8 @@ impl Store {
     /// Replaces the sealed bytes of values, all or none: the same plain text under another key. Values that are gone
     /// meanwhile are passed over.
     pub async fn reseal(&self, values: Vec<SealedValue>) -> Result<(), StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
-            for value in values {
+        let work = move |writer: &mut AnyConnection| {
+            for value in &values {
                 let tool = tools::table.filter(tools::name.eq(value.tool.as_str())).select(tools::id);
                 let Some(id) = tool.first::<i64>(writer).optional()? else { continue };
                 let row = config_values::table.find((id, value.version, &value.key));

@@ -1,21 +1,14 @@
-//! The connections: one writer, several readers, each used on a thread that may block.
+//! What runs on a connection: one transaction, and how it ended. `sqlite.rs` and `postgres.rs` bring the connections.
+//!
+//! A write is serializable on both databases: a file has one writer, a server refuses what could not have happened one
+//! after the other, and the work is then run again. So the work of a transaction may run more than once, and changes
+//! nothing but rows. It hands on every failure of the database: after one a server answers nothing but failures.
 
-use crate::StoreError;
-use crate::schema::schema_info;
+use crate::connection::AnyConnection;
+use crate::{Changes, StoreError};
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as SqlError};
-use diesel::sqlite::SqliteConnection;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
-
-/// The schema level of this program: raised with a migration that older programs cannot live with.
-pub(crate) const LEVEL: i32 = 1;
 
 /// What ended a piece of work: a refusal of ours, or the database's.
 pub(crate) enum Failure {
@@ -49,7 +42,7 @@ impl Failure {
         }
     }
 
-    fn named(self, operation: &'static str) -> StoreError {
+    pub(crate) fn named(self, operation: &'static str) -> StoreError {
         match self {
             Self::Refused(error) => error,
             Self::Sql(error) => StoreError::Query { operation, reason: error.to_string() },
@@ -60,145 +53,117 @@ impl Failure {
 /// How the database is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Readers beside the one writer.
+    /// Readers beside the one writer of a file.
     pub readers: usize,
-    /// How long a statement waits for another process's lock.
+    /// How long a statement waits for another process's lock on a file.
     pub busy: Duration,
+    /// Connections to a server, at most.
+    pub connections: usize,
+    /// How long a server that is away is waited for.
+    pub patience: Duration,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { readers: 4, busy: Duration::from_secs(5) }
+        let (busy, patience) = (Duration::from_secs(5), Duration::from_secs(30));
+        Self { readers: 4, busy, connections: 10, patience }
+    }
+}
+
+/// How a transaction ended that did not succeed.
+pub(crate) enum Ended {
+    /// Before COMMIT was sent: nothing has changed.
+    Before(Failure),
+    /// COMMIT itself was answered by a failure, or not at all.
+    AtCommit(SqlError),
+}
+
+/// A connection between two transactions.
+pub(crate) struct Slot {
+    pub(crate) connection: AnyConnection,
+    /// Whether the last transaction was ended. One that a panic or a lost connection cut off was not.
+    pub(crate) clean: bool,
+}
+
+impl Slot {
+    pub(crate) fn new(connection: AnyConnection) -> Self {
+        Self { connection, clean: true }
+    }
+
+    /// Runs work in one transaction, begun by this statement.
+    pub(crate) fn run<T>(
+        &mut self,
+        begin: &str,
+        work: &mut impl FnMut(&mut AnyConnection) -> Outcome<T>,
+    ) -> Result<T, Ended> {
+        let connection = &mut self.connection;
+        if !std::mem::replace(&mut self.clean, false) {
+            let _ = connection.batch_execute("ROLLBACK");
+        }
+        connection.batch_execute(begin).map_err(|error| Ended::Before(error.into()))?;
+        let done = match work(connection) {
+            Ok(value) => connection.batch_execute("COMMIT").map(|()| value).map_err(Ended::AtCommit),
+            Err(failure) => Err(Ended::Before(failure)),
+        };
+        // A server that only reads has handed its place on to another one: this is no connection to write by any more.
+        let handed_on = matches!(
+            &done,
+            Err(Ended::Before(Failure::Sql(SqlError::DatabaseError(
+                DatabaseErrorKind::ReadOnlyTransaction,
+                _
+            ))))
+        );
+        self.clean = done.is_ok() || (connection.batch_execute("ROLLBACK").is_ok() && !handed_on);
+        done
     }
 }
 
 /// The open database.
-pub(crate) struct Db {
-    writer: Arc<tokio::sync::Mutex<SqliteConnection>>,
-    readers: Arc<Mutex<Vec<SqliteConnection>>>,
-    free: Arc<Semaphore>,
-    pub(crate) path: PathBuf,
+pub(crate) enum Db {
+    File(crate::sqlite::Connections),
+    Server(crate::postgres::Connections),
 }
 
 impl Db {
-    pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
-        private_file(path).map_err(|reason| StoreError::Open { path: path.to_owned(), reason })?;
-        let mut writer = connect(path, options.busy)?;
-        migrate(&mut writer)?;
-        let count = options.readers.max(1);
-        let mut readers = Vec::with_capacity(count);
-        for _ in 0..count {
-            let mut reader = connect(path, options.busy)?;
-            pragma(&mut reader, path, "PRAGMA query_only = ON;")?;
-            readers.push(reader);
-        }
-        Ok(Self {
-            writer: Arc::new(tokio::sync::Mutex::new(writer)),
-            readers: Arc::new(Mutex::new(readers)),
-            free: Arc::new(Semaphore::new(count)),
-            path: path.to_owned(),
-        })
-    }
-
-    /// Runs work in one write transaction; what it answers is on the disk.
+    /// Runs work in one write transaction, more than once where it must; what it answers is on the disk.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&mut SqliteConnection) -> Outcome<T> + Send + 'static,
+        work: impl FnMut(&mut AnyConnection) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        blocking(operation, move || writer.immediate_transaction(work)).await
+        match self {
+            Self::File(file) => file.write(operation, work).await,
+            // Boxed: its future is large, and would be a part of every caller's.
+            Self::Server(server) => Box::pin(server.write(operation, work)).await,
+        }
     }
 
-    /// Runs work that reads one consistent state.
+    /// Runs work that reads one consistent state, more than once where it must.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&mut SqliteConnection) -> Outcome<T> + Send + 'static,
+        work: impl FnMut(&mut AnyConnection) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.reader(operation, move |reader| reader.transaction(work)).await
+        match self {
+            Self::File(file) => file.read(operation, work).await,
+            Self::Server(server) => Box::pin(server.read(operation, work)).await,
+        }
     }
 
-    /// Runs work on a reader, outside any transaction.
-    pub(crate) async fn reader<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&mut SqliteConnection) -> Outcome<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let closed = |_| StoreError::Query { operation, reason: "the database is closed".to_owned() };
-        let permit = Arc::clone(&self.free).acquire_owned().await.map_err(closed)?;
-        let readers = Arc::clone(&self.readers);
-        blocking(operation, move || {
-            let _permit = permit;
-            let taken = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut reader) = taken else {
-                let reason = "no reader is left".to_owned();
-                return Err(Failure::Refused(StoreError::Query { operation, reason }));
-            };
-            let answer = work(&mut reader);
-            readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-            answer
-        })
-        .await
+    /// Tells of changes from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        match self {
+            Self::File(file) => file.changes(),
+            Self::Server(server) => server.changes(),
+        }
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs what may block beside the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(
     operation: &'static str,
-    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer.map_err(|failure| failure.named(operation)),
-        Err(error) => Err(StoreError::Query { operation, reason: error.to_string() }),
-    }
-}
-
-/// Makes the file readable by its owner alone, before `SQLite` makes it for everybody.
-fn private_file(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path).map(drop).map_err(|error| error.to_string())
-}
-
-fn connect(path: &Path, busy: Duration) -> Result<SqliteConnection, StoreError> {
-    let fault = |reason: String| StoreError::Open { path: path.to_owned(), reason };
-    let name = path.to_str().ok_or_else(|| fault("its name is not UTF-8".to_owned()))?;
-    let mut connection = SqliteConnection::establish(name).map_err(|error| fault(error.to_string()))?;
-    // FULL: in WAL mode NORMAL may lose what was acknowledged just before a power loss.
-    let settings = format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-         PRAGMA trusted_schema = OFF;",
-        busy.as_millis()
-    );
-    pragma(&mut connection, path, &settings)?;
-    Ok(connection)
-}
-
-fn pragma(connection: &mut SqliteConnection, path: &Path, text: &str) -> Result<(), StoreError> {
-    let fault = |error: SqlError| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
-    connection.batch_execute(text).map_err(fault)
-}
-
-fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let fault = |reason: String| StoreError::Migrate { reason };
-    refuse_newer(connection)?;
-    let done = connection.run_pending_migrations(MIGRATIONS).map_err(|error| fault(error.to_string()))?;
-    for version in &done {
-        tracing::info!(migration = %version, "schema migrated");
-    }
-    refuse_newer(connection)
-}
-
-/// Refuses a schema that a newer program has changed beyond what this one can live with.
-fn refuse_newer(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let needed: Result<Option<i32>, SqlError> =
-        schema_info::table.select(schema_info::min_binary).first(connection).optional();
-    match needed {
-        Ok(Some(needed)) if needed > LEVEL => Err(StoreError::SchemaTooNew { needed, ours: LEVEL }),
-        Ok(_) => Ok(()),
-        // A database without that table is a new one.
-        Err(error) if error.to_string().contains("no such table") => Ok(()),
-        Err(error) => Err(StoreError::Migrate { reason: error.to_string() }),
-    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Query { operation, reason: error.to_string() })
 }

@@ -1,6 +1,7 @@
 //! SSH public keys: per maintainer, and deploy keys per tool.
 
 use crate::codec::{now, parse, time};
+use crate::connection::AnyConnection;
 use crate::db::{Failure, Outcome};
 use crate::schema::{ssh_keys, tools};
 use crate::tools::tool_id;
@@ -83,7 +84,7 @@ impl Row {
 }
 
 /// The owner as its two columns.
-fn columns(connection: &mut SqliteConnection, owner: &KeyOwner) -> Outcome<(Option<String>, Option<i64>)> {
+fn columns(connection: &mut AnyConnection, owner: &KeyOwner) -> Outcome<(Option<String>, Option<i64>)> {
     match owner {
         KeyOwner::Maintainer(name) => {
             let known = crate::schema::maintainers::table.find(name.as_str()).count();
@@ -96,7 +97,15 @@ fn columns(connection: &mut SqliteConnection, owner: &KeyOwner) -> Outcome<(Opti
     }
 }
 
-fn one(connection: &mut SqliteConnection, fingerprint: &str) -> Outcome<Option<Key>> {
+/// The keys of one owner: one of its two columns is set, in the row as here.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn owned_by(maintainer: Option<String>, tool: Option<i64>) -> _ {
+    let by_maintainer = ssh_keys::maintainer.eq::<Option<String>>(maintainer);
+    let by_tool = ssh_keys::tool_id.eq::<Option<i64>>(tool);
+    by_maintainer.or(by_tool)
+}
+
+fn one(connection: &mut AnyConnection, fingerprint: &str) -> Outcome<Option<Key>> {
     let query = ssh_keys::table.left_join(tools::table).filter(ssh_keys::fingerprint.eq(fingerprint));
     let row = query.select((Row::as_select(), tools::name.nullable())).first(connection).optional()?;
     Ok(row.map(|(row, tool): (Row, Option<String>)| row.read(tool)).transpose()?)
@@ -105,7 +114,7 @@ fn one(connection: &mut SqliteConnection, fingerprint: &str) -> Outcome<Option<K
 impl Store {
     /// Adds a key.
     pub async fn add_key(&self, key: NewKey) -> Result<Key, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let (maintainer, tool) = columns(writer, &key.owner)?;
             let row = (
                 ssh_keys::fingerprint.eq(&key.fingerprint),
@@ -127,9 +136,9 @@ impl Store {
     /// An owner's keys, oldest first.
     pub async fn keys(&self, owner: &KeyOwner) -> Result<Vec<Key>, StoreError> {
         let owner = owner.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let (maintainer, tool) = columns(reader, &owner)?;
-            let mine = ssh_keys::maintainer.is(maintainer).and(ssh_keys::tool_id.is(tool));
+            let mine = owned_by(maintainer, tool);
             let query = ssh_keys::table
                 .left_join(tools::table)
                 .filter(mine)
@@ -144,9 +153,9 @@ impl Store {
     /// Removes one of an owner's keys.
     pub async fn remove_key(&self, owner: &KeyOwner, fingerprint: &str) -> Result<(), StoreError> {
         let (owner, fingerprint) = (owner.clone(), fingerprint.to_owned());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let (maintainer, tool) = columns(writer, &owner)?;
-            let mine = ssh_keys::maintainer.is(maintainer).and(ssh_keys::tool_id.is(tool));
+            let mine = owned_by(maintainer, tool);
             let row = ssh_keys::table.find(&fingerprint).filter(mine);
             if diesel::delete(row).execute(writer)? == 0 {
                 return Err(StoreError::Absent { what: format!("key {fingerprint}") }.into());
@@ -165,8 +174,8 @@ impl Store {
     /// Notes that a key was used. Call it where the last use is over a minute old; see [`Key::last_used_at`].
     pub async fn touch_key(&self, fingerprint: &str) -> Result<(), StoreError> {
         let fingerprint = fingerprint.to_owned();
-        let work = move |writer: &mut SqliteConnection| {
-            let row = ssh_keys::table.find(fingerprint);
+        let work = move |writer: &mut AnyConnection| {
+            let row = ssh_keys::table.find(&fingerprint);
             diesel::update(row).set(ssh_keys::last_used_at.eq(now())).execute(writer)?;
             Ok(())
         };

@@ -1,21 +1,32 @@
-//! The platform's rows: tools, maintainers, keys, tokens, builds, releases, config versions, instances.
+//! The platform's rows: tools, maintainers, keys, tokens, builds, releases, config versions, leases.
 //!
-//! Enter at [`Store::open`]; every method group lies in the file of its noun. One writer and several readers share
-//! one `SQLite` file in WAL mode; what a method has acknowledged is on the disk. SQL lives in this room and nowhere
-//! else, and nothing here knows a protocol, a secret's plain text or what a build does.
+//! Enter at [`Store::open`]; every method group lies in the file of its noun. The rows are in a file of `SQLite` (one writer
+//! and several readers, WAL) or in a database of a PostgreSQL server that several servers share; methods mean the same on
+//! both, and what one has acknowledged is on the disk. SQL lives in this room and nowhere else, and nothing here knows a
+//! protocol, a secret's plain text or what a build does.
 
 mod backup;
 mod builds;
+mod changes;
+mod claims;
 mod codec;
 mod config;
+mod connection;
+mod copy;
+mod database;
 mod db;
+mod dialect;
 mod error;
 mod keys;
+mod leases;
 mod maintainers;
+mod migrate;
+mod postgres;
 mod queue;
 mod releases;
 mod retention;
 mod schema;
+mod sqlite;
 mod tokens;
 mod tools;
 
@@ -23,17 +34,21 @@ mod tools;
 mod tests;
 
 pub use builds::{Build, BuildOutcome, BuildState, NewBuild};
+pub use changes::Changes;
 pub use config::{ConfigEdit, ConfigScope, ConfigValue, SealedValue};
+pub use copy::Copied;
+pub use database::Database;
 pub use db::StoreOptions;
 pub use error::StoreError;
 pub use keys::{Key, KeyOwner, NewKey};
+pub use leases::Lease;
 pub use maintainers::Maintainer;
 pub use releases::{Activation, NewRelease};
 pub use retention::RetainedRelease;
 pub use tokens::{NewToken, Token};
 pub use tools::{DeployRef, Member, Role, Tool, ToolSettings};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The rows of the platform. Cheap to clone.
@@ -43,25 +58,31 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the database, and brings its schema up to this program's.
+    /// Opens the database, which is made where it is a file, and brings its schema up to this program's.
     ///
     /// # Errors
     /// [`StoreError::SchemaTooNew`] where a newer program has changed the schema beyond what this one can read.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, StoreOptions::default()).await
+    pub async fn open(database: impl Into<Database>) -> Result<Self, StoreError> {
+        Self::open_with(database, StoreOptions::default()).await
     }
 
     /// The same with other than the usual options.
-    pub async fn open_with(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        let file: PathBuf = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || db::Db::open(&file, &options)).await;
-        let fault = |reason: String| StoreError::Open { path: path.to_owned(), reason };
-        let db = opened.map_err(|error| fault(error.to_string()))??;
+    pub async fn open_with(database: impl Into<Database>, options: StoreOptions) -> Result<Self, StoreError> {
+        let db = match database.into() {
+            Database::File(file) => {
+                let open = move || sqlite::Connections::open(&file, &options);
+                db::Db::File(db::blocking("open the database", open).await??)
+            }
+            Database::Postgres { url } => db::Db::Server(postgres::Connections::open(&url, &options).await?),
+        };
         Ok(Self { db: Arc::new(db) })
     }
 
-    /// The database's file.
-    pub fn path(&self) -> &Path {
-        &self.db.path
+    /// The database's file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.db {
+            db::Db::File(file) => Some(&file.path),
+            db::Db::Server(_) => None,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Maintainers: who holds keys, tokens and tools.
 
 use crate::codec::{micros, parse, time};
+use crate::connection::AnyConnection;
 use crate::db::Failure;
 use crate::schema::maintainers;
 use crate::{Store, StoreError};
@@ -37,7 +38,7 @@ impl Store {
         admin: bool,
     ) -> Result<Maintainer, StoreError> {
         let row: Row = (name.to_string(), admin, micros(Timestamp::now()));
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let values = (
                 maintainers::name.eq(&row.0),
                 maintainers::admin.eq(row.1),
@@ -45,7 +46,7 @@ impl Store {
             );
             let done = diesel::insert_into(maintainers::table).values(values).execute(writer);
             done.map_err(|error| Failure::exists(error, || format!("maintainer {}", row.0)))?;
-            Ok(read(row)?)
+            Ok(read(row.clone())?)
         };
         self.db.write("make a maintainer", work).await
     }
@@ -53,8 +54,8 @@ impl Store {
     /// One account.
     pub async fn maintainer(&self, name: &MaintainerName) -> Result<Option<Maintainer>, StoreError> {
         let name = name.to_string();
-        let work = move |reader: &mut SqliteConnection| {
-            let row = maintainers::table.find(name).first::<Row>(reader).optional()?;
+        let work = move |reader: &mut AnyConnection| {
+            let row = maintainers::table.find(&name).first::<Row>(reader).optional()?;
             Ok(row.map(read).transpose()?)
         };
         self.db.read("read a maintainer", work).await
@@ -62,7 +63,7 @@ impl Store {
 
     /// All accounts, by name.
     pub async fn maintainers(&self) -> Result<Vec<Maintainer>, StoreError> {
-        let work = |reader: &mut SqliteConnection| {
+        let work = |reader: &mut AnyConnection| {
             let rows = maintainers::table.order(maintainers::name).load::<Row>(reader)?;
             Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
         };
@@ -72,7 +73,7 @@ impl Store {
     /// Removes an account with its keys, tokens and memberships. What it did stays in the releases' history.
     pub async fn remove_maintainer(&self, name: &MaintainerName) -> Result<(), StoreError> {
         let name = name.to_string();
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let removed = diesel::delete(maintainers::table.find(&name)).execute(writer)?;
             if removed == 0 {
                 return Err(StoreError::Absent { what: format!("maintainer {name}") }.into());

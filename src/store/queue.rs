@@ -4,15 +4,22 @@
 //! equally many go in the order of their tools' last turns, then of their arrival. So a tool with a hundred builds
 //! delays another's single one by one turn, not by a hundred. Of one tool only one build is taken at a time: two would use
 //! the same cache.
+//!
+//! Several servers may ask at once: each looks at the whole queue, and of two that would take their turn on the same sight
+//! of it the database lets one look again (`db.rs`).
 
 use crate::builds::{Row, UNFINISHED, one};
+use crate::claims::{claimed, unclaimed};
 use crate::codec::now;
+use crate::connection::AnyConnection;
 use crate::db::Outcome;
+use crate::dialect::clock;
 use crate::schema::{builds, tools};
 use crate::{Build, BuildState, Store, StoreError};
 use diesel::prelude::*;
 use hythe_model::BuildId;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// A queued build and what its place in the queue depends on.
 type Waiting = (i64, i64, i64);
@@ -21,7 +28,7 @@ type Waiting = (i64, i64, i64);
 type Place = (i64, i64, i64);
 
 /// The places of the queued builds, next first.
-fn places(connection: &mut SqliteConnection) -> Outcome<Vec<Place>> {
+fn places(connection: &mut AnyConnection) -> Outcome<Vec<Place>> {
     // One that rolls its release out builds no more.
     let builds_still = builds::state.eq(BuildState::Running.word()).and(builds::release_number.is_null());
     let running = builds::table.filter(builds_still);
@@ -41,49 +48,54 @@ fn places(connection: &mut SqliteConnection) -> Outcome<Vec<Place>> {
 }
 
 /// The queued builds, next first.
-fn order(connection: &mut SqliteConnection) -> Outcome<Vec<BuildId>> {
+fn order(connection: &mut AnyConnection) -> Outcome<Vec<BuildId>> {
     Ok(places(connection)?.into_iter().map(|(_, _, id)| BuildId(id)).collect())
 }
 
 /// The first build that no other one of its tool goes before.
-fn next(connection: &mut SqliteConnection) -> Outcome<Option<BuildId>> {
+fn next(connection: &mut AnyConnection) -> Outcome<Option<BuildId>> {
     let first = places(connection)?.into_iter().next();
     Ok(first.filter(|(before, _, _)| *before == 0).map(|(_, _, id)| BuildId(id)))
 }
 
-fn start(writer: &mut SqliteConnection, id: BuildId) -> Outcome<bool> {
+fn start(writer: &mut AnyConnection, id: BuildId, holder: &str, ttl: Duration) -> Outcome<bool> {
+    let present = clock(writer)?;
     let row = builds::table.find(id.0).filter(builds::state.eq(BuildState::Queued.word()));
-    let change = (builds::state.eq(BuildState::Running.word()), builds::started_at.eq(now()));
+    let running = (builds::state.eq(BuildState::Running.word()), builds::started_at.eq(present));
+    let change = (running, claimed(holder, present, ttl));
     if diesel::update(row).set(change).execute(writer)? == 0 {
         return Ok(false);
     }
     let tool = builds::table.find(id.0).select(builds::tool_id).first::<i64>(writer)?;
-    diesel::update(tools::table.find(tool)).set(tools::last_turn_at.eq(now())).execute(writer)?;
+    diesel::update(tools::table.find(tool)).set(tools::last_turn_at.eq(present)).execute(writer)?;
     Ok(true)
 }
 
 impl Store {
-    /// Takes the next queued build and marks it running, in one step; `None` where nothing waits but builds of tools
-    /// that have one running. Whoever ends a build is to ask again.
-    pub async fn claim_next_build(&self) -> Result<Option<Build>, StoreError> {
-        let work = |writer: &mut SqliteConnection| {
+    /// Takes the next queued build for `holder` and marks it running, in one step; `None` where nothing waits but builds
+    /// of tools that have one running. Whoever ends a build is to ask again. The claim is good for `ttl`, and longer
+    /// where it is renewed ([`Store::renew_claims`]).
+    pub async fn claim_next_build(&self, holder: &str, ttl: Duration) -> Result<Option<Build>, StoreError> {
+        let holder = holder.to_owned();
+        let work = move |writer: &mut AnyConnection| {
             let Some(id) = next(writer)? else { return Ok(None) };
-            start(writer, id)?;
+            start(writer, id, &holder, ttl)?;
             one(writer, id)
         };
         self.db.write("take the next build", work).await
     }
 
-    /// Marks one queued build running, out of turn. `false` where it was not queued any more.
-    pub async fn start_build(&self, id: BuildId) -> Result<bool, StoreError> {
-        self.db.write("start a build", move |writer| start(writer, id)).await
+    /// Marks one queued build running for `holder`, out of turn. `false` where it was not queued any more.
+    pub async fn start_build(&self, id: BuildId, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let holder = holder.to_owned();
+        self.db.write("start a build", move |writer| start(writer, id, &holder, ttl)).await
     }
 
     /// Puts a running build without a release back into the queue, as after a restart. `false` where there was none.
     pub async fn requeue_build(&self, id: BuildId) -> Result<bool, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let running = builds::state.eq(BuildState::Running.word()).and(builds::release_number.is_null());
-            let change = builds::state.eq(BuildState::Queued.word());
+            let change = (builds::state.eq(BuildState::Queued.word()), unclaimed());
             let row = builds::table.filter(builds::id.eq(id.0)).filter(running);
             Ok(diesel::update(row).set(change).execute(writer)? > 0)
         };
@@ -93,7 +105,7 @@ impl Store {
     /// Marks the tool's older unfinished builds that have no release yet as superseded by this one, and says which
     /// they were. A build whose release is being rolled out is not touched: the newer one waits for it.
     pub async fn supersede_older_builds(&self, newer: BuildId) -> Result<Vec<BuildId>, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let tool = builds::table.find(newer.0).select(builds::tool_id).first::<i64>(writer).optional()?;
             let tool = tool.ok_or_else(|| crate::builds::absent(newer))?;
             let older = builds::tool_id.eq(tool).and(builds::id.lt(newer.0));
@@ -104,6 +116,7 @@ impl Store {
                 builds::state.eq(BuildState::Superseded.word()),
                 builds::superseded_by.eq(newer.0),
                 builds::ended_at.eq(now()),
+                unclaimed(),
             );
             diesel::update(builds::table.filter(builds::id.eq_any(&ids))).set(change).execute(writer)?;
             Ok(ids.into_iter().map(BuildId).collect())
@@ -113,7 +126,7 @@ impl Store {
 
     /// Every queued or running build of every tool, oldest first: what a start has to resume.
     pub async fn unfinished_builds(&self) -> Result<Vec<Build>, StoreError> {
-        let work = |reader: &mut SqliteConnection| {
+        let work = |reader: &mut AnyConnection| {
             let open = builds::table.inner_join(tools::table).filter(builds::state.eq_any(UNFINISHED));
             let query = open.order(builds::id).select((Row::as_select(), tools::name));
             let rows = query.load::<(Row, String)>(reader)?;
@@ -124,8 +137,7 @@ impl Store {
 
     /// How many queued builds go before this one; `None` where it is not queued.
     pub async fn queue_position(&self, id: BuildId) -> Result<Option<usize>, StoreError> {
-        let work =
-            move |reader: &mut SqliteConnection| Ok(order(reader)?.iter().position(|other| *other == id));
+        let work = move |reader: &mut AnyConnection| Ok(order(reader)?.iter().position(|other| *other == id));
         self.db.read("read the queue", work).await
     }
 }

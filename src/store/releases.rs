@@ -2,6 +2,7 @@
 
 use crate::builds::{finish, not_running};
 use crate::codec::{from_json, json, narrow, now, parse, time};
+use crate::connection::AnyConnection;
 use crate::db::Outcome;
 use crate::schema::{builds, releases, tools};
 use crate::tools::tool_id;
@@ -107,7 +108,7 @@ fn read_state(text: &str) -> Result<ReleaseState, StoreError> {
 }
 
 fn one(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     tool: &ToolName,
     id: i64,
     number: ReleaseNumber,
@@ -117,7 +118,7 @@ fn one(
 }
 
 /// Number of the live release.
-fn live(connection: &mut SqliteConnection, tool: i64) -> Outcome<Option<ReleaseNumber>> {
+fn live(connection: &mut AnyConnection, tool: i64) -> Outcome<Option<ReleaseNumber>> {
     let row = releases::table
         .filter(releases::tool_id.eq(tool))
         .filter(releases::state.eq(word(ReleaseState::Live)));
@@ -132,7 +133,7 @@ struct Shifted {
 
 /// Moves a release from one state to another. `None` where it was not in the first.
 fn shift(
-    writer: &mut SqliteConnection,
+    writer: &mut AnyConnection,
     (tool, number): (i64, ReleaseNumber),
     from: ReleaseState,
     to: ReleaseState,
@@ -151,12 +152,12 @@ fn name(number: Option<ReleaseNumber>) -> String {
 }
 
 /// The next number of a tool.
-fn next_number(writer: &mut SqliteConnection, tool: i64) -> Outcome<i64> {
+fn next_number(writer: &mut AnyConnection, tool: i64) -> Outcome<i64> {
     let row = diesel::update(tools::table.find(tool)).set(tools::next_release.eq(tools::next_release + 1));
     Ok(row.returning(tools::next_release - 1).get_result::<i64>(writer)?)
 }
 
-fn insert(writer: &mut SqliteConnection, tool: i64, new: &NewRelease) -> Outcome<ReleaseNumber> {
+fn insert(writer: &mut AnyConnection, tool: i64, new: &NewRelease) -> Outcome<ReleaseNumber> {
     let next = next_number(writer, tool)?;
     let settings: String = tools::table.find(tool).select(tools::settings).first(writer)?;
     let row = (
@@ -187,7 +188,7 @@ fn insert(writer: &mut SqliteConnection, tool: i64, new: &NewRelease) -> Outcome
 }
 
 fn activate(
-    writer: &mut SqliteConnection,
+    writer: &mut AnyConnection,
     tool: &ToolName,
     new: ReleaseNumber,
     expected: Option<ReleaseNumber>,
@@ -226,7 +227,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where the build is not running any more, as when it was superseded or cancelled.
     pub async fn create_release(&self, release: NewRelease) -> Result<Release, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let tool = tool_id(writer, &release.tool)?;
             let number = insert(writer, tool, &release)?;
             let written = one(writer, &release.tool, tool, number)?;
@@ -249,7 +250,7 @@ impl Store {
         deployed: &DeployRef,
     ) -> Result<Activation, StoreError> {
         let (tool, deployed) = (tool.clone(), deployed.clone());
-        let work = move |writer: &mut SqliteConnection| activate(writer, &tool, number, expected, &deployed);
+        let work = move |writer: &mut AnyConnection| activate(writer, &tool, number, expected, &deployed);
         self.db.write("make a release live", work).await
     }
 
@@ -262,7 +263,7 @@ impl Store {
         outcome: &BuildOutcome,
     ) -> Result<bool, StoreError> {
         let (tool, outcome) = (tool.clone(), outcome.clone());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let release = (tool_id(writer, &tool)?, number);
             let (from, to) = (ReleaseState::RollingOut, ReleaseState::Failed);
             let done = shift(writer, release, from, to, outcome.fault())?;
@@ -281,7 +282,7 @@ impl Store {
         number: ReleaseNumber,
     ) -> Result<Option<Release>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             one(reader, &tool, id, number)
         };
@@ -295,7 +296,7 @@ impl Store {
         number: ReleaseNumber,
     ) -> Result<ToolSettings, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             let row = releases::table.find((id, i64::from(number.0))).select(releases::settings);
             let own = row.first::<Option<String>>(reader).optional()?.flatten();
@@ -311,7 +312,7 @@ impl Store {
     /// A tool's releases, newest first, at most `limit`.
     pub async fn releases(&self, tool: &ToolName, limit: u32) -> Result<Vec<Release>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let mine = releases::table.filter(releases::tool_id.eq(tool_id(reader, &tool)?));
             let query = mine.order(releases::number.desc()).limit(limit.into()).select(Row::as_select());
             let rows = query.load(reader)?;
@@ -323,7 +324,7 @@ impl Store {
     /// A tool's live release.
     pub async fn live_release(&self, tool: &ToolName) -> Result<Option<Release>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             match live(reader, id)? {
                 Some(number) => one(reader, &tool, id, number),
@@ -344,7 +345,7 @@ impl Store {
     }
 
     async fn releases_in(&self, state: ReleaseState) -> Result<Vec<Release>, StoreError> {
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let all = releases::table.inner_join(tools::table).filter(releases::state.eq(word(state)));
             let query = all.order((tools::name, releases::number)).select((Row::as_select(), tools::name));
             let rows = query.load::<(Row, String)>(reader)?;

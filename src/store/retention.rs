@@ -2,7 +2,9 @@
 
 use crate::builds::one;
 use crate::codec::parse;
+use crate::connection::AnyConnection;
 use crate::db::Outcome;
+use crate::dialect::placeholders;
 use crate::releases::word;
 use crate::schema::builds;
 use crate::{Build, Store, StoreError};
@@ -52,8 +54,8 @@ const BUILDS: &str = "SELECT id FROM ( \
 impl Store {
     /// The live releases of all tools, those that roll out, and of each tool the newest `per_tool` that did not fail.
     pub async fn retained_releases(&self, per_tool: u32) -> Result<Vec<RetainedRelease>, StoreError> {
-        let work = move |reader: &mut SqliteConnection| {
-            let rows: Vec<ReleaseRow> = diesel::sql_query(RELEASES)
+        let work = move |reader: &mut AnyConnection| {
+            let rows: Vec<ReleaseRow> = diesel::sql_query(placeholders(reader, RELEASES))
                 .bind::<Text, _>(word(ReleaseState::Failed))
                 .bind::<BigInt, _>(i64::from(per_tool))
                 .bind::<Text, _>(word(ReleaseState::Live))
@@ -73,9 +75,10 @@ impl Store {
 
     /// The newest `per_tool` builds of each tool and all that have not ended.
     pub async fn newest_builds(&self, per_tool: u32) -> Result<HashSet<BuildId>, StoreError> {
-        let work = move |reader: &mut SqliteConnection| {
-            let rows: Vec<BuildRow> =
-                diesel::sql_query(BUILDS).bind::<BigInt, _>(i64::from(per_tool)).load(reader)?;
+        let work = move |reader: &mut AnyConnection| {
+            let rows: Vec<BuildRow> = diesel::sql_query(placeholders(reader, BUILDS))
+                .bind::<BigInt, _>(i64::from(per_tool))
+                .load(reader)?;
             Ok(rows.into_iter().map(|row| BuildId(row.id)).collect())
         };
         self.db.read("list the newest builds", work).await
@@ -83,7 +86,7 @@ impl Store {
 
     /// The builds of all tools that ended last, at most `limit`.
     pub async fn ended_builds(&self, limit: u32) -> Result<Vec<Build>, StoreError> {
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let ended = builds::table.filter(builds::ended_at.is_not_null()).order(builds::ended_at.desc());
             let ids: Vec<i64> = ended.limit(limit.into()).select(builds::id).load(reader)?;
             let read = ids.into_iter().map(|id| one(reader, BuildId(id)));
@@ -94,7 +97,7 @@ impl Store {
 
     /// The build that was queued last, of all tools.
     pub async fn last_build(&self) -> Result<Option<BuildId>, StoreError> {
-        let work = |reader: &mut SqliteConnection| {
+        let work = |reader: &mut AnyConnection| {
             Ok(builds::table.select(max(builds::id)).first::<Option<i64>>(reader)?.map(BuildId))
         };
         self.db.read("find the last build", work).await

@@ -80,6 +80,8 @@ diesel::table! {
         created_at -> BigInt,
         started_at -> Nullable<BigInt>,
         ended_at -> Nullable<BigInt>,
+        claimed_by -> Nullable<Text>,
+        claimed_until -> Nullable<BigInt>,
     }
 }
 
@@ -119,6 +121,15 @@ diesel::table! {
         key -> Text,
         sealed -> Binary,
         scope -> Text,
+    }
+}
+
+diesel::table! {
+    leases (name) {
+        name -> Text,
+        holder -> Nullable<Text>,
+        fence -> BigInt,
+        held_until -> BigInt,
     }
 }
 

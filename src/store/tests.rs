@@ -1,17 +1,83 @@
 //! One story of a database, told once whatever the database is, and what must hold when much happens at once.
 
+mod copying;
 mod crowd;
+mod faults;
 mod file;
+mod leases;
+mod server;
 mod story;
 
 use crate::*;
 use hythe_model::*;
+use hythe_testing::Postgres;
+use std::time::Duration;
 use tempfile::TempDir;
 
+/// A new database, and what it stands in.
+struct Bed {
+    database: Database,
+    folder: TempDir,
+}
+
+impl Bed {
+    fn file() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { database: folder.path().join("hythe.db").into(), folder }
+    }
+
+    fn server() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { database: Database::postgres(Postgres::shared().database()), folder }
+    }
+
+    /// Another server's view of it.
+    async fn open(&self) -> Store {
+        Store::open(self.database.clone()).await.expect("the database opens")
+    }
+
+    fn url(&self) -> &str {
+        match &self.database {
+            Database::Postgres { url } => url,
+            Database::File(_) => panic!("it is a file"),
+        }
+    }
+}
+
+/// Each of these tests, on a file and on a server.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $name() {
+                    super::$name(crate::tests::Bed::file()).await;
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $name() {
+                    super::$name(crate::tests::Bed::server()).await;
+                }
+            )+
+        }
+    };
+}
+use on_both;
+
 async fn fresh() -> (TempDir, Store) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::open(&dir.path().join("hythe.db")).await.expect("a new database");
-    (dir, store)
+    let Bed { database, folder } = Bed::file();
+    (folder, Store::open(database).await.expect("a new database"))
+}
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_hours(1);
+
+/// Takes the next build, for a holder that never dies.
+async fn claim(store: &Store) -> Option<Build> {
+    store.claim_next_build("test", LONG).await.expect("a look at the queue")
 }
 
 fn tool(name: &str) -> ToolName {

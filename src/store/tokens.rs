@@ -1,6 +1,7 @@
 //! API tokens: only their hashes.
 
 use crate::codec::{micros, now, parse, time};
+use crate::connection::AnyConnection;
 use crate::db::{Failure, Outcome};
 use crate::schema::{maintainers, tokens};
 use crate::{Store, StoreError};
@@ -70,7 +71,7 @@ impl Row {
     }
 }
 
-fn by_hash(connection: &mut SqliteConnection, hash: &[u8; 32]) -> Outcome<Option<Token>> {
+fn by_hash(connection: &mut AnyConnection, hash: &[u8; 32]) -> Outcome<Option<Token>> {
     let row = tokens::table.filter(tokens::hash.eq(hash.as_slice())).select(Row::as_select());
     Ok(row.first(connection).optional()?.map(Row::read).transpose()?)
 }
@@ -78,7 +79,7 @@ fn by_hash(connection: &mut SqliteConnection, hash: &[u8; 32]) -> Outcome<Option
 impl Store {
     /// Keeps a token.
     pub async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let owner = token.maintainer.as_str();
             if maintainers::table.find(owner).count().get_result::<i64>(writer)? == 0 {
                 return Err(StoreError::Absent { what: format!("maintainer {owner}") }.into());
@@ -101,8 +102,8 @@ impl Store {
     /// A maintainer's tokens, oldest first, expired ones included.
     pub async fn tokens(&self, maintainer: &MaintainerName) -> Result<Vec<Token>, StoreError> {
         let maintainer = maintainer.to_string();
-        let work = move |reader: &mut SqliteConnection| {
-            let mine = tokens::table.filter(tokens::maintainer.eq(maintainer));
+        let work = move |reader: &mut AnyConnection| {
+            let mine = tokens::table.filter(tokens::maintainer.eq(&maintainer));
             let rows = mine.order(tokens::id).select(Row::as_select()).load(reader)?;
             Ok(rows.into_iter().map(Row::read).collect::<Result<_, _>>()?)
         };
@@ -112,8 +113,8 @@ impl Store {
     /// Removes one of a maintainer's tokens.
     pub async fn revoke_token(&self, maintainer: &MaintainerName, id: i64) -> Result<(), StoreError> {
         let maintainer = maintainer.to_string();
-        let work = move |writer: &mut SqliteConnection| {
-            let row = tokens::table.find(id).filter(tokens::maintainer.eq(maintainer));
+        let work = move |writer: &mut AnyConnection| {
+            let row = tokens::table.find(id).filter(tokens::maintainer.eq(&maintainer));
             if diesel::delete(row).execute(writer)? == 0 {
                 return Err(StoreError::Absent { what: format!("token {id}") }.into());
             }
@@ -132,7 +133,7 @@ impl Store {
 
     /// Notes that a token was used. Call it where the last use is over a minute old; see [`Token::last_used_at`].
     pub async fn touch_token(&self, id: i64) -> Result<(), StoreError> {
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let row = tokens::table.find(id);
             diesel::update(row).set(tokens::last_used_at.eq(now())).execute(writer)?;
             Ok(())

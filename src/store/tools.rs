@@ -1,6 +1,7 @@
 //! Tools, their settings and their members.
 
 use crate::codec::{from_json, json, now, parse, time, words};
+use crate::connection::AnyConnection;
 use crate::db::{Failure, Outcome};
 use crate::schema::{members, tools};
 use crate::{Store, StoreError};
@@ -111,7 +112,7 @@ impl Row {
 }
 
 /// A tool's number, or its absence as a failure.
-pub(crate) fn tool_id(connection: &mut SqliteConnection, name: &ToolName) -> Outcome<i64> {
+pub(crate) fn tool_id(connection: &mut AnyConnection, name: &ToolName) -> Outcome<i64> {
     let id =
         tools::table.filter(tools::name.eq(name.as_str())).select(tools::id).first(connection).optional()?;
     id.ok_or_else(|| absent(name))
@@ -121,18 +122,21 @@ fn absent(name: &ToolName) -> Failure {
     StoreError::Absent { what: format!("tool {name}") }.into()
 }
 
-fn one(connection: &mut SqliteConnection, name: &ToolName) -> Outcome<Option<Tool>> {
+fn one(connection: &mut AnyConnection, name: &ToolName) -> Outcome<Option<Tool>> {
     let query = tools::table.filter(tools::name.eq(name.as_str())).select(Row::as_select());
     Ok(query.first(connection).optional()?.map(Row::read).transpose()?)
 }
 
-fn put_member(writer: &mut SqliteConnection, tool: i64, maintainer: &str, role: Role) -> Outcome<()> {
+fn put_member(writer: &mut AnyConnection, tool: i64, maintainer: &str, role: Role) -> Outcome<()> {
     let known = crate::schema::maintainers::table.find(maintainer).count().get_result::<i64>(writer)?;
     if known == 0 {
         return Err(StoreError::Absent { what: format!("maintainer {maintainer}") }.into());
     }
-    let row = (members::tool_id.eq(tool), members::maintainer.eq(maintainer), members::role.eq(role.word()));
-    diesel::replace_into(members::table).values(row).execute(writer)?;
+    let change = members::role.eq(role.word());
+    if diesel::update(members::table.find((tool, maintainer))).set(change).execute(writer)? == 0 {
+        let row = (members::tool_id.eq(tool), members::maintainer.eq(maintainer), change);
+        diesel::insert_into(members::table).values(row).execute(writer)?;
+    }
     Ok(())
 }
 
@@ -144,7 +148,7 @@ impl Store {
         owner: Option<&MaintainerName>,
     ) -> Result<Tool, StoreError> {
         let (name, owner) = (name.clone(), owner.cloned());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let row = (
                 tools::name.eq(name.as_str()),
                 tools::settings.eq(json("tools.settings", &ToolSettings::default())?),
@@ -152,7 +156,7 @@ impl Store {
             );
             let done = diesel::insert_into(tools::table).values(row).execute(writer);
             done.map_err(|error| Failure::exists(error, || format!("tool {name}")))?;
-            if let Some(owner) = owner {
+            if let Some(owner) = &owner {
                 let id = tool_id(writer, &name)?;
                 put_member(writer, id, owner.as_str(), Role::Owner)?;
             }
@@ -164,7 +168,7 @@ impl Store {
     /// Removes a tool and every row of it.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), StoreError> {
         let name = name.clone();
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let removed =
                 diesel::delete(tools::table.filter(tools::name.eq(name.as_str()))).execute(writer)?;
             if removed == 0 { Err(absent(&name)) } else { Ok(()) }
@@ -180,7 +184,7 @@ impl Store {
 
     /// All tools, by name.
     pub async fn tools(&self) -> Result<Vec<Tool>, StoreError> {
-        let work = |reader: &mut SqliteConnection| {
+        let work = |reader: &mut AnyConnection| {
             let rows = tools::table.order(tools::name).select(Row::as_select()).load(reader)?;
             Ok(rows.into_iter().map(Row::read).collect::<Result<_, _>>()?)
         };
@@ -190,8 +194,8 @@ impl Store {
     /// The tools that a maintainer is a member of, by name.
     pub async fn tools_of(&self, maintainer: &MaintainerName) -> Result<Vec<Tool>, StoreError> {
         let maintainer = maintainer.to_string();
-        let work = move |reader: &mut SqliteConnection| {
-            let mine = members::table.inner_join(tools::table).filter(members::maintainer.eq(maintainer));
+        let work = move |reader: &mut AnyConnection| {
+            let mine = members::table.inner_join(tools::table).filter(members::maintainer.eq(&maintainer));
             let rows = mine.order(tools::name).select(Row::as_select()).load(reader)?;
             Ok(rows.into_iter().map(Row::read).collect::<Result<_, _>>()?)
         };
@@ -205,7 +209,7 @@ impl Store {
         settings: &ToolSettings,
     ) -> Result<(), StoreError> {
         let (name, settings) = (name.clone(), settings.clone());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let row = tools::table.filter(tools::name.eq(name.as_str()));
             let change = tools::settings.eq(json("tools.settings", &settings)?);
             let changed = diesel::update(row).set(change).execute(writer)?;
@@ -217,7 +221,7 @@ impl Store {
     /// A tool's members, by name.
     pub async fn members(&self, tool: &ToolName) -> Result<Vec<Member>, StoreError> {
         let tool = tool.clone();
-        let work = move |reader: &mut SqliteConnection| {
+        let work = move |reader: &mut AnyConnection| {
             let id = tool_id(reader, &tool)?;
             let query = members::table.filter(members::tool_id.eq(id)).order(members::maintainer);
             let rows = query.select((members::maintainer, members::role)).load::<(String, String)>(reader)?;
@@ -237,9 +241,9 @@ impl Store {
         maintainer: &MaintainerName,
     ) -> Result<Option<Role>, StoreError> {
         let (tool, maintainer) = (tool.to_string(), maintainer.to_string());
-        let work = move |reader: &mut SqliteConnection| {
-            let rows = members::table.inner_join(tools::table).filter(tools::name.eq(tool));
-            let query = rows.filter(members::maintainer.eq(maintainer)).select(members::role);
+        let work = move |reader: &mut AnyConnection| {
+            let rows = members::table.inner_join(tools::table).filter(tools::name.eq(&tool));
+            let query = rows.filter(members::maintainer.eq(&maintainer)).select(members::role);
             let word = query.first::<String>(reader).optional()?;
             Ok(word.map(|word| parse("members.role", &word)).transpose()?)
         };
@@ -254,7 +258,7 @@ impl Store {
         role: Role,
     ) -> Result<(), StoreError> {
         let (tool, maintainer) = (tool.clone(), maintainer.to_string());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
             put_member(writer, id, &maintainer, role)
         };
@@ -268,7 +272,7 @@ impl Store {
         maintainer: &MaintainerName,
     ) -> Result<(), StoreError> {
         let (tool, maintainer) = (tool.clone(), maintainer.to_string());
-        let work = move |writer: &mut SqliteConnection| {
+        let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
             let removed = diesel::delete(members::table.find((id, &maintainer))).execute(writer)?;
             if removed == 0 {

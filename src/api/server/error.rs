@@ -31,6 +31,9 @@ const STATUS: &[(&str, StatusCode)] = &[
     ("internal", StatusCode::INTERNAL_SERVER_ERROR),
     ("sealing", StatusCode::INTERNAL_SERVER_ERROR),
     ("draining", StatusCode::SERVICE_UNAVAILABLE),
+    ("away", StatusCode::SERVICE_UNAVAILABLE),
+    ("busy", StatusCode::SERVICE_UNAVAILABLE),
+    ("unclear", StatusCode::INTERNAL_SERVER_ERROR),
     ("timeout", StatusCode::GATEWAY_TIMEOUT),
 ];
 
@@ -104,6 +107,11 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Exists { .. } | StoreError::Absent { .. } | StoreError::Conflict { .. } => {
+                Fault::from(error).into()
+            }
+            // Their faults leave out where the database is and what it said.
+            StoreError::Away { .. } | StoreError::Busy { .. } | StoreError::Unclear { .. } => {
+                tracing::error!(api.room = "store", error = %error, "a request failed");
                 Fault::from(error).into()
             }
             error => Self::internal("store", &error),

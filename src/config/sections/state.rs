@@ -1,22 +1,90 @@
 //! Sections of what is kept: rows, images, logs; and of what a push may bring.
 
-use crate::{Size, Span};
+use crate::{ConfigError, Size, Span};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// `[store]`: rows.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// Readers beside the one writer.
+    /// The PostgreSQL database; the embedded one where unset. Holds a password.
+    #[serde(deserialize_with = "super::secret")]
+    pub url: Option<SecretString>,
+    /// A file that holds the URL, as a mounted secret does.
+    #[serde(deserialize_with = "super::optional")]
+    pub url_file: Option<PathBuf>,
+    /// Connections to the PostgreSQL server, at most.
+    pub connections: u32,
+    /// How long a PostgreSQL server that is away is waited for.
+    pub patience: Span,
+    /// Readers beside the one writer of the embedded database.
     pub readers: u32,
-    /// How long a statement waits for another process's lock, as that of a backup.
+    /// How long a statement waits for another process's lock on the embedded database, as that of a backup.
     pub busy: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { readers: 4, busy: Span::seconds(5) }
+        Self {
+            url: None,
+            url_file: None,
+            connections: 10,
+            patience: Span::seconds(30),
+            readers: 4,
+            busy: Span::seconds(5),
+        }
+    }
+}
+
+impl Store {
+    /// The PostgreSQL database's URL, from the setting or the file that holds it; `None` for the embedded one.
+    pub fn url(&self) -> Result<Option<SecretString>, ConfigError> {
+        let Some(path) = &self.url_file else { return Ok(self.url.clone()) };
+        let read = |reason: String| ConfigError::Read { path: path.clone(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| read(error.to_string()))?;
+        match text.trim() {
+            "" => Err(read("it is empty; it is to hold the URL of the database".to_owned())),
+            url => Ok(Some(SecretString::from(url))),
+        }
+    }
+}
+
+impl Store {
+    /// A setting that cannot be meant: its name, what is wrong, what to do.
+    pub(super) fn contradiction(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        const MORE: &str = "Set it to 1 or more.";
+        if self.url.is_some() && self.url_file.is_some() {
+            return Some(("url_file", "the database is named twice", "Set url or url_file, not both."));
+        }
+        if self.connections == 0 {
+            return Some(("connections", "at least one connection is needed", MORE));
+        }
+        (self.readers == 0).then_some(("readers", "at least one reader is needed", MORE))
+    }
+}
+
+impl PartialEq for Store {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |store: &Self| store.url.as_ref().map(|url| url.expose_secret().to_owned());
+        let rest = |store: &Self| {
+            (store.url_file.clone(), store.connections, store.patience, store.readers, store.busy)
+        };
+        plain(self) == plain(other) && rest(self) == rest(other)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("url_file", &self.url_file)
+            .field("connections", &self.connections)
+            .field("patience", &self.patience)
+            .field("readers", &self.readers)
+            .field("busy", &self.busy)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Cores, Size, Span};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -153,10 +153,10 @@ pub struct Egress {
     #[serde(deserialize_with = "super::optional")]
     pub ca_bundle: Option<PathBuf>,
     /// Proxy of plain HTTP; may hold a password.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "super::secret")]
     pub http_proxy: Option<SecretString>,
     /// Proxy of HTTPS; may hold a password.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "super::secret")]
     pub https_proxy: Option<SecretString>,
     /// Hosts that are reached without the proxy, as `NO_PROXY` has them.
     #[serde(deserialize_with = "super::optional")]
@@ -250,9 +250,4 @@ impl std::fmt::Debug for Egress {
             .field("mirrors", &self.mirrors)
             .finish()
     }
-}
-
-fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    let text = String::deserialize(from)?;
-    Ok((!text.is_empty()).then(|| SecretString::from(text)))
 }

@@ -1,12 +1,22 @@
-//! What must hold when much happens at once, from one server or from two.
+//! What must hold when much happens at once, from one server or from two. "Two" are two stores, each with its connections.
 
 use super::*;
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_activations_at_the_same_instant_exactly_one_wins() {
-    let (dir, one) = fresh().await;
-    let two = Store::open(&dir.path().join("hythe.db")).await.unwrap();
+on_both!(
+    of_activations_at_the_same_instant_exactly_one_wins,
+    every_build_is_claimed_once,
+    release_numbers_have_no_gap_and_no_double,
+    the_queue_is_fair_between_tools,
+    the_queue_is_fair_whoever_claims,
+    a_tool_whose_build_runs_lets_others_go_first,
+    a_newer_push_supersedes_builds_but_not_a_rollout,
+    a_cancelled_build_does_not_go_live,
+);
+
+async fn of_activations_at_the_same_instant_exactly_one_wins(bed: Bed) {
+    let (one, two) = (bed.open().await, bed.open().await);
     one.create_tool(&tool("weather"), None).await.unwrap();
     let mut expected = None;
     for round in 0..20 {
@@ -28,10 +38,8 @@ async fn of_activations_at_the_same_instant_exactly_one_wins() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_build_is_claimed_once() {
-    let (dir, one) = fresh().await;
-    let two = Store::open(&dir.path().join("hythe.db")).await.unwrap();
+async fn every_build_is_claimed_once(bed: Bed) {
+    let (one, two) = (bed.open().await, bed.open().await);
     one.create_tool(&tool("weather"), None).await.unwrap();
     for _ in 0..30 {
         one.enqueue_build(new_build("weather")).await.unwrap();
@@ -40,7 +48,7 @@ async fn every_build_is_claimed_once() {
         let mut mine = Vec::new();
         while !store.unfinished_builds().await.unwrap().is_empty() {
             // Nothing is free while another has the tool's only turn.
-            let Some(build) = store.claim_next_build().await.unwrap() else { continue };
+            let Some(build) = claim(&store).await else { continue };
             mine.push(build.id);
             store.finish_build(build.id, BuildOutcome::Succeeded).await.unwrap();
         }
@@ -55,14 +63,13 @@ async fn every_build_is_claimed_once() {
     assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), 30);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn release_numbers_have_no_gap_and_no_double() {
-    let (_dir, store) = fresh().await;
-    store.create_tool(&tool("weather"), None).await.unwrap();
+async fn release_numbers_have_no_gap_and_no_double(bed: Bed) {
+    let stores = [bed.open().await, bed.open().await];
+    stores[0].create_tool(&tool("weather"), None).await.unwrap();
     let write = |store: Store| async move {
         store.create_release(new_release("weather", None)).await.unwrap().number.0
     };
-    let tasks: Vec<_> = (0..40).map(|_| tokio::spawn(write(store.clone()))).collect();
+    let tasks: Vec<_> = (0..40).map(|turn| tokio::spawn(write(stores[turn % 2].clone()))).collect();
     let mut numbers = BTreeSet::new();
     for task in tasks {
         numbers.insert(task.await.unwrap());
@@ -70,9 +77,8 @@ async fn release_numbers_have_no_gap_and_no_double() {
     assert_eq!(numbers, (1..=40).collect());
 }
 
-#[tokio::test]
-async fn the_queue_is_fair_between_tools() {
-    let (_dir, store) = fresh().await;
+async fn the_queue_is_fair_between_tools(bed: Bed) {
+    let store = bed.open().await;
     for name in ["greedy", "quotes", "weather"] {
         store.create_tool(&tool(name), None).await.unwrap();
     }
@@ -82,7 +88,7 @@ async fn the_queue_is_fair_between_tools() {
     let last = store.enqueue_build(new_build("greedy")).await.unwrap();
     assert_eq!(store.queue_position(last.id).await.unwrap(), Some(6));
     let mut order = Vec::new();
-    while let Some(build) = store.claim_next_build().await.unwrap() {
+    while let Some(build) = claim(&store).await {
         order.push(build.tool.to_string());
         store.finish_build(build.id, BuildOutcome::Succeeded).await.unwrap();
     }
@@ -90,37 +96,66 @@ async fn the_queue_is_fair_between_tools() {
     assert_eq!(store.queue_position(last.id).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_tool_whose_build_runs_lets_others_go_first() {
-    let (_dir, store) = fresh().await;
+async fn the_queue_is_fair_whoever_claims(bed: Bed) {
+    let stores = [bed.open().await, bed.open().await];
+    let singles = ["a", "b", "c", "d", "e"];
+    for name in ["greedy"].iter().chain(&singles) {
+        stores[0].create_tool(&tool(name), None).await.unwrap();
+    }
+    for name in ["greedy"; 20].iter().chain(&singles) {
+        stores[0].enqueue_build(new_build(name)).await.unwrap();
+    }
+    let order: Arc<Mutex<Vec<String>>> = Arc::default();
+    let worker = |store: Store| {
+        let order = Arc::clone(&order);
+        async move {
+            while !store.unfinished_builds().await.unwrap().is_empty() {
+                let Some(build) = claim(&store).await else { continue };
+                order.lock().unwrap().push(build.tool.to_string());
+                store.finish_build(build.id, BuildOutcome::Succeeded).await.unwrap();
+            }
+        }
+    };
+    let workers: Vec<_> = (0..4).map(|turn| tokio::spawn(worker(stores[turn % 2].clone()))).collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let order = order.lock().unwrap();
+    assert_eq!(order.len(), 25);
+    // Each waits for one turn of the greedy tool, and for what the other workers have just taken.
+    let last = order.iter().rposition(|name| name != "greedy");
+    assert!(last < Some(10), "{order:?}");
+}
+
+async fn a_tool_whose_build_runs_lets_others_go_first(bed: Bed) {
+    let store = bed.open().await;
     for name in ["greedy", "weather"] {
         store.create_tool(&tool(name), None).await.unwrap();
     }
     for name in ["greedy", "greedy", "weather"] {
         store.enqueue_build(new_build(name)).await.unwrap();
     }
-    let claimed = [store.claim_next_build().await.unwrap(), store.claim_next_build().await.unwrap()];
+    let claimed = [claim(&store).await, claim(&store).await];
     let [greedy, weather] = claimed.map(Option::unwrap);
     assert_eq!([greedy.tool.as_str(), weather.tool.as_str()], ["greedy", "weather"]);
     // The second build of a tool would use the cache of its first.
-    assert_eq!(store.claim_next_build().await.unwrap(), None);
+    assert_eq!(claim(&store).await, None);
     store.finish_build(weather.id, BuildOutcome::Succeeded).await.unwrap();
-    assert_eq!(store.claim_next_build().await.unwrap(), None);
+    assert_eq!(claim(&store).await, None);
     store.finish_build(greedy.id, BuildOutcome::Succeeded).await.unwrap();
-    assert_eq!(store.claim_next_build().await.unwrap().unwrap().tool.as_str(), "greedy");
+    assert_eq!(claim(&store).await.unwrap().tool.as_str(), "greedy");
 }
 
-#[tokio::test]
-async fn a_newer_push_supersedes_builds_but_not_a_rollout() {
-    let (_dir, store) = fresh().await;
+async fn a_newer_push_supersedes_builds_but_not_a_rollout(bed: Bed) {
+    let store = bed.open().await;
     store.create_tool(&tool("weather"), None).await.unwrap();
     store.create_tool(&tool("quotes"), None).await.unwrap();
     let other = store.enqueue_build(new_build("quotes")).await.unwrap();
     let rolling = store.enqueue_build(new_build("weather")).await.unwrap();
-    store.start_build(rolling.id).await.unwrap();
+    store.start_build(rolling.id, "test", LONG).await.unwrap();
     let release = store.create_release(new_release("weather", Some(rolling.id))).await.unwrap();
     let running = store.enqueue_build(new_build("weather")).await.unwrap();
-    store.start_build(running.id).await.unwrap();
+    store.start_build(running.id, "test", LONG).await.unwrap();
     let queued = store.enqueue_build(new_build("weather")).await.unwrap();
     let newest = store.enqueue_build(new_build("weather")).await.unwrap();
 
@@ -137,12 +172,11 @@ async fn a_newer_push_supersedes_builds_but_not_a_rollout() {
     assert_eq!(store.build(rolling.id).await.unwrap().unwrap().state, BuildState::Succeeded);
 }
 
-#[tokio::test]
-async fn a_cancelled_build_does_not_go_live() {
-    let (_dir, store) = fresh().await;
+async fn a_cancelled_build_does_not_go_live(bed: Bed) {
+    let store = bed.open().await;
     store.create_tool(&tool("weather"), None).await.unwrap();
     let build = store.enqueue_build(new_build("weather")).await.unwrap();
-    store.start_build(build.id).await.unwrap();
+    store.start_build(build.id, "test", LONG).await.unwrap();
     let release = store.create_release(new_release("weather", Some(build.id))).await.unwrap();
     store.finish_build(build.id, BuildOutcome::Cancelled(fault())).await.unwrap();
     assert!(is_conflict(&store.activate(&tool("weather"), release.number, None, &deployed('a')).await));

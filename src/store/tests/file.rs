@@ -1,6 +1,8 @@
 //! The file: who may read it, what survives, what is refused, and how it is copied.
 
 use super::*;
+use crate::connection::AnyConnection;
+use crate::dialect::Number;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use std::os::unix::fs::PermissionsExt;
@@ -21,19 +23,13 @@ async fn what_was_acknowledged_is_there_after_reopening() {
 async fn commits_reach_the_disk_and_references_are_kept() {
     let (_dir, store) = fresh().await;
     let settings = store.db.write("look", |writer| {
-        let number = |writer: &mut SqliteConnection, name: &str| {
+        let number = |writer: &mut AnyConnection, name: &str| {
             let query = diesel::sql_query(format!("SELECT {name} AS value FROM pragma_{name}"));
             query.get_result::<Number>(writer).map(|row| row.value)
         };
         Ok([number(writer, "synchronous")?, number(writer, "foreign_keys")?])
     });
     assert_eq!(settings.await.unwrap(), [2, 1]);
-}
-
-#[derive(diesel::QueryableByName)]
-struct Number {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    value: i64,
 }
 
 #[tokio::test]
@@ -46,12 +42,32 @@ async fn a_schema_of_a_newer_program_is_refused() {
         let mut direct = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
         direct.batch_execute(&format!("UPDATE schema_info SET min_binary = {level}")).unwrap();
     };
-    raise(crate::db::LEVEL + 1);
+    raise(crate::migrate::LEVEL + 1);
     let refused = Store::open(&path).await.err().expect("it is too new");
     assert!(matches!(refused, StoreError::SchemaTooNew { needed: 2, ours: 1 }), "{refused}");
     assert!(Fault::from(refused).to_string().contains("store/schema-too-new"));
-    raise(crate::db::LEVEL);
+    raise(crate::migrate::LEVEL);
     assert_eq!(Store::open(&path).await.unwrap().tools().await.unwrap().len(), 1, "and nothing was touched");
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_program_goes_on() {
+    let (dir, store) = fresh().await;
+    store.create_tool(&tool("weather"), None).await.unwrap();
+    store.enqueue_build(new_build("weather")).await.unwrap();
+    drop(store);
+    let path = dir.path().join("hythe.db");
+    let mut direct = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let back = "DROP TABLE leases; ALTER TABLE builds DROP COLUMN claimed_by; ALTER TABLE builds DROP COLUMN claimed_until; \
+                UPDATE builds SET state = 'running'; DELETE FROM __diesel_schema_migrations WHERE version = '00000000000004'";
+    direct.batch_execute(back).unwrap();
+    let versions = "SELECT count(*) AS value FROM __diesel_schema_migrations \
+                    WHERE version IN ('00000000000001', '00000000000002', '00000000000003')";
+    let old = diesel::sql_query(versions).get_result::<Number>(&mut direct).unwrap();
+    assert_eq!(old.value, 3, "the names that every program before has written");
+    let again = Store::open(&path).await.unwrap();
+    assert_eq!(again.expired_claims().await.unwrap().len(), 1, "nobody claims what the old program ran");
+    assert!(again.acquire_lease("tool/weather", "a", LONG).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -93,7 +109,7 @@ async fn a_backup_is_whole_while_writing_goes_on() {
 #[tokio::test]
 async fn readers_cannot_write() {
     let (_dir, store) = fresh().await;
-    store.backup_to(&store.path().with_extension("copy")).await.unwrap();
+    store.backup_to(&store.path().unwrap().with_extension("copy")).await.unwrap();
     for _ in 0..8 {
         let answer = store.db.read("write", |reader| {
             diesel::sql_query("DELETE FROM tools").execute(reader).map_err(Into::into)
@@ -107,7 +123,7 @@ async fn readers_cannot_write() {
 #[ignore = "a part of another test"]
 async fn write_until_killed() {
     let path = std::env::var("HYTHE_STORE_TEST_DB").expect("run by another test");
-    let store = Store::open(path.as_ref()).await.unwrap();
+    let store = Store::open(std::path::PathBuf::from(path)).await.unwrap();
     loop {
         let release = store.create_release(new_release("weather", None)).await.unwrap();
         println!("written {}", release.number.0);

@@ -4,9 +4,10 @@ use super::*;
 use ReleaseState::{Failed, Live, Superseded};
 use jiff::{SignedDuration, Timestamp};
 
-#[tokio::test]
-async fn the_story_of_a_tool() {
-    let (_dir, store) = fresh().await;
+on_both!(the_story_of_a_tool);
+
+async fn the_story_of_a_tool(bed: Bed) {
+    let store = bed.open().await;
     people_and_tools(&store).await;
     keys(&store).await;
     tokens(&store).await;
@@ -112,12 +113,12 @@ async fn a_build(store: &Store) -> BuildId {
     assert_eq!(queued.source, new_build("weather").source);
     assert!(is_conflict(&store.set_build_image(queued.id, &image()).await), "it does not run yet");
 
-    let claimed = store.claim_next_build().await.unwrap().unwrap();
+    let claimed = claim(store).await.unwrap();
     assert_eq!((claimed.id, claimed.state), (queued.id, BuildState::Running));
-    assert_eq!(store.claim_next_build().await.unwrap(), None);
+    assert_eq!(claim(store).await, None);
     assert!(store.requeue_build(queued.id).await.unwrap(), "as after a restart");
     assert!(!store.requeue_build(queued.id).await.unwrap());
-    assert!(store.start_build(queued.id).await.unwrap());
+    assert!(store.start_build(queued.id, "test", LONG).await.unwrap());
     store.set_build_image(queued.id, &image()).await.unwrap();
     let unfinished = store.unfinished_builds().await.unwrap();
     assert_eq!(unfinished.len(), 1);

@@ -1,0 +1,10 @@
+DROP TABLE config_values;
+DROP TABLE config_versions;
+DROP TABLE releases;
+DROP TABLE builds;
+DROP TABLE tokens;
+DROP TABLE ssh_keys;
+DROP TABLE members;
+DROP TABLE tools;
+DROP TABLE maintainers;
+DROP TABLE schema_info;
