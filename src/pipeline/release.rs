@@ -264,9 +264,9 @@ fn rolled_out(switched: &Switched) -> String {
 }
 
 /// The fault, with what serves in spite of it.
-pub(crate) fn still_serving(fault: Fault, live: Option<ReleaseNumber>) -> Fault {
-    let line = match live {
-        Some(live) => format!("Nothing changed; {live} goes on serving."),
+pub(crate) fn still_serving(fault: Fault, serves: Option<ReleaseNumber>) -> Fault {
+    let line = match serves {
+        Some(number) => format!("Nothing changed; {number} goes on serving."),
         None => "Nothing was released.".to_owned(),
     };
     if fault.why.iter().chain(&fault.next).any(|known| known == &line) { fault } else { fault.next(line) }

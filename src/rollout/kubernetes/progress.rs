@@ -62,9 +62,14 @@ pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Form
             let mine = || pods().filter(|pod| pod.id.process == *kind);
             let started = mine().filter(|pod| !matches!(pod.stage, Stage::Waiting { .. })).count();
             let ready = mine().filter(|pod| pod.ready).count();
-            waits.get_or_insert_with(|| match ready < started {
-                true => Progress::Waits { what: format!("{kind}: {ready} of {count} ready"), cluster: false },
-                false => cluster(format!("{kind}: {started} of {count} started")),
+            waits.get_or_insert_with(|| {
+                if ready < started {
+                    return Progress::Waits {
+                        what: format!("{kind}: {ready} of {count} ready"),
+                        cluster: false,
+                    };
+                }
+                cluster(format!("{kind}: {started} of {count} started"))
             });
             continue;
         }

@@ -192,7 +192,7 @@ fn instances_read_as_people_know_them() {
     crashed.stage = Stage::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() };
     crashed.last_exit = Some(ExitReason { code: Some(1), ..ExitReason::default() });
     seen_all.update(&tool(), |known| {
-        *known = seen(deployment(2, 3), vec![leaving, pod(2, "a"), starting, crashed])
+        *known = seen(deployment(2, 3), vec![leaving, pod(2, "a"), starting, crashed]);
     });
     let states: Vec<_> =
         seen_all.instances(&tool()).into_iter().map(|status| (status.id.to_string(), status.state)).collect();

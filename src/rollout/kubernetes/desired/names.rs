@@ -53,7 +53,7 @@ pub(crate) fn of_process(kind: &ProcessType) -> String {
         .to_lowercase()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(28)
+        .take(27)
         .collect();
     format!("p-{}-{}", kept.trim_matches('-'), short_hash(text.as_bytes()))
 }
