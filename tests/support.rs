@@ -6,7 +6,7 @@ mod load;
 mod server;
 
 pub(crate) use client::{Client, Ran};
-pub(crate) use cluster::Clustered;
+pub(crate) use cluster::{Clustered, kubectl};
 pub(crate) use load::under_load;
 pub(crate) use server::{Server, shared};
 use std::time::{Duration, Instant};

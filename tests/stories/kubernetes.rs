@@ -1,6 +1,8 @@
 //! The same corridor, ending in a real cluster.
 
-use crate::support::{Client, Clustered};
+use crate::support::{Client, Clustered, kubectl, until};
+use std::fmt::Write;
+use std::time::Duration;
 
 #[test]
 fn a_push_ends_in_pods_of_its_own_namespace() {
@@ -27,4 +29,121 @@ fn a_push_ends_in_pods_of_its_own_namespace() {
         .kubectl("handbook", &["get", "namespace", &server.namespace("handbook")])
         .failed()
         .says("not found");
+}
+
+#[test]
+fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
+    let server = Clustered::start("kube-fence", "[kubernetes.quota]\npods = 1\n");
+    let robin = Client::new(&server, "robin");
+
+    let namespace = server.namespace("quotes");
+    kubectl(&["create", "namespace", &namespace]).ok();
+    robin.tool_from("quotes", "static-site");
+    robin.push("quotes").failed().says("rollout/foreign-object").says("Hythe never takes over");
+    let labels = kubectl(&["get", "namespace", &namespace, "-o", "jsonpath={.metadata.labels}"]).ok().out;
+    assert!(!labels.contains("hythe"), "{labels}");
+    kubectl(&["delete", "namespace", &namespace]).ok();
+    robin.commit("quotes", "Again");
+    robin.push("quotes").ok().says("v2 is live");
+
+    // One pod is all that it may have, and a rollout needs one more for a moment.
+    robin.commit("quotes", "One too many");
+    robin.push("quotes").failed().says("rollout/quota").says("v2 goes on serving");
+    assert_eq!(robin.get("quotes", "/").status, 200);
+    let running = server
+        .kubectl("quotes", &["get", "deployment", "web", "-o", "jsonpath={.spec.template.metadata.labels}"])
+        .ok()
+        .out;
+    assert!(running.contains(r#""hythe.dev/release":"v2""#), "{running}");
+}
+
+#[test]
+fn a_registry_that_comes_back_and_a_pod_that_is_deleted_are_lived_with() {
+    let server = Clustered::start("kube-lost", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    server.registry_away(true);
+    let push = robin.git_in_background("handbook", &["push", "hythe", "main"]);
+    until(Duration::from_mins(1), || {
+        let pods = server.kubectl("handbook", &["get", "pods", "-o", "jsonpath={..waiting.reason}"]).out;
+        pods.contains("Pull").then_some(())
+    });
+    server.registry_away(false);
+    let push = push.wait_with_output().expect("git ends");
+    assert!(push.status.success(), "{}", String::from_utf8_lossy(&push.stderr));
+    assert_eq!(robin.get("handbook", "/").status, 200);
+
+    server.kubectl("handbook", &["delete", "pods", "--all", "--wait=false"]).ok();
+    let back = robin.get_until("handbook", |answer| answer.status == 200);
+    assert_eq!(back.status, 200);
+    until(Duration::from_mins(1), || {
+        let ps = robin.hythe(&["ps", "-t", "handbook"]).ok().out;
+        (ps.lines().filter(|line| line.starts_with("web.")).count() == 1 && ps.contains(" ready "))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_start_writes_nothing_where_nothing_differs_and_mends_what_does() {
+    let mut server = Clustered::start("kube-start", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    let versions = |server: &Clustered| {
+        let kinds = "resourcequota,limitrange,networkpolicy,serviceaccount,secret,service,poddisruptionbudget,deployment";
+        let each = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.managedFields[?(@.manager==\"hythe\")].time}{\"\\n\"}{end}";
+        server.kubectl("handbook", &["get", kinds, "-o", each]).ok().out
+    };
+    let before = versions(&server);
+    assert!(before.contains("Deployment web"), "{before}");
+    server.restart();
+    until(Duration::from_secs(30), || server.log().contains("live releases were looked after").then_some(()));
+    assert_eq!(versions(&server), before);
+    assert!(!server.log().contains("was mended"), "{}", server.log());
+
+    let opened = r#"{"spec":{"ingress":[{}]}}"#;
+    server.kubectl("handbook", &["patch", "networkpolicy", "closed", "--type=merge", "-p", opened]).ok();
+    server.kubectl("handbook", &["delete", "service", "web"]).ok();
+    server.restart();
+    let robin = Client::again(&server, "robin");
+    assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
+    let closed = server
+        .kubectl("handbook", &["get", "networkpolicy", "closed", "-o", "jsonpath={.spec.ingress}"])
+        .ok()
+        .out;
+    assert!(closed.trim().is_empty() || closed.trim() == "[]", "{closed}");
+}
+
+#[test]
+fn a_tool_reaches_neither_the_cluster_nor_another_tool_nor_the_metadata() {
+    let server = Clustered::start("kube-attack", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("weather", "python-flask");
+    robin.push("weather").ok();
+    robin.tool_from("victim", "static-site");
+    robin.push("victim").ok();
+    let of_victim = |path: &str| server.kubectl("victim", &["get", "pods,services", "-o", path]).ok().out;
+    let pod = of_victim("jsonpath={.items[?(@.kind==\"Pod\")].status.podIP}");
+    let service = of_victim("jsonpath={.items[?(@.kind==\"Service\")].spec.clusterIP}");
+    let api = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]).ok().out;
+    let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]).ok().out;
+    let places = [
+        (pod, 8080),
+        (service, 80),
+        (api, 443),
+        (node.clone(), 10250),
+        (node, 6443),
+        ("169.254.169.254".to_owned(), 80),
+    ];
+    let mut look = "import socket, sys\ndef look(host, port):\n  s = socket.socket(); s.settimeout(2)\n  try:\n    s.connect((host, port)); print('open', host, port)\n  except OSError as e: print('closed', host, port)\n".to_owned();
+    for (place, port) in &places {
+        let _ = writeln!(look, "look('{place}', {port})");
+    }
+    let seen = robin.hythe(&["run", "-t", "weather", "--", "python3", "-c", &look]).ok().out;
+    assert_eq!(seen.lines().filter(|line| line.starts_with("closed ")).count(), places.len(), "{seen}");
+    // The router reaches both all the same.
+    assert_eq!((robin.get("weather", "/").status, robin.get("victim", "/").status), (200, 200));
+    let secrets = "ls /var/run/secrets/kubernetes.io 2>&1; id -u; grep -c . /proc/self/status; grep CapEff /proc/self/status";
+    let inside = robin.hythe(&["run", "-t", "weather", "--", "sh", "-c", secrets]).ok().out;
+    assert!(inside.contains("No such file") && inside.contains("CapEff:\t0000000000000000"), "{inside}");
 }

@@ -56,12 +56,25 @@ impl Clustered {
              namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n{extra}"
         );
         let server = Server::start(name, &config);
-        let registry = server.address("registry").to_owned();
-        // The node's own way of being told that a registry speaks plain HTTP.
-        let hosts = registries().join(&registry);
+        let clustered = Self { server, platform };
+        clustered.registry_away(false);
+        clustered
+    }
+
+    /// Makes the registry unreachable for nodes, or reachable again.
+    pub(crate) fn registry_away(&self, away: bool) {
+        let registry = self.address("registry");
+        // The node's own way of being told that a registry speaks plain HTTP; nothing listens on port 9.
+        let reached = if away { "127.0.0.1:9" } else { registry };
+        let hosts = registries().join(registry);
         fs::create_dir_all(&hosts).expect("a folder");
-        fs::write(hosts.join("hosts.toml"), format!("server = \"http://{registry}\"\n")).expect("a file");
-        Self { server, platform }
+        fs::write(hosts.join("hosts.toml"), format!("server = \"http://{reached}\"\n")).expect("a file");
+    }
+
+    /// Stops the server and starts it again; tools run on.
+    pub(crate) fn restart(&mut self) {
+        self.server.stop();
+        self.server.spawn();
     }
 
     /// The namespace of a tool.

@@ -270,7 +270,9 @@ impl Rollouts {
                 let own = self.clone();
                 async move { own.mend(&release).await }
             });
-            end.run_until_cancelled(each).await;
+            if end.run_until_cancelled(each).await.is_some() {
+                tracing::info!(tools = kept, "live releases were looked after");
+            }
         });
         Adopted { kept, ..Adopted::default() }
     }
