@@ -1,11 +1,13 @@
 //! The Kubernetes runtime: every tool a namespace, every process type a Deployment.
 //!
 //! Enter at [`KubernetesRuntime`]. `desired` says what a release wants, a pure function; `apply` makes it so; `watch` follows
-//! what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `logs` brings
+//! what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes back what somebody else has
+//! changed; `logs` brings
 //! home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
 mod apply;
 mod desired;
+mod drift;
 mod fault;
 mod logs;
 mod one_off;
@@ -72,7 +74,7 @@ impl KubernetesRuntime {
     pub async fn connect(parts: KubernetesParts) -> Result<Self, Fault> {
         let client = client(parts.kubeconfig.as_deref()).await?;
         let end = CancellationToken::new();
-        let cluster = Cluster { client, settings: parts.settings.clone() };
+        let cluster = Cluster { client, settings: parts.settings.clone(), known: Arc::default() };
         let rollouts = Rollouts::start(cluster, parts, end.clone());
         Ok(Self { rollouts, _end: Arc::new(end.drop_guard()) })
     }

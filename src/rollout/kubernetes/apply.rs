@@ -2,6 +2,7 @@
 //! is somebody else's is never touched.
 
 use super::desired::{LABEL_PLATFORM, LABEL_TOOL, Object};
+use super::drift::Known;
 use super::settings::ClusterSettings;
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
@@ -17,6 +18,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who owns the fields that are written here.
@@ -46,10 +48,12 @@ pub(crate) enum ClusterError {
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) settings: ClusterSettings,
+    /// How objects were when they were last right.
+    pub(crate) known: Arc<Known>,
 }
 
 /// Kinds that lie in a tool's namespace and are ours to prune.
-fn kinds() -> [ApiResource; 8] {
+pub(crate) fn kinds() -> [ApiResource; 8] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
@@ -142,7 +146,10 @@ impl Cluster {
             Some(there) if !self.is_ours(tool, there) => {
                 return Err(ClusterError::Foreign { title: wanted.title(), namespace: namespace.to_owned() });
             }
-            Some(there) if covers_object(there, &wanted.value) => return Ok(0),
+            Some(there) if covers_object(there, &wanted.value) => {
+                self.known.note(&wanted.resource.kind, there);
+                return Ok(0);
+            }
             _ => {}
         }
         let api = self.api(&wanted.resource, namespace);
@@ -151,7 +158,10 @@ impl Cluster {
         let operation = format!("write {}", wanted.title());
         let patch = Patch::Apply(&wanted.value);
         match patient(&operation, || api.patch(&name, &params, &patch)).await {
-            Ok(_) => Ok(1),
+            Ok(made) => {
+                self.known.note(&wanted.resource.kind, &made);
+                Ok(1)
+            }
             Err(ClusterError::Refused { message, .. }) => {
                 Err(ClusterError::Refused { title: wanted.title(), message })
             }
@@ -171,6 +181,7 @@ impl Cluster {
                 continue;
             }
             let Some(resource) = kinds().into_iter().find(|resource| resource.kind == kind) else { continue };
+            self.known.forget(&kind, &namespace, &name);
             self.remove(&self.api(&resource, &namespace), &name).await?;
             removed += 1;
         }
@@ -189,6 +200,7 @@ impl Cluster {
             Ok(Some(_)) | Err(ClusterError::Terminating { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.known.forget_namespace(name);
         self.end_pods(name).await?;
         let api = self.api(&ApiResource::erase::<Namespace>(&()), name);
         self.remove(&api, name).await?;

@@ -2,6 +2,7 @@
 
 use super::apply::{Cluster, ClusterError};
 use super::desired::{self, Object, PullAccess, Wish};
+use super::drift::Dirty;
 use super::logs::Logs;
 use super::progress::{Progress, Trouble, hindrance, progress};
 use super::seen::Seen;
@@ -9,7 +10,6 @@ use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
 use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched};
 use crate::status::ExitReason;
-use futures::{StreamExt, stream};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 const FIRST_LOOK: Duration = Duration::from_mins(1);
 /// How long a namespace may take to go before its deletion is said to hang.
 const DELETION: Duration = Duration::from_mins(2);
-/// Tools that are looked after at once when the server starts.
-const AT_ONCE: usize = 8;
 
 /// The rollouts of this process, over what is seen of the cluster.
 pub(crate) struct Rollouts {
@@ -33,6 +31,11 @@ pub(crate) struct Rollouts {
     pull: Pull,
     looked: watch::Receiver<bool>,
     pending: Mutex<HashMap<ToolName, Pending>>,
+    /// What is live, as far as this process knows.
+    live: Mutex<HashMap<ToolName, RunnableRelease>>,
+    /// One at a time writes a tool's objects.
+    writing: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
+    dirty: Arc<Dirty>,
     pub(crate) end: CancellationToken,
 }
 
@@ -51,8 +54,33 @@ impl Rollouts {
         let seen = Arc::new(Seen::new(parts.port));
         let logs = Logs::new(cluster.clone(), parts.logs, parts.log_bytes, parts.witness, end.clone());
         let looked = super::watch::start(&cluster, &seen, &logs, &end);
-        let pending = Mutex::default();
-        Arc::new(Self { cluster, seen, logs, pull: parts.pull, looked, pending, end })
+        let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let dirty = Arc::<Dirty>::default();
+        let own = Self { cluster, seen, logs, pull: parts.pull, looked, pending, live, writing, dirty, end };
+        let rollouts = Arc::new(own);
+        let weak = Arc::downgrade(&rollouts);
+        super::drift::start(&rollouts.cluster, &rollouts.dirty, &rollouts.end, move |tool| {
+            let rollouts = weak.upgrade();
+            async move {
+                if let Some(rollouts) = rollouts {
+                    rollouts.mend(&tool).await;
+                }
+            }
+        });
+        rollouts
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<ToolName, RunnableRelease>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else writes this tool's objects.
+    async fn alone(&self, tool: &ToolName) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            writing.entry(tool.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<ToolName, Pending>> {
@@ -125,7 +153,9 @@ impl Rollouts {
     ) -> Result<usize, Fault> {
         let tool = &release.release.tool;
         let mut changes = self.seen.changes(tool);
+        let alone = self.alone(tool).await;
         let written = self.cluster.apply(tool, objects).await;
+        drop(alone);
         written.map_err(|error| fault::not_applied(&release.release, &error))?;
         // Each step has the whole of its time for itself.
         let mut last = String::new();
@@ -199,6 +229,7 @@ impl Rollouts {
 
     /// Makes what was before so again.
     async fn take_back(&self, tool: &ToolName) {
+        let _alone = self.alone(tool).await;
         let Some(pending) = self.pending().remove(tool) else { return };
         pending.settled.cancel();
         let objects = match &pending.before {
@@ -222,12 +253,19 @@ impl Rollouts {
     /// The rollout is what is live now.
     pub(crate) fn switch(self: Arc<Self>, mut candidate: Candidate) -> Switched {
         candidate.disarm();
-        let pending = self.pending().remove(&candidate.tool);
+        // Under one lock with the live release: in between nothing would be known to be wished.
+        let mut all = self.pending();
+        let pending = all.remove(&candidate.tool);
         let previous = pending.as_ref().and_then(|pending| Some(pending.before.as_ref()?.release.number));
         let switched = Switched { release: candidate.release, instances: candidate.instances, previous };
         if let Some(pending) = pending {
             pending.settled.cancel();
-            tokio::spawn(async move { self.tidy(&pending.release).await });
+            self.live().insert(candidate.tool.clone(), pending.release.clone());
+            drop(all);
+            tokio::spawn(async move {
+                let _alone = self.alone(&pending.release.release.tool).await;
+                self.tidy(&pending.release).await;
+            });
         }
         switched
     }
@@ -251,6 +289,8 @@ impl Rollouts {
         if let Some(pending) = self.pending().remove(tool) {
             pending.settled.cancel();
         }
+        self.live().remove(tool);
+        let _alone = self.alone(tool).await;
         let name = desired::namespace(&self.cluster.settings, tool);
         if let Err(error) = self.cluster.remove_namespace(tool, &name, DELETION).await {
             tracing::error!(%tool, %error, "the tool's namespace could not be removed");
@@ -264,32 +304,31 @@ impl Rollouts {
         for release in &live {
             self.seen.update(&release.release.tool, |view| view.declared = true);
         }
-        let end = self.end.clone();
-        tokio::spawn(async move {
-            let each = stream::iter(live).for_each_concurrent(AT_ONCE, |release| {
-                let own = self.clone();
-                async move { own.mend(&release).await }
-            });
-            if end.run_until_cancelled(each).await.is_some() {
-                tracing::info!(tools = kept, "live releases were looked after");
-            }
-        });
+        let tools = live.into_iter().map(|release| (release.release.tool.clone(), release));
+        let tools: Vec<_> = tools.collect();
+        self.dirty.add(tools.iter().map(|(tool, _)| tool.clone()));
+        self.live().extend(tools);
         Adopted { kept, ..Adopted::default() }
     }
 
-    /// Makes one live release as it is wished; writes nothing where it is.
-    async fn mend(&self, release: &RunnableRelease) {
-        let tool = &release.release.tool;
-        let objects = match self.objects(release) {
+    /// Makes a tool as it is wished now; writes nothing where it is.
+    async fn mend(&self, tool: &ToolName) {
+        let _alone = self.alone(tool).await;
+        let coming = self.pending().get(tool).map(|pending| pending.release.clone());
+        let is_coming = coming.is_some();
+        let Some(release) = coming.or_else(|| self.live().get(tool).cloned()) else { return };
+        let objects = match self.objects(&release) {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
         };
         match self.cluster.apply(tool, &objects).await {
-            Ok(0) => {}
-            Ok(written) => tracing::info!(%tool, written, "what differed from the live release was mended"),
+            Ok(0) => tracing::debug!(%tool, "nothing differs from its release"),
+            Ok(written) => tracing::info!(%tool, written, "what differed from its release was mended"),
             Err(error) => tracing::error!(%tool, %error, "a live release could not be applied"),
         }
-        self.tidy(release).await;
+        if !is_coming {
+            self.tidy(&release).await;
+        }
     }
 
     /// The images of all pods.
