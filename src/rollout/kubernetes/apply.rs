@@ -77,16 +77,25 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
-    /// Makes all of these so, in this order; how many had to be written. The first is the namespace.
-    pub(crate) async fn apply(&self, tool: &ToolName, objects: &[Object]) -> Result<usize, ClusterError> {
-        let Some((first, others)) = objects.split_first() else { return Ok(0) };
+    /// Makes all of these so, in this order; what had to be written. The first is the namespace.
+    pub(crate) async fn apply(
+        &self,
+        tool: &ToolName,
+        objects: &[Object],
+    ) -> Result<Vec<String>, ClusterError> {
+        let Some((first, others)) = objects.split_first() else { return Ok(Vec::new()) };
         let namespace = first.value.name_any();
         let there = self.namespace(tool, &namespace).await?;
-        let mut written = self.write_where_it_differs(tool, first, there.as_ref(), &namespace).await?;
+        let mut written = Vec::new();
+        if self.write_where_it_differs(tool, first, there.as_ref(), &namespace).await? {
+            written.push(first.title());
+        }
         let present = if there.is_some() { self.present(&namespace).await? } else { Present::new() };
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
-            written += self.write_where_it_differs(tool, object, present.get(&key), &namespace).await?;
+            if self.write_where_it_differs(tool, object, present.get(&key), &namespace).await? {
+                written.push(object.title());
+            }
         }
         Ok(written)
     }
@@ -135,20 +144,21 @@ impl Cluster {
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }
 
+    /// Whether it differed and was written.
     async fn write_where_it_differs(
         &self,
         tool: &ToolName,
         wanted: &Object,
         there: Option<&DynamicObject>,
         namespace: &str,
-    ) -> Result<usize, ClusterError> {
+    ) -> Result<bool, ClusterError> {
         match there {
             Some(there) if !self.is_ours(tool, there) => {
                 return Err(ClusterError::Foreign { title: wanted.title(), namespace: namespace.to_owned() });
             }
             Some(there) if covers_object(there, &wanted.value) => {
                 self.known.note(&wanted.resource.kind, there);
-                return Ok(0);
+                return Ok(false);
             }
             _ => {}
         }
@@ -160,7 +170,7 @@ impl Cluster {
         match patient(&operation, || api.patch(&name, &params, &patch)).await {
             Ok(made) => {
                 self.known.note(&wanted.resource.kind, &made);
-                Ok(1)
+                Ok(true)
             }
             Err(ClusterError::Refused { message, .. }) => {
                 Err(ClusterError::Refused { title: wanted.title(), message })
@@ -307,12 +317,55 @@ fn covers(there: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// What the API server leaves out of its answers.
+/// What the API server leaves out of its answers: what its types are without any value.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         Value::Array(values) => values.is_empty(),
-        _ => false,
+        Value::Bool(true) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_server_adds_or_leaves_out_is_no_difference() {
+        let there =
+            json!({ "replicas": 1, "paused": true, "list": [{ "name": "a", "extra": 1 }, { "name": "b" }] });
+        for wanted in [
+            json!({ "replicas": 1 }),
+            json!({ "replicas": 1, "minReadySeconds": 0, "egress": [], "labels": {}, "text": "", "flag": false }),
+            json!({ "list": [{ "name": "b" }, { "name": "a" }] }),
+        ] {
+            assert!(covers(&there, &wanted), "{wanted}");
+        }
+        for wanted in [
+            json!({ "replicas": 2 }),
+            json!({ "list": [{ "name": "a" }] }),
+            json!({ "list": [{ "name": "a" }, { "name": "c" }] }),
+            json!({ "missing": "value" }),
+            json!({ "paused": false }),
+        ] {
+            assert!(!covers(&there, &wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_somebody_widens_differs() {
+        let resource = ApiResource::erase::<NetworkPolicy>(&());
+        let policy = |spec: Value| DynamicObject::new("closed", &resource).data(json!({ "spec": spec }));
+        let wanted = policy(json!({ "podSelector": {}, "ingress": [], "policyTypes": ["Ingress"] }));
+        assert!(covers_object(&policy(json!({ "podSelector": {}, "policyTypes": ["Ingress"] })), &wanted));
+        let opened = policy(json!({ "podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"] }));
+        assert!(!covers_object(&opened, &wanted));
+        let narrowed =
+            policy(json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] }));
+        assert!(!covers_object(&narrowed, &wanted));
     }
 }

@@ -322,8 +322,11 @@ impl Rollouts {
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
         };
         match self.cluster.apply(tool, &objects).await {
-            Ok(0) => tracing::debug!(%tool, "nothing differs from its release"),
-            Ok(written) => tracing::info!(%tool, written, "what differed from its release was mended"),
+            Ok(written) if written.is_empty() => tracing::debug!(%tool, "nothing differs from its release"),
+            Ok(written) => {
+                let objects = written.join(", ");
+                tracing::info!(%tool, objects, "what differed from its release was mended");
+            }
             Err(error) => tracing::error!(%tool, %error, "a live release could not be applied"),
         }
         if !is_coming {
