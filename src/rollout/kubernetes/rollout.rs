@@ -173,8 +173,11 @@ impl Rollouts {
                 }
                 Progress::Waits { .. } => {}
             }
-            if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
-                return Err(self.too_late(release, &last).await);
+            match tokio::time::timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                // The tool itself is gone.
+                Ok(Err(_)) => return Err(common::cancelled(&release.release)),
+                Err(_) => return Err(self.too_late(release, &last).await),
             }
         }
         let count = release.release.formation.0.values().map(|count| *count as usize).sum();
@@ -263,8 +266,13 @@ impl Rollouts {
             self.live().insert(candidate.tool.clone(), pending.release.clone());
             drop(all);
             tokio::spawn(async move {
-                let _alone = self.alone(&pending.release.release.tool).await;
-                self.tidy(&pending.release).await;
+                let tool = &pending.release.release.tool;
+                let _alone = self.alone(tool).await;
+                // A release that has come meanwhile wants other things, and tidies up after itself.
+                let number = self.live().get(tool).map(|live| live.release.number);
+                if number == Some(pending.release.release.number) && !self.pending().contains_key(tool) {
+                    self.tidy(&pending.release).await;
+                }
             });
         }
         switched
@@ -296,6 +304,7 @@ impl Rollouts {
             tracing::error!(%tool, %error, "the tool's namespace could not be removed");
         }
         self.seen.update(tool, |view| view.declared = false);
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(tool);
     }
 
     /// Sees to it, in the background, that every live release is as it is wished.
