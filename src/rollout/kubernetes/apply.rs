@@ -1,7 +1,7 @@
 //! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
 //! is somebody else's is never touched.
 
-use super::desired::{LABEL_PLATFORM, LABEL_TOOL, Object};
+use super::desired::{LABEL_PLATFORM, LABEL_TOOL, Object, selector};
 use super::drift::Known;
 use super::settings::ClusterSettings;
 use backon::{ExponentialBuilder, Retryable};
@@ -15,9 +15,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +72,15 @@ pub(crate) fn kinds() -> [ApiResource; 8] {
 /// What is in a tool's namespace, by kind and name.
 pub(crate) type Present = HashMap<(String, String), DynamicObject>;
 
+/// What an application found and did.
+#[derive(Default)]
+pub(crate) struct Applied {
+    /// Kinds and names of what had to be written.
+    pub(crate) written: Vec<String>,
+    /// What was in the namespace before.
+    pub(crate) present: Present,
+}
+
 impl Cluster {
     fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
         if resource.kind == "Namespace" {
@@ -77,13 +89,14 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
-    /// Makes all of these so, in this order; what had to be written. The first is the namespace.
-    pub(crate) async fn apply(
-        &self,
-        tool: &ToolName,
-        objects: &[Object],
-    ) -> Result<Vec<String>, ClusterError> {
-        let Some((first, others)) = objects.split_first() else { return Ok(Vec::new()) };
+    /// What a watch of everything that is this platform's asks for.
+    pub(crate) fn watched(&self) -> watcher::Config {
+        watcher::Config::default().labels(&selector(&self.settings)).page_size(PAGE)
+    }
+
+    /// Makes all of these so, in this order; what had to be written, and what was there before. The first is the namespace.
+    pub(crate) async fn apply(&self, tool: &ToolName, objects: &[Object]) -> Result<Applied, ClusterError> {
+        let Some((first, others)) = objects.split_first() else { return Ok(Applied::default()) };
         let namespace = first.value.name_any();
         let there = self.namespace(tool, &namespace).await?;
         let mut written = Vec::new();
@@ -97,7 +110,7 @@ impl Cluster {
                 written.push(object.title());
             }
         }
-        Ok(written)
+        Ok(Applied { written, present })
     }
 
     /// The tool's namespace, where it is there and ours.
@@ -179,20 +192,25 @@ impl Cluster {
         }
     }
 
-    /// Removes what carries the tool's labels and is none of these; how many went.
-    pub(crate) async fn prune(&self, tool: &ToolName, objects: &[Object]) -> Result<usize, ClusterError> {
+    /// Removes what is present, carries the tool's labels and is none of these; how many went.
+    pub(crate) async fn prune(
+        &self,
+        tool: &ToolName,
+        objects: &[Object],
+        present: Present,
+    ) -> Result<usize, ClusterError> {
         let Some(namespace) = objects.first().map(|first| first.value.name_any()) else { return Ok(0) };
         let wanted = |kind: &str, name: &str| {
             objects.iter().any(|object| object.resource.kind == kind && object.value.name_any() == name)
         };
         let mut removed = 0;
-        for ((kind, name), object) in self.present(&namespace).await? {
+        for ((kind, name), object) in present {
             if !self.is_ours(tool, &object) || wanted(&kind, &name) {
                 continue;
             }
             let Some(resource) = kinds().into_iter().find(|resource| resource.kind == kind) else { continue };
             self.known.forget(&kind, &namespace, &name);
-            self.remove(&self.api(&resource, &namespace), &name).await?;
+            remove(&self.api(&resource, &namespace), &name, &DeleteParams::background()).await?;
             removed += 1;
         }
         Ok(removed)
@@ -213,7 +231,7 @@ impl Cluster {
         self.known.forget_namespace(name);
         self.end_pods(name).await?;
         let api = self.api(&ApiResource::erase::<Namespace>(&()), name);
-        self.remove(&api, name).await?;
+        remove(&api, name, &DeleteParams::background()).await?;
         let gone = await_condition(api, name, |found: Option<&DynamicObject>| found.is_none());
         match tokio::time::timeout(patience, gone).await {
             Ok(Ok(_)) => Ok(()),
@@ -235,18 +253,21 @@ impl Cluster {
         }
         Ok(())
     }
+}
 
-    async fn remove(&self, api: &Api<DynamicObject>, name: &str) -> Result<(), ClusterError> {
-        let params = DeleteParams::background();
-        let operation = format!("delete {name}");
-        let removed = patient(&operation, || async {
-            match api.delete(name, &params).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                other => other.map(drop),
-            }
-        });
-        removed.await
-    }
+/// Deletes an object; one that is not there is deleted already.
+pub(crate) async fn remove<K>(api: &Api<K>, name: &str, how: &DeleteParams) -> Result<(), ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let operation = format!("delete {name}");
+    let removed = patient(&operation, || async {
+        match api.delete(name, how).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    });
+    removed.await
 }
 
 /// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.

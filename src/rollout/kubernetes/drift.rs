@@ -4,13 +4,12 @@
 //! is looked after: whatever still differs is written again. Status does not count, and what we write ourselves is right.
 
 use super::apply::{Cluster, kinds};
-use super::desired::selector;
 use super::view;
 use futures::{StreamExt, stream};
 use hythe_model::ToolName;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 const TOGETHER: Duration = Duration::from_millis(200);
 /// Tools that are looked after at once.
 const AT_ONCE: usize = 8;
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
 
 /// Namespace and name of an object of some kind.
 type Name = (String, String);
@@ -138,8 +135,7 @@ where
 
 async fn follow(cluster: Cluster, resource: ApiResource, dirty: Arc<Dirty>, end: CancellationToken) {
     let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
-    let config = watcher::Config::default().labels(&selector(&cluster.settings)).page_size(PAGE);
-    let mut events = watch(api, config).default_backoff().boxed();
+    let mut events = watch(api, cluster.watched()).default_backoff().boxed();
     let (kind, known) = (resource.kind.as_str(), &cluster.known);
     let prefix = &cluster.settings.namespace_prefix;
     let mut listed = HashSet::new();

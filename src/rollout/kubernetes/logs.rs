@@ -10,11 +10,11 @@ use crate::local::{last_lines, log_folder};
 use crate::runtime::Witness;
 use crate::status::ExitReason;
 use futures::AsyncBufReadExt;
-use hythe_model::InstanceId;
+use hythe_model::{InstanceId, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ const SEGMENTS: u64 = 4;
 const CUT: usize = 16 << 10;
 /// Between two attempts to take up a stream.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long the end of a container may take to be told once its stream has ended.
+const TOLD: Duration = Duration::from_secs(5);
 /// How many attempts a container that has ended is worth.
 const LAST_ATTEMPTS: u32 = 10;
 /// Last lines asked of a node where none have come home.
@@ -40,14 +42,20 @@ pub(crate) struct Logs {
     folder: PathBuf,
     segment_bytes: u64,
     witness: Arc<dyn Witness>,
-    streams: Mutex<HashMap<InstanceId, Stream>>,
+    /// By tool and pod; a pod that is gone is forgotten.
+    streams: Mutex<HashMap<(ToolName, String), Streams>>,
     end: CancellationToken,
 }
 
-/// One container's stream.
-struct Stream {
-    pod: String,
-    exit: watch::Sender<Option<ExitReason>>,
+/// The containers of a pod by their attempts, and how to tell each one's stream that it has ended.
+type Streams = BTreeMap<u32, watch::Sender<Option<End>>>;
+
+/// How a container ended.
+#[derive(Debug, Clone)]
+struct End {
+    exit: ExitReason,
+    /// Whether another has taken its place in the pod: its output is the previous one's then.
+    replaced: bool,
 }
 
 impl Logs {
@@ -62,42 +70,42 @@ impl Logs {
         Arc::new(Self { cluster, folder, segment_bytes, witness, streams: Mutex::default(), end })
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<InstanceId, Stream>> {
+    fn streams(&self) -> MutexGuard<'_, HashMap<(ToolName, String), Streams>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a stream where a container has come, and tells its stream where one has ended.
     pub(crate) fn look(self: &Arc<Self>, pod: &PodView) {
-        let mut streams = self.streams();
-        let earlier =
-            |id: &InstanceId, stream: &Stream| stream.pod == pod.name && id.attempt < pod.id.attempt;
-        for (_, stream) in streams.iter().filter(|(id, stream)| earlier(id, stream)) {
-            let exit = pod.last_exit.clone().unwrap_or_default();
-            stream.exit.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
+        let mut all = self.streams();
+        let streams = all.entry((pod.id.tool.clone(), pod.name.clone())).or_default();
+        for earlier in streams.range(..pod.id.attempt).map(|(_, stream)| stream) {
+            tell(earlier, || End { exit: pod.last_exit.clone().unwrap_or_default(), replaced: true });
         }
         let exit = match &pod.stage {
             Stage::Waiting { .. } => return,
             Stage::Running => None,
             Stage::Ended(exit) => Some(exit.clone()),
         };
-        let stream = streams.entry(pod.id.clone()).or_insert_with(|| {
-            let exit = watch::Sender::new(None);
-            let (own, seen, receiver) = (self.clone(), pod.clone(), exit.subscribe());
+        let stream = streams.entry(pod.id.attempt).or_insert_with(|| {
+            let end = watch::Sender::new(None);
+            let (own, seen, receiver) = (self.clone(), pod.clone(), end.subscribe());
             tokio::spawn(async move { own.carry(seen, receiver).await });
-            Stream { pod: pod.name.clone(), exit }
+            end
         });
-        if exit.is_some() {
-            stream.exit.send_replace(exit);
+        if let Some(exit) = exit {
+            tell(stream, || End { exit, replaced: false });
         }
     }
 
     /// A pod that is gone has printed all that it will.
     pub(crate) fn gone(&self, pod: &PodView) {
-        let streams = self.streams();
-        for (_, stream) in streams.iter().filter(|(_, stream)| stream.pod == pod.name) {
+        let streams = self.streams().remove(&(pod.id.tool.clone(), pod.name.clone()));
+        for stream in streams.iter().flat_map(BTreeMap::values) {
             let ended_because = Some("its pod was removed".to_owned());
-            let exit = ExitReason { ended_because, ..ExitReason::default() };
-            stream.exit.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
+            tell(stream, || End {
+                exit: ExitReason { ended_because, ..ExitReason::default() },
+                replaced: false,
+            });
         }
     }
 
@@ -106,7 +114,7 @@ impl Logs {
     }
 
     /// Carries one container's output until it has ended, then says so.
-    async fn carry(self: Arc<Self>, pod: PodView, mut exit: watch::Receiver<Option<ExitReason>>) {
+    async fn carry(self: Arc<Self>, pod: PodView, mut end: watch::Receiver<Option<End>>) {
         let folder = log_folder(&self.folder, &pod.id);
         let work = async {
             let mut spool = match Spool::open(&folder, self.segment_bytes) {
@@ -115,18 +123,23 @@ impl Logs {
             };
             self.witness.started(&pod.id, &folder);
             let mut attempts = 0;
-            loop {
-                let ended = exit.borrow().is_some();
-                let whole = self.copy(&pod, &mut spool).await;
-                attempts = if ended { attempts + 1 } else { 0 };
-                if ended && (whole || attempts >= LAST_ATTEMPTS) {
-                    break;
+            let exit = loop {
+                let known = end.borrow().clone();
+                let whole = self.copy(&pod, known.as_ref().is_some_and(|end| end.replaced), &mut spool).await;
+                if let Some(End { exit, .. }) = known {
+                    attempts += 1;
+                    if whole || attempts >= LAST_ATTEMPTS {
+                        break exit;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
                 }
-                // The stream of a container ends with it; which of the two is told first is open.
-                let _ = tokio::time::timeout(AGAIN, exit.wait_for(Option::is_some)).await;
-            }
-            let reason = exit.borrow().clone().unwrap_or_default();
-            let reason = ExitReason { last_lines: last_lines(&folder), ..reason };
+                // The stream of a container ends with it, before that is told; asked again at once, the node would answer
+                // with what the next container prints.
+                let patience = if whole { TOLD } else { AGAIN };
+                let _ = tokio::time::timeout(patience, end.wait_for(Option::is_some)).await;
+            };
+            let reason = ExitReason { last_lines: last_lines(&folder), ..exit };
             if self.witness.ended(&pod.id, &reason).await {
                 let _ = fs::remove_dir_all(&folder);
             }
@@ -135,10 +148,11 @@ impl Logs {
     }
 
     /// Follows a container's output from behind the last line that has come; whether it came to its end.
-    async fn copy(&self, pod: &PodView, spool: &mut Spool) -> bool {
+    async fn copy(&self, pod: &PodView, replaced: bool, spool: &mut Spool) -> bool {
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
-            follow: true,
+            follow: !replaced,
+            previous: replaced,
             timestamps: true,
             since_time: spool.last,
             ..LogParams::default()
@@ -171,6 +185,11 @@ impl Logs {
         let text = self.api(&pod.id).logs(&pod.name, &params).await.unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
+}
+
+/// Says once how a container ended.
+fn tell(stream: &watch::Sender<Option<End>>, end: impl FnOnce() -> End) {
+    stream.send_if_modified(|known| known.is_none().then(|| *known = Some(end())).is_some());
 }
 
 /// The files of one instance's output.

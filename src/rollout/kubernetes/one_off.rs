@@ -1,6 +1,6 @@
 //! Commands that run once, each in a pod of its own.
 
-use super::apply::{ClusterError, patient};
+use super::apply::{patient, remove};
 use super::desired::{CONTAINER, namespace, one_off};
 use super::fault;
 use super::rollout::Rollouts;
@@ -106,14 +106,7 @@ impl Process {
 
     async fn remove(&self) {
         let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let removed: Result<(), ClusterError> = patient("remove a pod", || async {
-            match self.api.delete(&self.name, &params).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                other => other.map(drop),
-            }
-        })
-        .await;
-        if let Err(error) = removed {
+        if let Err(error) = remove(&self.api, &self.name, &params).await {
             tracing::warn!(tool = %self.tool, pod = self.name, %error, "a one-off pod was left behind");
         }
     }

@@ -29,7 +29,8 @@ pub(crate) struct Rollouts {
     pub(crate) seen: Arc<Seen>,
     pub(crate) logs: Arc<Logs>,
     pull: Pull,
-    looked: watch::Receiver<bool>,
+    /// Which kinds were looked at.
+    looked: watch::Receiver<[bool; 3]>,
     pending: Mutex<HashMap<ToolName, Pending>>,
     /// What is live, as far as this process knows.
     live: Mutex<HashMap<ToolName, RunnableRelease>>,
@@ -135,7 +136,8 @@ impl Rollouts {
     /// Nothing can be judged before the cluster was looked at once.
     async fn first_look(&self, release: &RunnableRelease) -> Result<(), Fault> {
         let mut looked = self.looked.clone();
-        let complete = tokio::time::timeout(FIRST_LOOK, looked.wait_for(|done| *done)).await;
+        let complete =
+            tokio::time::timeout(FIRST_LOOK, looked.wait_for(|lists| lists.iter().all(|done| *done))).await;
         if matches!(complete, Ok(Ok(_))) {
             return Ok(());
         }
@@ -245,7 +247,7 @@ impl Rollouts {
             Err(fault) => return tracing::error!(%tool, %fault, "what served before cannot be restored"),
         };
         let restored = match self.cluster.apply(tool, &objects).await {
-            Ok(_) => self.cluster.prune(tool, &objects).await,
+            Ok(applied) => self.cluster.prune(tool, &objects, applied.present).await,
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
@@ -282,8 +284,13 @@ impl Rollouts {
     async fn tidy(&self, release: &RunnableRelease) {
         let tool = &release.release.tool;
         let Ok(objects) = self.objects(release) else { return };
-        if let Err(error) = self.cluster.prune(tool, &objects).await {
-            tracing::warn!(%tool, %error, "leftovers of earlier releases stay until the next one");
+        let namespace = desired::namespace(&self.cluster.settings, tool);
+        let pruned = match self.cluster.present(&namespace).await {
+            Ok(present) => self.cluster.prune(tool, &objects, present).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = pruned {
+            left_over(tool, &error);
         }
     }
 
@@ -330,16 +337,17 @@ impl Rollouts {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
         };
-        match self.cluster.apply(tool, &objects).await {
-            Ok(written) if written.is_empty() => tracing::debug!(%tool, "nothing differs from its release"),
-            Ok(written) => {
-                let objects = written.join(", ");
-                tracing::info!(%tool, objects, "what differed from its release was mended");
-            }
-            Err(error) => tracing::error!(%tool, %error, "a live release could not be applied"),
+        let applied = match self.cluster.apply(tool, &objects).await {
+            Ok(applied) => applied,
+            Err(error) => return tracing::error!(%tool, %error, "a live release could not be applied"),
+        };
+        if !applied.written.is_empty() {
+            let objects = applied.written.join(", ");
+            tracing::info!(%tool, objects, "what differed from its release was mended");
         }
-        if !is_coming {
-            self.tidy(&release).await;
+        // While a release comes, what served before is still wanted.
+        if !is_coming && let Err(error) = self.cluster.prune(tool, &objects, applied.present).await {
+            left_over(tool, &error);
         }
     }
 
@@ -352,4 +360,8 @@ impl Rollouts {
         };
         self.seen.images().iter().filter_map(name).collect()
     }
+}
+
+fn left_over(tool: &ToolName, error: &ClusterError) {
+    tracing::warn!(%tool, %error, "leftovers of earlier releases stay until the next one");
 }

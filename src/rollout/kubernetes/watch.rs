@@ -4,7 +4,6 @@
 //! platform's labels. A watch that breaks is taken up again by the library, with a growing wait.
 
 use super::apply::Cluster;
-use super::desired::selector;
 use super::logs::Logs;
 use super::seen::{Part, Seen, ToolView};
 use super::view::{self, DeploymentView, PodView};
@@ -24,19 +23,17 @@ use std::sync::Arc;
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
-
-/// Watches until `end`; the receiver says `true` once every first list is complete.
+/// Watches until `end`; the receiver says which of the first lists are complete.
 pub(crate) fn start(
     cluster: &Cluster,
     seen: &Arc<Seen>,
     logs: &Arc<Logs>,
     end: &CancellationToken,
-) -> channel::Receiver<bool> {
-    let complete = Arc::new(channel::Sender::new([false; 3]));
+) -> channel::Receiver<[bool; 3]> {
+    let (complete, first) = channel::channel([false; 3]);
+    let complete = Arc::new(complete);
     let watching = |index: usize| Watching {
-        config: watcher::Config::default().labels(&selector(&cluster.settings)).page_size(PAGE),
+        config: cluster.watched(),
         client: cluster.client.clone(),
         seen: seen.clone(),
         end: end.clone(),
@@ -48,20 +45,7 @@ pub(crate) fn start(
     watching(0).follow(ToolView::pods, pod, move |pod| went.gone(&pod));
     watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), drop);
     watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), drop);
-    all_of(complete, end.clone())
-}
-
-fn all_of(complete: Arc<channel::Sender<[bool; 3]>>, end: CancellationToken) -> channel::Receiver<bool> {
-    let (sender, receiver) = channel::channel(false);
-    tokio::spawn(async move {
-        let mut lists = complete.subscribe();
-        let all = lists.wait_for(|lists| lists.iter().all(|done| *done));
-        if let Some(Ok(_)) = end.run_until_cancelled(all).await {
-            sender.send_replace(true);
-        }
-        end.cancelled().await;
-    });
-    receiver
+    first
 }
 
 /// One watch of one kind.
