@@ -138,6 +138,8 @@ impl<'a> Client<'a> {
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let home = self.home.display();
+        // Not the folder that the tests run in: a verb may add its remote to the repository around it.
+        command.current_dir(&self.home);
         command.env("HOME", &self.home).env("HYTHE_CONFIG_DIR", self.home.join("config"));
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0").env("NO_COLOR", "1");
         command.env(
