@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What a test may choose.
@@ -67,7 +67,8 @@ impl World {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { hythe_ssh::serve(listener, parts, stop).await.unwrap() });
-        while !folder.path().join("hook.sock").exists() {
+        // Its file is there a moment before it is listened at.
+        while UnixStream::connect(folder.path().join("hook.sock")).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         Self { folder, port, repositories, deploys, _stop: shutdown.clone().drop_guard(), shutdown }
