@@ -15,7 +15,7 @@ export HYTHE_CLUSTER_BIN ?= $(CACHE)/cluster
 export HYTHE_CLUSTER ?= /var/tmp/hythe-cluster
 TOOLS := $(HYTHE_TOOLS)
 GUEST := x86_64-unknown-linux-musl
-GUEST_CRATES := hythe-lifecycle hythe-launcher $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
+GUEST_CRATES := hythe-lifecycle hythe-launcher hythe-carrier $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
 
 help: ## Lists the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -8,7 +8,10 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Rooms by layer; a room may see only rooms of a lower layer.
 const LAYERS: &[&[&str]] = &[
     &["model", "cnb"],
-    &["config", "store", "events", "auth", "source", "sandbox", "oci", "stacks", "registry", "layers"],
+    &[
+        "config", "store", "events", "auth", "source", "sandbox", "oci", "stacks", "registry", "layers",
+        "cluster", "carrier",
+    ],
     &["build", "rollout"],
     &["pipeline"],
     &["ssh", "api", "console", "router"],
@@ -28,12 +31,14 @@ const WITHIN: &[(&str, &str)] = &[
     ("layers", "oci"),
     ("registry", "oci"),
     ("registry", "auth"),
+    ("carrier", "oci"), // layers are packed and unpacked in pods
 ];
 
 /// Who may depend on what from outside.
 const OUTSIDE: &[(&[&str], &[&str])] = &[
     (&["axum", "axum-extra", "utoipa-axum"], &["api", "console", "registry", "router", "hythed"]),
-    (&["kube", "k8s-openapi"], &["rollout", "build"]),
+    (&["kube", "k8s-openapi"], &["cluster", "rollout", "build"]),
+    (&["oci-client"], &["carrier"]),
     (&["git2"], &["source"]),
     // auth parses public keys with the types that ssh compares them by.
     (&["russh"], &["ssh", "auth"]),
@@ -53,8 +58,12 @@ const OUTSIDE: &[(&[&str], &[&str])] = &[
 ];
 
 /// What runs beside untrusted code, and the only rooms it may see.
-const GUESTS: &[(&str, &[&str])] =
-    &[("lifecycle", &["cnb"]), ("launcher", &["cnb"]), ("sandbox", &["model", "oci"])];
+const GUESTS: &[(&str, &[&str])] = &[
+    ("lifecycle", &["cnb"]),
+    ("launcher", &["cnb"]),
+    ("sandbox", &["model", "oci"]),
+    ("carrier", &["model", "cnb", "oci"]),
+];
 
 fn metadata() -> Metadata {
     MetadataCommand::new().no_deps().exec().expect("cargo metadata")

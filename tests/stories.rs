@@ -8,6 +8,7 @@ mod stories {
     mod conformance;
     mod faults;
     mod kubernetes;
+    mod pods;
     mod push;
     mod restart;
     mod rollout;

@@ -1,7 +1,8 @@
 //! What earlier builds left: the previous image's metadata, and the cached layers.
 
-use crate::cache::{self, Bills, Found, Index};
-use crate::{BuildRequest, EventSink, Inner, fault};
+use crate::cache::{Bills, Found, Index};
+use crate::executor::Executor;
+use crate::{BuildRequest, Common, EventSink, fault};
 use hythe_cnb::labels::{LIFECYCLE_METADATA, LifecycleMetadata};
 use hythe_cnb::output::SbomFormat;
 use hythe_cnb::protocol::{Restore, RestoreLayer};
@@ -9,7 +10,6 @@ use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::{BuildEvent, Fault, Phase};
 use hythe_oci::LayerDescriptor;
 use hythe_registry::{Reference, Repository, StoredImage};
-use hythe_sandbox::RelPath;
 use std::collections::BTreeMap;
 
 /// What earlier builds left.
@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 pub(crate) struct Before {
     /// The cached layers; empty where they are of no use.
     pub(crate) index: Index,
-    /// Folders of the tool's cache.
-    pub(crate) slices: Vec<RelPath>,
     /// The previous image.
     pub(crate) image: Option<StoredImage>,
     /// What its label says.
@@ -26,16 +24,10 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Lower folders of the layers' overlay.
-    pub(crate) fn cached_folders(&self) -> Vec<RelPath> {
-        self.slices.clone()
-    }
-
     /// Leaves nothing but what buildpacks keep apart from layers, which always comes back.
     pub(crate) fn forget_layers(&mut self, index: Option<Index>) {
         self.index =
             Index { stores: index.map(|index| index.stores).unwrap_or_default(), ..Index::default() };
-        self.slices.clear();
         for buildpack in self.metadata.iter_mut().flat_map(|metadata| &mut metadata.buildpacks) {
             buildpack.layers.clear();
         }
@@ -84,21 +76,21 @@ pub(crate) fn say_of_cache(events: &dyn EventSink, text: &str) {
     events.event(BuildEvent::Note { phase: Phase::Detect, text, millis: None });
 }
 
-impl Inner {
+impl Common {
     /// Looks at what is there; says why a cache is not used.
     pub(crate) async fn analyze(
         &self,
+        executor: &dyn Executor,
         request: &BuildRequest,
         events: &dyn EventSink,
     ) -> Result<Before, Fault> {
         let say = |text: &str| say_of_cache(events, text);
         let (image, metadata) = self.previous(request).await?.unzip();
         let mut before = Before { image, metadata: metadata.flatten(), ..Before::default() };
-        match cache::read(&self.parts.helper, &request.tool).await? {
+        match executor.cached(self, &request.tool).await? {
             Found::Useless(why, index) => {
                 say(&format!("not used: {why}"));
                 before.forget_layers(index);
-                cache::clear(&self.parts.helper, &request.tool).await;
             }
             Found::Index(index) if request.no_cache => {
                 say("not used: the push asked for no-cache");
@@ -110,13 +102,11 @@ impl Inner {
             }
             Found::Nothing if before.image.is_none() => say("empty: this is the first build"),
             Found::Nothing => say("empty: the build before kept nothing"),
-            Found::Index(index) if index.stack != self.base.build_image => {
+            Found::Index(index) if index.stack != self.base.build.digest => {
                 say("not used: the stack has changed");
                 before.forget_layers(Some(index));
             }
             Found::Index(index) => {
-                let folder = |slice: &cache::Slice| cache::slice_folder(&request.tool, &slice.folder);
-                before.slices = index.slices.iter().map(folder).collect::<Result<_, _>>()?;
                 before.index = index;
             }
         }

@@ -5,10 +5,9 @@ use crate::{BuilderParts, fault};
 use hythe_cnb::builder::Builder as Definition;
 use hythe_cnb::buildpack::{Distro, Target};
 use hythe_cnb::{Order, buildpack::Descriptor as BuildpackDescriptor};
-use hythe_model::{Digest, Fault};
+use hythe_model::Fault;
 use hythe_oci::{ImageConfig, LayerDescriptor, LayerSpec, Part};
 use hythe_registry::{Reference, Repository, StoredImage};
-use hythe_sandbox::RelPath;
 use hythe_stacks::StackImage;
 use std::path::PathBuf;
 
@@ -17,10 +16,8 @@ pub(crate) const LAUNCHER: &str = "/cnb/lifecycle/launcher";
 
 /// What all builds stand on.
 pub(crate) struct Base {
-    /// Layers of the build image, the topmost first.
-    pub(crate) lowers: Vec<RelPath>,
-    /// Digest of the build image: caches are of no use on another.
-    pub(crate) build_image: Digest,
+    /// The build image; caches are of no use on another.
+    pub(crate) build: StoredImage,
     /// Whom the workspace and the layers belong to.
     pub(crate) build_user: (u32, u32),
     /// Name and home of that user.
@@ -40,21 +37,18 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) async fn open(parts: &BuilderParts) -> Result<Self, Fault> {
+    pub(crate) fn open(parts: &BuilderParts) -> Result<Self, Fault> {
         let text = std::fs::read_to_string(&parts.builder)
             .map_err(fault::platform("read the builder's definition"))?;
         let definition =
             Definition::parse(&text).map_err(fault::platform("read the builder's definition"))?;
         let buildpacks = buildpacks(parts, &definition)?;
         let (build, run) = (image(parts, &parts.stack.build)?, image(parts, &parts.stack.run)?);
-        let layers = build.layers().rev().collect();
-        let lowers = parts.layers.unpacked(layers).await.map_err(|error| error.fault())?;
         let users = &parts.stack.users;
         Ok(Self {
-            lowers,
-            build_image: build.digest,
             build_user: (users.build.uid, users.gid),
             path: build.config.env("PATH").map(ToOwned::to_owned),
+            build,
             home: format!("/home/{}", users.build.name),
             target: target(parts, &run.config),
             run,

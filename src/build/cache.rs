@@ -1,27 +1,20 @@
-//! A tool's cached layers: immutable folders that an overlay shows to the next build.
-//!
-//! `caches/<tool>/<slice>/<buildpack>/<layer>/...` holds one layer each; `caches/<tool>/index.json` lists the slices and
-//! is replaced in one step, last. A build that fails changes neither. Enter at [`read`]; `keep` writes.
-//!
-//! A cache may not have reached the disk when the power goes. Soon after an index is written the file system is synced,
-//! and `caches/<tool>.synced` then holds the index's stamp; after a start of the machine an index without it is not used.
+//! What is kept of a tool's builds for the next one, wherever it lies: an index of cached layers and of what else comes back.
 
-mod keep;
-
-use crate::fault;
+use crate::EventSink;
 use hythe_cnb::output::{SbomFormat, StoreToml};
 use hythe_cnb::protocol::Outcome;
+use hythe_cnb::protocol::{Built, BuiltLayer};
 use hythe_cnb::{BuildpackId, LayerName, Table};
-use hythe_layers::{Layers, boot_id};
-use hythe_model::{Digest, Fault, ToolName};
+use hythe_model::render::size;
+use hythe_model::{BuildEvent, Digest, Phase};
 use hythe_oci::{Fingerprint, LayerDescriptor};
-use hythe_sandbox::{ErrorCode, Helper, RelPath, SandboxError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The largest index that is read.
-const INDEX_MAX: u64 = 32 << 20;
+pub(crate) const INDEX_MAX: u64 = 32 << 20;
+/// Most cached layers of a tool: so many an overlay shows, with room to spare.
+const SLICES: usize = 120;
 
 /// What a tool's cache holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,15 +87,39 @@ pub(crate) struct Slice {
     pub(crate) buildpack: BuildpackId,
     /// Its name.
     pub(crate) layer: LayerName,
-    /// Its folder's name.
-    pub(crate) folder: String,
-    /// What it takes on disk.
+    /// Where its contents are.
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    /// What it takes there.
     #[serde(default)]
     pub(crate) bytes: u64,
     /// Its metadata.
     pub(crate) metadata: Table,
     /// Its bills of materials.
     pub(crate) sboms: BTreeMap<SbomFormat, String>,
+}
+
+/// Where the contents of a cached layer are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    /// A folder of this name, in the tool's cache on this machine.
+    Folder(String),
+    /// A blob of the registry.
+    Blob(LayerDescriptor),
+}
+
+impl Slice {
+    pub(crate) fn of(built: &Built, name: &LayerName, layer: &BuiltLayer, place: Place, bytes: u64) -> Self {
+        Self {
+            buildpack: built.id.clone(),
+            layer: name.clone(),
+            place,
+            bytes,
+            metadata: layer.metadata.clone(),
+            sboms: layer.sboms.clone(),
+        }
+    }
 }
 
 /// A launch layer that was written.
@@ -118,6 +135,14 @@ pub(crate) struct Known {
     pub(crate) written: LayerDescriptor,
 }
 
+impl Index {
+    /// What a build leaves for the next one, its cached layers not yet among it.
+    pub(crate) fn of(stack: Digest, outcome: &Outcome, known: Vec<Known>) -> Self {
+        let stores = outcome.buildpacks.iter().filter_map(|b| Some((b.id.clone(), b.store.clone()?)));
+        Self { stack, known, bills: Bills::of(outcome), stores: stores.collect(), ..Self::default() }
+    }
+}
+
 /// What is found in a tool's cache.
 pub(crate) enum Found {
     /// Nothing.
@@ -130,85 +155,51 @@ pub(crate) enum Found {
 
 /// Said of a cache that is broken.
 pub(crate) const UNREADABLE: &str = "it cannot be read";
-const CUT_OFF: &str = "the machine stopped before it was on the disk";
-/// How long the end of a build goes before the sync, which would slow down what comes next.
-const PAUSE: Duration = Duration::from_secs(1);
 
-fn folder(tool: &ToolName) -> Result<RelPath, Fault> {
-    RelPath::new(format!("caches/{tool}")).map_err(fault::platform("name a cache"))
+/// A layer that may be kept, and what it takes.
+pub(crate) struct Candidate<'a> {
+    pub(crate) built: &'a Built,
+    pub(crate) name: &'a LayerName,
+    pub(crate) layer: &'a BuiltLayer,
+    pub(crate) bytes: u64,
 }
 
-fn index_file(tool: &ToolName) -> Result<RelPath, Fault> {
-    folder(tool)?.join("index.json").map_err(fault::platform("name a cache"))
-}
-
-/// Holds the stamp of the index that has reached the disk.
-fn mark(tool: &ToolName) -> Result<RelPath, Fault> {
-    RelPath::new(format!("caches/{tool}.synced")).map_err(fault::platform("name a cache"))
-}
-
-/// Where a slice lies.
-pub(crate) fn slice_folder(tool: &ToolName, slice: &str) -> Result<RelPath, Fault> {
-    folder(tool)?.join(slice).map_err(fault::platform("name a cached layer"))
-}
-
-/// Whether it is the cache that is broken, not the helper or the disk.
-pub(crate) fn is_broken(error: &SandboxError) -> bool {
-    error.code().is_some_and(|code| code != ErrorCode::DiskFull)
-}
-
-/// A tool's index.
-pub(crate) async fn read(helper: &Helper, tool: &ToolName) -> Result<Found, Fault> {
-    let file = index_file(tool)?;
-    if !helper.exists(&file).await.map_err(fault::sandbox("look at a cache"))? {
-        return Ok(Found::Nothing);
+/// The candidates that a cache has room for, in their order; what is dropped is told.
+pub(crate) fn that_fit<'a>(
+    candidates: Vec<Candidate<'a>>,
+    limit: u64,
+    events: &dyn EventSink,
+) -> Vec<Candidate<'a>> {
+    let sizes: Vec<u64> = candidates.iter().map(|candidate| candidate.bytes).collect();
+    let dropped = too_large(&sizes, limit);
+    let (dropped, kept): (Vec<_>, Vec<_>) =
+        candidates.into_iter().enumerate().partition(|(place, _)| dropped.contains(place));
+    for (_, Candidate { built, name, bytes, .. }) in dropped {
+        let text = format!(
+            "cache            {}/{name} is not kept: it takes {}, and a tool's cache has room for {}",
+            built.id,
+            size(bytes),
+            size(limit)
+        );
+        events.event(BuildEvent::Note { phase: Phase::Image, text, millis: None });
     }
-    let bytes = match helper.read(&file, INDEX_MAX).await {
-        Ok(bytes) => bytes,
-        Err(error) if is_broken(&error) => return Ok(Found::Useless(UNREADABLE, None)),
-        Err(error) => return Err(fault::sandbox("read a cache's index")(error)),
-    };
-    let Ok(index) = serde_json::from_slice::<Index>(&bytes) else {
-        return Ok(Found::Useless(UNREADABLE, None));
-    };
-    let marked = helper.read(&mark(tool)?, 1024).await.unwrap_or_default();
-    Ok(if reached_the_disk(&index, &boot_id(), &marked) {
-        Found::Index(index)
-    } else {
-        Found::Useless(CUT_OFF, Some(index))
-    })
+    kept.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// Whether an index holds now: what was written since the machine's start does in any case.
-fn reached_the_disk(index: &Index, boot: &str, marked: &[u8]) -> bool {
-    let this_start = !boot.is_empty() && index.boot == boot;
-    this_start || (!index.stamp.is_empty() && marked == index.stamp.as_bytes())
-}
-
-/// Marks a tool's index soon, once it is on the disk.
-fn settle(helper: Helper, layers: Layers, tool: ToolName, stamp: String) {
-    tokio::spawn(async move {
-        tokio::time::sleep(PAUSE).await;
-        let Ok(mark) = mark(&tool) else { return };
-        if !layers.sync().await {
-            tracing::warn!(%tool, "the disk could not be synced; a cache is good until the machine stops");
-        } else if let Err(error) = helper.write(&mark, stamp, (0, 0), 0o600).await {
-            tracing::warn!(%tool, %error, "a cache could not be marked");
+/// Which of these do not fit: the largest, until the others do.
+fn too_large(sizes: &[u64], limit: u64) -> BTreeSet<usize> {
+    let mut places: Vec<usize> = (0..sizes.len()).collect();
+    places.sort_by_key(|place| (std::cmp::Reverse(sizes[*place]), *place));
+    let mut dropped = BTreeSet::new();
+    let mut sum: u128 = sizes.iter().copied().map(u128::from).sum();
+    for place in places {
+        if sum <= u128::from(limit) && sizes.len() - dropped.len() <= SLICES {
+            break;
         }
-    });
-}
-
-/// Removes a tool's cache.
-pub(crate) async fn forget(helper: &Helper, tool: &ToolName) -> Result<(), Fault> {
-    helper.remove(&mark(tool)?).await.map_err(fault::sandbox("remove a cache"))?;
-    helper.remove(&folder(tool)?).await.map_err(fault::sandbox("remove a cache"))
-}
-
-/// Removes what is of no use. A failure is noted: the next build that keeps something removes it too.
-pub(crate) async fn clear(helper: &Helper, tool: &ToolName) {
-    if let Err(fault) = forget(helper, tool).await {
-        tracing::warn!(%tool, %fault, "a cache that cannot be used could not be removed");
+        sum -= u128::from(sizes[place]);
+        dropped.insert(place);
     }
+    dropped
 }
 
 #[cfg(test)]
@@ -216,12 +207,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_reached_the_disk_outlives_a_start_of_the_machine() {
-        let index = Index { stamp: "7-1".into(), boot: "a".into(), ..Index::default() };
-        assert!(reached_the_disk(&index, "a", b""));
-        assert!(reached_the_disk(&index, "b", b"7-1"));
-        assert!(!reached_the_disk(&index, "b", b""));
-        assert!(!reached_the_disk(&index, "b", b"6-9"), "the mark is an older index's");
-        assert!(!reached_the_disk(&Index::default(), "", b""), "nothing is known of it");
+    fn the_largest_layers_go_until_the_others_fit() {
+        let dropped = |sizes: &[u64], limit| too_large(sizes, limit).into_iter().collect::<Vec<_>>();
+        assert_eq!(dropped(&[5, 1, 4], 10), [0; 0]);
+        assert_eq!(dropped(&[5, 1, 4], 9), [0]);
+        assert_eq!(dropped(&[5, 9, 4], 4), [0, 1]);
+        assert_eq!(dropped(&[u64::MAX, u64::MAX, 4], 4), [0, 1]);
+        assert_eq!(dropped(&[1; SLICES + 2], 1000).len(), 2);
     }
 }

@@ -7,13 +7,11 @@
 mod config;
 mod layers;
 
-pub(crate) use layers::layer_of_tree;
-
 use crate::analyze::Before;
-use crate::cache::{Bills, Known};
-use crate::folder::Folder;
-use crate::run::EXEC_ENV;
-use crate::{BuildRequest, EventSink, Inner, fault};
+use crate::cache::{Index, Known};
+use crate::environment::EXEC_ENV;
+use crate::executor::{Site, Task};
+use crate::fault;
 use hythe_cnb::labels::{BuildpackLayers, LayerSha};
 use hythe_cnb::launch::Process;
 use hythe_cnb::protocol::Outcome;
@@ -22,18 +20,7 @@ use hythe_model::{BuildEvent, Digest, Fault, Phase, PublishedImage};
 use hythe_oci::{BuiltImage, Descriptor, LayerDescriptor};
 use hythe_registry::{ContentStore, Reference, RegistryError, Repository};
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-/// What was exported besides the image.
-#[derive(Default)]
-pub(crate) struct Exported {
-    /// Launch layers as they were written.
-    pub(crate) known: Vec<Known>,
-    /// Bills of materials of launch layers, which the next build gets back with their metadata.
-    pub(crate) bills: Vec<Bills>,
-}
 
 /// A layer of the new image, in its place.
 struct Written {
@@ -56,53 +43,43 @@ struct Shas {
 
 /// One export, under way.
 struct Export<'a> {
-    inner: &'a Inner,
-    folder: &'a Folder,
-    request: &'a BuildRequest,
+    task: Task<'a>,
+    site: &'a dyn Site,
     before: &'a Before,
     outcome: &'a Outcome,
     repository: Repository,
-    cancel: &'a CancellationToken,
-    /// Bytes of files that may still be written.
-    room: AtomicU64,
 }
 
-impl Inner {
-    /// Writes what changed and publishes the image. Cancelling counts at any time, until the image is published.
-    pub(crate) async fn export(
-        &self,
-        folder: &Folder,
-        request: &BuildRequest,
-        before: &Before,
-        outcome: &Outcome,
-        events: &dyn EventSink,
-        cancel: &CancellationToken,
-    ) -> Result<(PublishedImage, Exported), Fault> {
-        let begun = Instant::now();
-        let repository = Repository::of_tool(&request.tool);
-        let room = AtomicU64::new(self.parts.limits.layer().max_bytes);
-        let export = Export { inner: self, folder, request, before, outcome, repository, cancel, room };
-        let (written, shas) = export.layers().await?;
-        let known = written.iter().filter_map(|written| written.known.clone()).collect();
-        let image = export.assemble(written, shas)?;
-        export.go_on()?;
-        let published = export.publish(image).await?;
-        let text = format!(
-            "{} of {} layers new, {} of {}",
-            published.new_layers,
-            published.layers,
-            size(published.new_bytes),
-            size(published.bytes)
-        );
-        let millis = u64::try_from(begun.elapsed().as_millis()).ok();
-        events.event(BuildEvent::Note { phase: Phase::Image, text, millis });
-        Ok((published, Exported { known, bills: Bills::of(outcome) }))
-    }
+/// Writes what changed and publishes the image; also answers what is worth keeping for the next build. Cancelling counts at any
+/// time, until the image is published.
+pub(crate) async fn export(
+    task: Task<'_>,
+    site: &dyn Site,
+    before: &Before,
+) -> Result<(PublishedImage, Index), Fault> {
+    let begun = Instant::now();
+    let (outcome, repository) = (site.outcome(), Repository::of_tool(&task.request.tool));
+    let export = Export { task, site, before, outcome, repository };
+    let (written, shas) = export.layers().await?;
+    let known = written.iter().filter_map(|written| written.known.clone()).collect();
+    let image = export.assemble(written, shas)?;
+    export.go_on()?;
+    let published = export.publish(image).await?;
+    let text = format!(
+        "{} of {} layers new, {} of {}",
+        published.new_layers,
+        published.layers,
+        size(published.new_bytes),
+        size(published.bytes)
+    );
+    let millis = u64::try_from(begun.elapsed().as_millis()).ok();
+    task.events.event(BuildEvent::Note { phase: Phase::Image, text, millis });
+    Ok((published, Index::of(task.common.base.build.digest.clone(), outcome, known)))
 }
 
 impl Export<'_> {
     fn go_on(&self) -> Result<(), Fault> {
-        if self.cancel.is_cancelled() { Err(fault::cancelled()) } else { Ok(()) }
+        if self.task.cancel.is_cancelled() { Err(fault::cancelled()) } else { Ok(()) }
     }
 
     /// Links every blob to the tool's repository and stores the manifest last, so that a name never precedes its content.
@@ -110,7 +87,7 @@ impl Export<'_> {
         &self,
         (image, layers): (BuiltImage, Vec<LayerDescriptor>),
     ) -> Result<PublishedImage, Fault> {
-        let base = &self.inner.base.run.manifest.layers;
+        let base = &self.task.common.base.run.manifest.layers;
         let old = self.before.image.iter().flat_map(|image| &image.manifest.layers);
         let old: HashSet<&Digest> = base.iter().chain(old).map(|blob| &blob.digest).collect();
         let all: Vec<Descriptor> =
@@ -125,7 +102,7 @@ impl Export<'_> {
             new_bytes: new.iter().map(|blob| blob.size).sum(),
             processes: processes(self.outcome),
         };
-        let (content, repository) = (self.inner.parts.content.clone(), self.repository.clone());
+        let (content, repository) = (self.task.common.parts.content.clone(), self.repository.clone());
         let store = move || store(&content, &repository, &all, &image);
         let stored =
             tokio::task::spawn_blocking(store).await.map_err(fault::platform("publish the image"))?;

@@ -1,13 +1,17 @@
 //! Faults of a build, in words.
 
 use crate::BuildLimits;
+use crate::hear::Told;
 use crate::layer::LayerWriteError;
+use crate::pods::Failed;
+use hythe_carrier::{Refusal, Refused};
 use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
 use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::Fault;
 use hythe_model::render::{duration, size};
 use hythe_registry::RegistryError;
 use hythe_sandbox::{ErrorCode, Exit, ExitCause, SandboxError};
+use std::time::Duration;
 
 /// Lines of output that a fault shows at most.
 const TAIL: usize = 20;
@@ -59,24 +63,25 @@ pub(crate) fn own_layer(error: LayerWriteError) -> Fault {
 pub(crate) fn packing(layer: &str, error: SandboxError) -> Fault {
     match error.code() {
         Some(ErrorCode::DiskFull) => export_full(),
-        Some(ErrorCode::TooLarge) => too_large(layer, error),
-        Some(ErrorCode::Archive | ErrorCode::Invalid | ErrorCode::NotFound) => {
-            Fault::new("export/layer-unreadable", "The build failed: a layer cannot be written into the image.")
-                .why(cut(&error.to_string()))
-                .next("See what the buildpack leaves in its layers and in the app: sockets, devices or links in place of folders.")
-        }
+        Some(ErrorCode::TooLarge) => match error {
+            SandboxError::Refused { message, .. } => too_large(layer, &message),
+            other => too_large(layer, &other.to_string()),
+        },
+        Some(ErrorCode::Archive | ErrorCode::Invalid | ErrorCode::NotFound) => unreadable(&error.to_string()),
         _ => platform("write a layer")(error),
     }
 }
 
-fn too_large(layer: &str, error: SandboxError) -> Fault {
+fn unreadable(why: &str) -> Fault {
+    Fault::new("export/layer-unreadable", "The build failed: a layer cannot be written into the image.")
+        .why(cut(why))
+        .next("See what the buildpack leaves in its layers and in the app: sockets, devices or links in place of folders.")
+}
+
+fn too_large(layer: &str, why: &str) -> Fault {
     let what = format!("The build failed: {} is too large for an image.", cut(layer));
-    let why = match error {
-        SandboxError::Refused { message, .. } => message,
-        other => other.to_string(),
-    };
     Fault::new("export/too-large", what)
-        .why(format!("{}.", cut(&why)))
+        .why(format!("{}.", cut(why)))
         .why("The holes of a sparse file count as bytes, and a file with several names counts once for each.")
         .next("Leave out what the tool does not need to run, or ask the operator for more ([builder] disk).")
 }
@@ -165,8 +170,12 @@ fn of_written(written: WrittenFault) -> Fault {
 
 /// The sandbox ended before the lifecycle had said how.
 pub(crate) fn of_exit(exit: &Exit, limits: &BuildLimits) -> Fault {
+    of_end(exit.cause, exit.code, limits)
+}
+
+fn of_end(cause: ExitCause, code: Option<i32>, limits: &BuildLimits) -> Fault {
     let ran = |limit: std::time::Duration| duration(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-    match exit.cause {
+    match cause {
         ExitCause::OutOfMemory => Fault::new(
             "build/out-of-memory",
             format!("The build failed: it used more than {} of memory.", size(limits.memory_bytes)),
@@ -184,11 +193,57 @@ pub(crate) fn of_exit(exit: &Exit, limits: &BuildLimits) -> Fault {
         .next("See in its log where the time goes; the operator sets the limit ([builder] time)."),
         ExitCause::OutputTooLong => too_much_output(limits),
         ExitCause::Killed | ExitCause::Exited => {
-            let code = exit.code.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
+            let code = code.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
             Fault::new("build/ended-early", "The build failed: it ended before it was done.")
                 .why(format!("The build's processes ended with {code} and no result."))
                 .next("Push again; if it happens again, the build may be ending its own processes.")
         }
+    }
+}
+
+/// A container of a build's pod ended, and this is how its lifecycle said that it went.
+pub(crate) fn of_pod(failed: &Failed, told: Told, limits: &BuildLimits) -> Fault {
+    let cause = match &failed.evicted {
+        Some(words) if words.starts_with("DeadlineExceeded") => ExitCause::TimedOut,
+        Some(_) => ExitCause::DiskFull,
+        None if failed.out_of_memory => ExitCause::OutOfMemory,
+        None => ExitCause::Exited,
+    };
+    match told {
+        Some(Err(failure)) if cause == ExitCause::Exited => of_failure(failure),
+        _ => of_end(cause, Some(failed.code), limits),
+    }
+}
+
+/// It took longer than it may.
+pub(crate) fn too_long(limits: &BuildLimits) -> Fault {
+    of_end(ExitCause::TimedOut, None, limits)
+}
+
+/// A build's pod did not come so far as to build.
+pub(crate) fn pod_not_started(hindrance: Option<&str>, patience: Duration) -> Fault {
+    let seconds = patience.as_secs();
+    let fault = Fault::new("build/pod-not-started", "The build failed: the cluster does not start its pod.")
+        .why(format!("It has not begun within {seconds} s."));
+    let fault = match hindrance {
+        Some(words) => fault.why(cut(words)),
+        None => fault,
+    };
+    fault.next("The operator sees to room on the nodes, and that they reach the registry; then push again.")
+}
+
+/// Its pod went away twice.
+pub(crate) fn pod_lost(why: &str) -> Fault {
+    Fault::new("build/pod-lost", "The build failed: its pod was lost, twice.")
+        .why(cut(why))
+        .next("Push again; if it happens again, the operator looks at the nodes.")
+}
+
+/// A tree that a pod could not pack.
+pub(crate) fn refused(refused: &Refused) -> Fault {
+    match refused.why {
+        Refusal::TooLarge => too_large(&refused.what, &refused.message),
+        Refusal::Unreadable => unreadable(&refused.message),
     }
 }
 

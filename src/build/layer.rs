@@ -1,11 +1,10 @@
 //! Layers of the server's own files. Everything here blocks.
 
-use hythe_oci::{Compression, LayerDescriptor, LayerSpec};
+use hythe_carrier::trees::COMPRESSION;
+use hythe_oci::{LayerDescriptor, LayerSpec};
 use hythe_registry::{ContentStore, RegistryError, Repository};
 use std::io::{BufWriter, Write};
 
-/// How layers are compressed: quick, and small enough.
-pub(crate) const COMPRESSION: Compression = Compression::Gzip { level: 1 };
 /// Threads that compress one layer.
 const THREADS: usize = 0;
 

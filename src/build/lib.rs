@@ -7,18 +7,23 @@
 mod analyze;
 mod base;
 mod cache;
+mod environment;
+mod executor;
 mod export;
 mod fault;
-mod folder;
+mod hear;
 mod layer;
 mod parts;
-mod run;
+mod pods;
+mod sandbox;
 mod told;
 
-pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSettings};
+pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSettings, Place};
+pub use pods::{BUILDER_REPOSITORY, BuildAccess, PodParts, PodSettings, build_repository};
 
+use analyze::Before;
 use base::Base;
-use folder::Folder;
+use executor::{Executor, Site, Task};
 use hythe_model::{Digest, Fault, PublishedImage, ToolName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,19 +35,32 @@ pub struct Builder {
     inner: Arc<Inner>,
 }
 
-/// What all builds share.
+/// A builder, and who builds with it.
 struct Inner {
-    parts: BuilderParts,
-    base: Base,
+    common: Common,
+    executor: Box<dyn Executor>,
     /// Who builds which tool.
     turns: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
 }
 
+/// What all builds share, wherever they run.
+pub(crate) struct Common {
+    parts: BuilderParts,
+    base: Base,
+}
+
 impl Builder {
-    /// A builder of these parts. Reads the builder's definition and its buildpacks, and unpacks the stack.
-    pub async fn new(parts: BuilderParts) -> Result<Self, Fault> {
-        let base = Base::open(&parts).await?;
-        Ok(Self { inner: Arc::new(Inner { parts, base, turns: Mutex::default() }) })
+    /// A builder of these parts. Reads the builder's definition and its buildpacks, and gets the stack ready where builds run.
+    pub async fn new(parts: BuilderParts, place: Place) -> Result<Self, Fault> {
+        let base = Base::open(&parts)?;
+        let common = Common { parts, base };
+        let executor: Box<dyn Executor> = match place {
+            Place::Sandboxes { helper, layers } => {
+                Box::new(sandbox::Sandboxes::open(&common, helper, layers).await?)
+            }
+            Place::Pods(pods) => Box::new(pods::Pods::open(&common, *pods)?),
+        };
+        Ok(Self { inner: Arc::new(Inner { common, executor, turns: Mutex::default() }) })
     }
 
     /// Builds one source tree and publishes the image in the repository `tools/<tool>`.
@@ -57,46 +75,35 @@ impl Builder {
     ) -> Result<PublishedImage, Fault> {
         let turn = self.inner.turn(&request.tool);
         let _turn = until_cancelled(&cancel, async { Ok(turn.lock().await) }).await?;
-        let folder = Folder::make(&self.inner.parts.helper, request.id).await?;
-        let built = self.inner.build_in(&folder, &request, events, &cancel).await;
-        folder.remove().await;
-        built
+        let task = Task { common: &self.inner.common, request: &request, events, cancel: &cancel };
+        self.inner.build(task).await
     }
 
     /// Removes what builds left behind that a crash interrupted. Call it once, before the first build.
     pub async fn sweep(&self) -> Result<(), Fault> {
-        folder::sweep(&self.inner.parts.helper).await
+        self.inner.executor.sweep(&self.inner.common).await
     }
 
     /// What builds need of the registry whatever tools there are: the stack's images and the launcher's layer.
     pub fn keeps(&self) -> [Digest; 3] {
-        let base = &self.inner.base;
-        [base.build_image.clone(), base.run.digest.clone(), base.launcher.blob.digest.clone()]
+        let base = &self.inner.common.base;
+        [base.build.digest.clone(), base.run.digest.clone(), base.launcher.blob.digest.clone()]
     }
 
     /// Drops the cache of a tool, as when the tool is deleted.
     pub async fn forget(&self, tool: &ToolName) -> Result<(), Fault> {
-        cache::forget(&self.inner.parts.helper, tool).await
+        self.inner.executor.forget(&self.inner.common, tool).await
     }
 }
 
 impl Inner {
-    async fn build_in(
-        &self,
-        folder: &Folder,
-        request: &BuildRequest,
-        events: &dyn EventSink,
-        cancel: &CancellationToken,
-    ) -> Result<PublishedImage, Fault> {
-        let mut before = self.analyze(request, events).await?;
-        self.lay_out(folder, request, &mut before, events, cancel).await?;
-        let outcome = self.run(folder, request, &before, events, cancel).await?;
-        if cancel.is_cancelled() {
-            return Err(fault::cancelled());
-        }
-        let (image, exported) = self.export(folder, request, &before, &outcome, events, cancel).await?;
-        self.keep(folder, request, &before, (&outcome, exported), events, cancel).await;
-        if cancel.is_cancelled() { Err(fault::cancelled()) } else { Ok(image) }
+    async fn build(&self, task: Task<'_>) -> Result<PublishedImage, Fault> {
+        let executor = self.executor.as_ref();
+        let mut before = self.common.analyze(executor, task.request, task.events).await?;
+        let site = executor.run(task, &mut before).await?;
+        let built = finish(task, site.as_ref(), &before).await;
+        site.remove().await;
+        built
     }
 
     /// The turn of a tool: two builds of one would use its cache at once.
@@ -105,6 +112,23 @@ impl Inner {
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         turns.entry(tool.clone()).or_default().clone()
     }
+}
+
+/// Makes an image of what a build has left, and keeps what the next one gets back.
+async fn finish(task: Task<'_>, site: &dyn Site, before: &Before) -> Result<PublishedImage, Fault> {
+    let Task { request, cancel, .. } = task;
+    if cancel.is_cancelled() {
+        return Err(fault::cancelled());
+    }
+    let (image, index) = export::export(task, site, before).await?;
+    let kept = site.keep(before, index).await;
+    if cancel.is_cancelled() {
+        return Err(fault::cancelled());
+    }
+    if let Err(fault) = kept {
+        tracing::warn!(tool = %request.tool, %fault, "the layers of a build could not be cached");
+    }
+    Ok(image)
 }
 
 /// Does this work, or gives it up when the build is cancelled.

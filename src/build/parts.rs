@@ -1,5 +1,6 @@
 //! What a builder is made of and what a build is asked with.
 
+use crate::pods::PodParts;
 use hythe_layers::Layers;
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree, ToolName};
 use hythe_oci::LayerBounds;
@@ -15,12 +16,8 @@ const LAYER_ENTRIES: u64 = 2 << 20;
 
 /// The handles and settings of a builder.
 pub struct BuilderParts {
-    /// The sandbox helper.
-    pub helper: Helper,
     /// Where images go, and where the stack's are.
     pub content: ContentStore,
-    /// Layers of the stack, unpacked.
-    pub layers: Layers,
     /// The stack that builds stand on.
     pub stack: StackImages,
     /// The static lifecycle program, `libexec/hythe/lifecycle`.
@@ -35,6 +32,19 @@ pub struct BuilderParts {
     pub limits: BuildLimits,
     /// How builds reach package registries.
     pub network: NetworkSettings,
+}
+
+/// Where builds run.
+pub enum Place {
+    /// In sandboxes of this machine.
+    Sandboxes {
+        /// The sandbox helper.
+        helper: Helper,
+        /// Layers of the stack, unpacked.
+        layers: Layers,
+    },
+    /// In pods of a cluster.
+    Pods(Box<PodParts>),
 }
 
 /// What one build may use; hitting a limit fails it with a fault of its own.

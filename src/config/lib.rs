@@ -14,8 +14,8 @@ mod tests;
 
 pub use error::{ConfigError, Invalid};
 pub use sections::{
-    Api, Builder, Egress, Kubernetes, Limits, Logs, Mirrors, Quota, Registry, Rollout, Router, RuntimeKind,
-    Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
+    Api, Builder, Egress, ExecutorKind, Kubernetes, Limits, Logs, Mirrors, Quota, Registry, Rollout, Router,
+    RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
 };
 pub use units::{Cores, Size, Span};
 

@@ -8,7 +8,7 @@ mod work;
 pub use cluster::{Kubernetes, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
 pub use state::{Limits, Logs, Registry, Store};
-pub use work::{Builder, Egress, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
+pub use work::{Builder, Egress, ExecutorKind, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
 use secrecy::SecretString;
@@ -98,14 +98,27 @@ impl Config {
         })
     }
 
+    /// Whether tools run or builds run in a cluster.
+    pub fn needs_cluster(&self) -> bool {
+        let runtime = self.rollout.runtime;
+        runtime == RuntimeKind::Kubernetes || self.builder.executor(runtime) == ExecutorKind::Pods
+    }
+
+    /// Whether tools run or builds run in sandboxes of this machine.
+    pub fn needs_sandboxes(&self) -> bool {
+        let runtime = self.rollout.runtime;
+        runtime == RuntimeKind::Local || self.builder.executor(runtime) == ExecutorKind::Sandbox
+    }
+
     fn cluster_contradiction(&self) -> Option<Contradiction> {
         let found = |section, key, what, next| Some(Contradiction { section, key, what, next });
-        if self.rollout.runtime == RuntimeKind::Kubernetes
-            && self.kubernetes.registry.is_none()
-            && self.registry.listen.is_none()
-        {
+        if self.needs_cluster() && self.kubernetes.registry.is_none() && self.registry.listen.is_none() {
             let next = "Set registry in [kubernetes] to the host and port of the API as nodes reach it, or listen in [registry].";
-            return found("rollout", "runtime", "nodes would not know where to pull images from", next);
+            let (section, key) = match self.rollout.runtime {
+                RuntimeKind::Kubernetes => ("rollout", "runtime"),
+                RuntimeKind::Local => ("builder", "executor"),
+            };
+            return found(section, key, "nodes would not know where to pull images from", next);
         }
         if self.kubernetes.router_networks.iter().any(|text| !is_network(text)) {
             let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";

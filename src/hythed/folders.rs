@@ -107,6 +107,9 @@ impl Installation {
     pub(crate) fn lifecycle(&self) -> PathBuf {
         self.0.join("libexec/hythe/lifecycle")
     }
+    pub(crate) fn carrier(&self) -> PathBuf {
+        self.0.join("libexec/hythe/carrier")
+    }
     pub(crate) fn launcher(&self) -> PathBuf {
         self.0.join("libexec/hythe/launcher")
     }

@@ -1,7 +1,7 @@
 //! Listening sockets that outlive the server.
 //!
 //! The helper keeps a duplicate of every listener, so that the kernel queues connections while one server stops and the
-//! next starts: a restart drops none.
+//! next starts: a restart drops none. Where there is no helper, as in a cluster, another replica takes them.
 
 use anyhow::{Context, Result};
 use hythe_sandbox::Helper;
@@ -10,19 +10,27 @@ use std::os::fd::OwnedFd;
 use tokio::net::TcpListener;
 
 /// The listener of a front: the one that was kept, where it listens at the address that is wanted; a new one otherwise.
-pub(crate) async fn listener(helper: &Helper, front: &str, wanted: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn listener(
+    helper: Option<&Helper>,
+    front: &str,
+    wanted: SocketAddr,
+) -> Result<TcpListener> {
+    let Some(helper) = helper else { return bind(front, wanted).await };
     if let Some(kept) = kept(helper, front).await?
         && fits(kept.local_addr()?, wanted)
     {
         return Ok(TcpListener::from_std(kept)?);
     }
     helper.drop_fd(front).await?;
-    let fresh = TcpListener::bind(wanted).await.with_context(|| {
-        format!("the {front} front cannot listen at {wanted}: another program does, or the address is not this machine's")
-    })?;
-    let duplicate = fresh.into_std()?;
+    let duplicate = bind(front, wanted).await?.into_std()?;
     helper.put_fd(front, OwnedFd::from(duplicate.try_clone()?)).await?;
     Ok(TcpListener::from_std(duplicate)?)
+}
+
+async fn bind(front: &str, wanted: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(wanted).await.with_context(|| {
+        format!("the {front} front cannot listen at {wanted}: another program does, or the address is not this machine's")
+    })
 }
 
 async fn kept(helper: &Helper, front: &str) -> Result<Option<std::net::TcpListener>> {

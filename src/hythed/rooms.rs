@@ -6,17 +6,17 @@ use crate::glue::{Draining, Logging};
 use crate::listeners::listener;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
-use hythe_auth::{Auth, KeyRing};
-use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings};
-use hythe_config::RuntimeKind;
+use hythe_auth::{Auth, KeyRing, Machine};
+use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings, Place, PodParts};
+use hythe_cluster::Cluster;
+use hythe_cluster::fence::PullAccess;
+use hythe_config::{ExecutorKind, RuntimeKind};
 use hythe_events::{LogLimits, LogStore};
 use hythe_layers::Layers;
 use hythe_model::ToolName;
 use hythe_pipeline::{Parts, Platform};
 use hythe_registry::ContentStore;
-use hythe_rollout::{
-    KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, PullAccess, Runtime, Witness,
-};
+use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, Runtime, Witness};
 use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
@@ -30,41 +30,71 @@ use tokio::net::TcpListener;
 
 /// Everything that the fronts stand on.
 pub(crate) struct Rooms {
-    pub(crate) helper: Helper,
+    /// The sandboxes of this machine, where anything runs in them.
+    sandboxes: Option<Sandboxes>,
     pub(crate) auth: Auth,
     pub(crate) content: ContentStore,
-    layers: Layers,
     pub(crate) repositories: Repositories,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) in_flight: InFlight,
     pub(crate) logs: LogStore,
     pub(crate) store: Store,
     pub(crate) keys: KeyRing,
+    cluster: Option<Cluster>,
     /// The registry's own listener, until a front takes it.
     pub(crate) registry: Option<TcpListener>,
+    /// Its address.
+    registry_address: Option<SocketAddr>,
+}
+
+/// The sandboxes of this machine.
+#[derive(Clone)]
+struct Sandboxes {
+    helper: Helper,
+    layers: Layers,
+}
+
+impl Sandboxes {
+    async fn open(settings: &Settings, data: &Data, content: &ContentStore) -> Result<Self> {
+        let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
+        let layers = Layers::open(helper.clone(), content.clone(), &data.namespace()).await?;
+        Ok(Self { helper, layers })
+    }
+}
+
+impl Rooms {
+    /// The helper, where there is one.
+    pub(crate) fn helper(&self) -> Option<&Helper> {
+        self.sandboxes.as_ref().map(|sandboxes| &sandboxes.helper)
+    }
 }
 
 /// Opens everything below the story.
 pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
-    let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
     let store = settings.store(data).await?;
     let logs = LogStore::open(data.logs(), log_limits(settings))?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
-    let layers = Layers::open(helper.clone(), content.clone(), &data.namespace()).await?;
+    let sandboxes = match settings.config.needs_sandboxes() {
+        true => Some(Sandboxes::open(settings, data, &content).await?),
+        false => None,
+    };
     let in_flight = InFlight::new();
     let keys = KeyRing::load(&data.keys())?;
     let registry = match settings.config.registry.listen {
-        Some(address) => Some(listener(&helper, "registry", address).await?),
+        Some(address) => Some(listener(sandboxes.as_ref().map(|s| &s.helper), "registry", address).await?),
         None => None,
     };
+    let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
+    let cluster = cluster(settings).await?;
     let witness = Arc::new(Logging(logs.clone()));
     let runtime: Arc<dyn Runtime> = match settings.config.rollout.runtime {
         RuntimeKind::Local => {
+            let Sandboxes { helper, layers } = sandboxes.clone().context("there are no sandboxes")?;
             let parts = LocalParts {
-                helper: helper.clone(),
+                helper,
                 content: content.clone(),
-                layers: layers.clone(),
+                layers,
                 logs: data.instance_logs(),
                 log_bytes: settings.config.logs.instance.bytes(),
                 traffic: Arc::new(Draining(in_flight.clone())),
@@ -72,39 +102,47 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
             Arc::new(LocalRuntime::with_witness(parts, witness))
         }
         RuntimeKind::Kubernetes => {
-            let address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
-            let parts = kubernetes_parts(settings, data, address, keys.clone(), witness);
-            Arc::new(KubernetesRuntime::connect(parts).await?)
+            let cluster = cluster.clone().context("there is no cluster")?;
+            let parts = kubernetes_parts(cluster, settings, data, registry_address, keys.clone(), witness);
+            Arc::new(KubernetesRuntime::start(parts))
         }
     };
     Ok(Rooms {
-        helper,
+        sandboxes,
         auth: Auth::new(store.clone()),
         content,
-        layers,
         repositories,
         runtime,
         keys,
+        cluster,
         registry,
+        registry_address,
         in_flight,
         logs,
         store,
     })
 }
 
+/// The cluster, where anything is to run in one.
+async fn cluster(settings: &Settings) -> Result<Option<Cluster>> {
+    if !settings.config.needs_cluster() {
+        return Ok(None);
+    }
+    let chosen = &settings.config.kubernetes;
+    Ok(Some(Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?))
+}
+
 fn kubernetes_parts(
+    cluster: Cluster,
     settings: &Settings,
     data: &Data,
     registry: Option<SocketAddr>,
     keys: KeyRing,
     witness: Arc<dyn Witness>,
 ) -> KubernetesParts {
-    let pull = move |tool: &ToolName| {
-        let (user, password) = keys.pull_access(tool);
-        Some(PullAccess { user, password: password.expose_secret().to_owned() })
-    };
+    let pull = move |tool: &ToolName| Some(pull_access(&keys, &Machine::Tool(tool.clone())));
     KubernetesParts {
-        kubeconfig: settings.config.kubernetes.kubeconfig.clone(),
+        cluster,
         settings: settings.cluster(registry),
         port: settings.config.rollout.port,
         pull: Arc::new(pull),
@@ -114,10 +152,16 @@ fn kubernetes_parts(
     }
 }
 
+fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {
+    let (user, password) = keys.machine_access(machine);
+    PullAccess { user, password: password.expose_secret().to_owned() }
+}
+
 /// The story over these rooms. Builds the stack where it is not there yet, which takes a while at a first run.
 pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, port: u16) -> Result<Platform> {
     let stack = stack(settings, data, &rooms.content).await?;
-    let builder = Builder::new(builder_parts(settings, rooms, stack)?).await?;
+    let place = build_place(settings, data, rooms)?;
+    let builder = Builder::new(builder_parts(settings, rooms, stack)?, place).await?;
     let parts = Parts {
         store: rooms.store.clone(),
         logs: rooms.logs.clone(),
@@ -160,13 +204,35 @@ fn plain(secret: Option<&SecretString>) -> Option<String> {
     secret.map(|text| text.expose_secret().to_owned())
 }
 
+/// Where builds run.
+fn build_place(settings: &Settings, data: &Data, rooms: &Rooms) -> Result<Place> {
+    match settings.config.builder.executor(settings.config.rollout.runtime) {
+        ExecutorKind::Sandbox => {
+            let Sandboxes { helper, layers } = rooms.sandboxes.clone().context("there are no sandboxes")?;
+            Ok(Place::Sandboxes { helper, layers })
+        }
+        ExecutorKind::Pods => {
+            let keys = rooms.keys.clone();
+            let access = move |build| {
+                let PullAccess { user, password } = pull_access(&keys, &Machine::Build(build));
+                (user, password)
+            };
+            Ok(Place::Pods(Box::new(PodParts {
+                cluster: rooms.cluster.clone().context("there is no cluster")?,
+                settings: settings.build_pods(data, rooms.registry_address)?,
+                access: Arc::new(access),
+                pull: pull_access(&rooms.keys, &Machine::Builder),
+                carrier: Installation::find()?.carrier(),
+            })))
+        }
+    }
+}
+
 fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Result<BuilderParts> {
     let installation = Installation::find()?;
     let (limits, egress) = (&settings.config.builder, &settings.config.egress);
     Ok(BuilderParts {
-        helper: rooms.helper.clone(),
         content: rooms.content.clone(),
-        layers: rooms.layers.clone(),
         stack,
         lifecycle: installation.lifecycle(),
         launcher: installation.launcher(),

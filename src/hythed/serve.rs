@@ -50,14 +50,15 @@ async fn serve(settings: &Settings) -> Result<()> {
 
     let config = &settings.config;
     let mut rooms = rooms::open(settings, &data).await?;
-    let guarded = rooms.helper.clone();
-    tokio::spawn(async move { guarded.guard().await });
+    if let Some(guarded) = rooms.helper().cloned() {
+        tokio::spawn(async move { guarded.guard().await });
+    }
     let host_key = HostKey::open_or_create(&data.host_key())?;
     let fronts = Fronts {
-        ssh: listener(&rooms.helper, "ssh", config.ssh.listen).await?,
-        api: listener(&rooms.helper, "api", config.api.listen).await?,
+        ssh: listener(rooms.helper(), "ssh", config.ssh.listen).await?,
+        api: listener(rooms.helper(), "api", config.api.listen).await?,
         registry: rooms.registry.take(),
-        router: listener(&rooms.helper, "router", config.router.listen).await?,
+        router: listener(rooms.helper(), "router", config.router.listen).await?,
     };
     first_run::bootstrap(&rooms.auth, &host_key, settings, fronts.api.local_addr()?).await?;
     let port = fronts.router.local_addr()?.port();

@@ -2,12 +2,15 @@
 
 use crate::cli::Place;
 use crate::folders::Data;
+use crate::tls;
 use anyhow::{Result, bail};
+use hythe_build::PodSettings;
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{Keep, Settings as PlatformSettings};
 use hythe_rollout::{ClusterSettings, EgressSettings, Quota, Router, RunLimits, RunSettings};
 use hythe_store::{Database, Store, StoreOptions};
 use secrecy::ExposeSecret;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// What the operator chose.
@@ -89,18 +92,36 @@ impl Settings {
         }
     }
 
+    /// Where nodes and pods find the registry; `listener` is the address of its own listener.
+    fn registry_host(&self, listener: Option<SocketAddr>) -> String {
+        let chosen = self.config.kubernetes.registry.clone();
+        chosen.or(listener.map(|address| address.to_string())).unwrap_or_default()
+    }
+
+    /// How builds lie in a cluster; `registry` is the address of the registry's own listener.
+    pub(crate) fn build_pods(&self, data: &Data, registry: Option<SocketAddr>) -> Result<PodSettings> {
+        let chosen = &self.config.kubernetes;
+        let front = registry.unwrap_or(self.config.api.listen);
+        let plain = !self.speaks_tls(front) || registry.is_some() && self.config.registry.plain;
+        Ok(PodSettings {
+            platform: chosen.platform.clone(),
+            namespace: chosen.build_namespace(),
+            registry: self.registry_host(registry),
+            plain,
+            authorities: if plain { None } else { tls::authorities(self, data)? },
+            registry_namespace: chosen.router_namespace.clone(),
+            start: chosen.start.duration(),
+        })
+    }
+
     /// How tools lie in a cluster; `registry` is the address of the registry's own listener.
-    pub(crate) fn cluster(&self, registry: Option<std::net::SocketAddr>) -> ClusterSettings {
+    pub(crate) fn cluster(&self, registry: Option<SocketAddr>) -> ClusterSettings {
         let chosen = &self.config.kubernetes;
         let seconds = |span: hythe_config::Span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX);
         ClusterSettings {
             platform: chosen.platform.clone(),
             namespace_prefix: chosen.namespace_prefix.clone(),
-            registry: chosen
-                .registry
-                .clone()
-                .or(registry.map(|address| address.to_string()))
-                .unwrap_or_default(),
+            registry: self.registry_host(registry),
             router: Router {
                 namespace: chosen.router_namespace.clone(),
                 cidrs: chosen.router_networks.clone(),

@@ -37,6 +37,18 @@ pub(crate) fn for_front(
     Ok(Some(Arc::new(config)))
 }
 
+/// What clients know the fronts by, as PEM: the platform's own authority, or the operator's bundle where certificates are given.
+pub(crate) fn authorities(settings: &Settings, data: &Data) -> Result<Option<String>> {
+    if settings.config.tls.mode != TlsMode::Files {
+        return authority::pem(data).map(Some);
+    }
+    let bundle = settings.config.egress.ca_bundle();
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    bundle.as_deref().map(read).transpose()
+}
+
 type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn given(certificate: &Path, key: &Path) -> Result<Chain> {

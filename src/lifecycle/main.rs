@@ -1,7 +1,8 @@
 //! Runs buildpacks inside the sandbox: detect, restore, build.
 //!
 //! Reads one request on standard input and tells what happens as lines of JSON on standard output; see
-//! `hythe_cnb::protocol`. Enter at [`run::run`]. It runs as the same user as the buildpacks, beside them: it holds no
+//! `hythe_cnb::protocol`. Called with two paths it reads the request from the first and leaves the outcome in the second, since
+//! a pod's output is a log and its lines are short. Enter at [`run::run`]. It runs as the same user as the buildpacks, beside them: it holds no
 //! credential, and nobody takes its word for more than theirs.
 
 mod detect;
@@ -18,5 +19,9 @@ mod store;
 
 fn main() -> std::process::ExitCode {
     orphans::watch();
-    run::run(std::io::stdin().lock(), &report::Report::to_stdout())
+    let report = report::Report::to_stdout();
+    match std::env::args_os().skip(1).collect::<Vec<_>>().as_slice() {
+        [request, outcome] => run::run(std::fs::File::open(request), &report.with_outcome_in(outcome)),
+        _ => run::run(Ok(std::io::stdin().lock()), &report),
+    }
 }

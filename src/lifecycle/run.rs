@@ -3,14 +3,14 @@
 use crate::report::Report;
 use crate::{detect, restore, steps, store};
 use hythe_cnb::protocol::{Failure, Message, Outcome, Request};
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::ExitCode;
 
 /// The longest request, bytes.
 const REQUEST_MAX: u64 = 64 << 20;
 
 /// Does what is asked; exits with 0 where an outcome was told, with 1 where a failure was.
-pub(crate) fn run(input: impl Read, report: &Report) -> ExitCode {
+pub(crate) fn run(input: io::Result<impl Read>, report: &Report) -> ExitCode {
     let done = read(input).and_then(|request| phases(&request, report));
     match done.and_then(|outcome| report.done(outcome)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -21,12 +21,14 @@ pub(crate) fn run(input: impl Read, report: &Report) -> ExitCode {
     }
 }
 
-fn read(input: impl Read) -> Result<Request, Box<Failure>> {
+fn read(input: io::Result<impl Read>) -> Result<Request, Box<Failure>> {
     let fail = |why: String| {
         Box::new(Failure::Setup { reason: format!("the lifecycle's request cannot be read: {why}") })
     };
     let mut bytes = Vec::new();
-    input.take(REQUEST_MAX).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
+    input
+        .and_then(|input| input.take(REQUEST_MAX).read_to_end(&mut bytes))
+        .map_err(|error| fail(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))
 }
 

@@ -1,11 +1,9 @@
 //! The Kubernetes runtime: every tool a namespace, every process type a Deployment.
 //!
-//! Enter at [`KubernetesRuntime`]. `desired` says what a release wants, a pure function; `apply` makes it so; `watch` follows
-//! what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes back what somebody else has
-//! changed; `logs` brings
-//! home what pods print. Nothing here is kept on a disk that could not be thrown away.
+//! Enter at [`KubernetesRuntime`]. `desired` says what a release wants, a pure function; the room `cluster` makes it so; `watch`
+//! follows what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes
+//! back what somebody else has changed; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
-mod apply;
 mod desired;
 mod drift;
 mod fault;
@@ -20,15 +18,15 @@ mod tests;
 mod view;
 mod watch;
 
-pub use desired::PullAccess;
 pub use settings::{ClusterSettings, Quota, Router};
 
 use crate::runtime::{
     Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Witness,
 };
 use crate::status::InstanceStatus;
-use apply::Cluster;
 use async_trait::async_trait;
+use hythe_cluster::Cluster;
+use hythe_cluster::fence::PullAccess;
 use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
 use rollout::Rollouts;
 use std::io;
@@ -43,8 +41,8 @@ pub type Pull = Arc<dyn Fn(&ToolName) -> Option<PullAccess> + Send + Sync>;
 
 /// What the Kubernetes runtime is made of.
 pub struct KubernetesParts {
-    /// The kubeconfig's path; the environment's or the pod's own account where there is none.
-    pub kubeconfig: Option<PathBuf>,
+    /// The cluster.
+    pub cluster: Cluster,
     /// How tools lie in the cluster.
     pub settings: ClusterSettings,
     /// The port that web processes listen on.
@@ -67,32 +65,12 @@ pub struct KubernetesRuntime {
 }
 
 impl KubernetesRuntime {
-    /// Connects to the cluster and begins to watch it.
-    ///
-    /// # Errors
-    /// A fault where there is no usable kubeconfig.
-    pub async fn connect(parts: KubernetesParts) -> Result<Self, Fault> {
-        let client = client(parts.kubeconfig.as_deref()).await?;
+    /// Begins to watch the cluster.
+    pub fn start(parts: KubernetesParts) -> Self {
         let end = CancellationToken::new();
-        let cluster = Cluster { client, settings: parts.settings.clone(), known: Arc::default() };
-        let rollouts = Rollouts::start(cluster, parts, end.clone());
-        Ok(Self { rollouts, _end: Arc::new(end.drop_guard()) })
+        let rollouts = Rollouts::start(parts, end.clone());
+        Self { rollouts, _end: Arc::new(end.drop_guard()) }
     }
-}
-
-async fn client(kubeconfig: Option<&std::path::Path>) -> Result<kube::Client, Fault> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let read =
-                kube::config::Kubeconfig::read_from(path).map_err(|error| fault::no_cluster(&error))?;
-            let options = kube::config::KubeConfigOptions::default();
-            kube::Config::from_custom_kubeconfig(read, &options)
-                .await
-                .map_err(|error| fault::no_cluster(&error))?
-        }
-        None => kube::Config::infer().await.map_err(|error| fault::no_cluster(&error))?,
-    };
-    kube::Client::try_from(config).map_err(|error| fault::no_cluster(&error))
 }
 
 #[async_trait]

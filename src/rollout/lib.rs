@@ -12,7 +12,7 @@ mod local;
 mod runtime;
 mod status;
 
-pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, PullAccess, Quota, Router};
+pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
 pub use runtime::{
     Adopted, Candidate, EgressSettings, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, Readiness,

@@ -6,7 +6,7 @@ use crate::support::{Client, Ran, Server};
 const TIGHT: &str = "[builder]\nmemory = \"512 MiB\"\nprocesses = 128\ndisk = \"300 MiB\"\ntime = \"30 s\"\noutput = \"2 MiB\"\n";
 
 /// Pushes a Node.js tool whose build script is this.
-fn build(mallory: &Client<'_>, tool: &str, script: &str) -> Ran {
+pub(crate) fn build(mallory: &Client<'_>, tool: &str, script: &str) -> Ran {
     let package = format!(
         "{{\"name\": \"{tool}\", \"version\": \"1.0.0\", \"scripts\": {{\"start\": \"node server.js\", \"build\": \"node build.js\"}}}}"
     );

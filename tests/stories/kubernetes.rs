@@ -59,7 +59,8 @@ fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
 
 #[test]
 fn a_registry_that_comes_back_and_a_pod_that_is_deleted_are_lived_with() {
-    let server = Clustered::start("kube-lost", "");
+    // Nothing but the tool's own image comes from the registry.
+    let server = Clustered::start("kube-lost", "[builder]\nexecutor = \"sandbox\"\n");
     let robin = Client::new(&server, "robin");
     robin.tool_from("handbook", "static-site");
     server.registry_away(true);

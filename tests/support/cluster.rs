@@ -22,6 +22,13 @@ fn registries() -> PathBuf {
     PathBuf::from(told("HYTHE_CLUSTER")).join("certs.d")
 }
 
+/// The cluster's name server, by the address that policies see: it need not be a pod's.
+fn name_server() -> String {
+    let path = "jsonpath={.items[0].endpoints[0].addresses[0]}";
+    let of = "kubernetes.io/service-name=kube-dns";
+    kubectl(&["get", "endpointslices", "-n", "kube-system", "-l", of, "-o", path]).ok().out
+}
+
 /// `kubectl` with the administrator's rights.
 pub(crate) fn kubectl(args: &[&str]) -> Ran {
     let mut command = Command::new(PathBuf::from(told("HYTHE_CLUSTER_BIN")).join("kube"));
@@ -53,7 +60,9 @@ impl Clustered {
             "[registry]\nlisten = \"{host}:0\"\nplain = true\n\
              [rollout]\nruntime = \"kubernetes\"\n{rollout}\
              [kubernetes]\nkubeconfig = \"{kubeconfig}\"\nplatform = \"{platform}\"\n\
-             namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n{extra}"
+             namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n\
+             [egress]\ndns = [\"{dns}\"]\n{extra}",
+            dns = name_server(),
         );
         let server = Server::start(name, &config);
         let clustered = Self { server, platform };
@@ -80,6 +89,12 @@ impl Clustered {
     /// The namespace of a tool.
     pub(crate) fn namespace(&self, tool: &str) -> String {
         format!("{}-{tool}", self.platform)
+    }
+
+    /// `kubectl` in the namespace of builds.
+    pub(crate) fn kubectl_of_builds(&self, args: &[&str]) -> Ran {
+        let namespace = format!("builds-of-{}", self.platform);
+        kubectl(&[&["--namespace", &namespace], args].concat())
     }
 
     /// `kubectl` in the namespace of a tool.

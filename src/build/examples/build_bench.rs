@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench ends where its world does not come about")]
 
-use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings};
+use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings, Place};
 use hythe_layers::Layers;
 use hythe_model::render::{Renderer, duration};
 use hythe_model::{BuildEvent, BuildId, Digest, SourceTree};
@@ -58,9 +58,9 @@ async fn builder(prefix: &Path, cache: &Path, folder: &Path, helper: &Helper) ->
     };
     let stack = hythe_stacks::ensure(&content, &options, &|line| println!("{line}")).await.unwrap();
     let begun = Instant::now();
+    let layers = Layers::open(helper.clone(), content.clone(), &folder.join("ns")).await.unwrap();
+    let place = Place::Sandboxes { helper: helper.clone(), layers };
     let parts = BuilderParts {
-        helper: helper.clone(),
-        layers: Layers::open(helper.clone(), content.clone(), &folder.join("ns")).await.unwrap(),
         content,
         stack,
         lifecycle: prefix.join("libexec/hythe/lifecycle"),
@@ -74,7 +74,7 @@ async fn builder(prefix: &Path, cache: &Path, folder: &Path, helper: &Helper) ->
             ..NetworkSettings::default()
         },
     };
-    let builder = Builder::new(parts).await.unwrap();
+    let builder = Builder::new(parts, place).await.unwrap();
     println!("stack unpacked in {:?}", begun.elapsed());
     builder
 }

@@ -2,8 +2,8 @@
 
 use super::{Export, Shas, Written};
 use crate::base::LAUNCHER;
+use crate::environment::{APP, EXEC_ENV, LAYERS};
 use crate::fault;
-use crate::run::{APP, EXEC_ENV, LAYERS};
 use hythe_cnb::labels;
 use hythe_cnb::protocol::{Built, Outcome};
 use hythe_cnb::{PLATFORM_API, ProcessName};
@@ -23,7 +23,7 @@ impl Export<'_> {
         written: Vec<Written>,
         shas: Shas,
     ) -> Result<(BuiltImage, Vec<LayerDescriptor>), Fault> {
-        let StoredImage { manifest, config, .. } = &self.inner.base.run;
+        let StoredImage { manifest, config, .. } = &self.task.common.base.run;
         let path = config.env("PATH").unwrap_or(USUAL_PATH).to_owned();
         let mut image =
             ImageBuilder::from_base(manifest, config).map_err(fault::platform("read the run image"))?;
@@ -62,8 +62,8 @@ impl Export<'_> {
     }
 
     fn lifecycle_metadata(&self, shas: Shas) -> labels::LifecycleMetadata {
-        let stack = &self.inner.parts.stack.run;
-        let top = self.inner.base.run.config.rootfs.diff_ids.last();
+        let stack = &self.task.common.parts.stack.run;
+        let top = self.task.common.base.run.config.rootfs.diff_ids.last();
         labels::LifecycleMetadata {
             app: shas.app,
             sbom: shas.sbom,
@@ -81,7 +81,7 @@ impl Export<'_> {
     }
 
     fn project_metadata(&self) -> labels::ProjectMetadata {
-        let version = BTreeMap::from([("commit".to_owned(), self.request.source.commit.to_string())]);
+        let version = BTreeMap::from([("commit".to_owned(), self.task.request.source.commit.to_string())]);
         let source = labels::ProjectSource { kind: "git".to_owned(), version, metadata: BTreeMap::new() };
         labels::ProjectMetadata { source: Some(source) }
     }

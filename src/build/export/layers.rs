@@ -2,12 +2,13 @@
 
 use super::{Export, Shas, Written};
 use crate::base::LAUNCHER;
-use crate::cache::Known;
-use crate::layer::{COMPRESSION, write_here};
-use crate::run::{APP, LAYERS};
-use crate::{fault, until_cancelled};
+use crate::environment::LAYERS;
+use crate::executor::Layer;
+use crate::fault;
+use crate::layer::write_here;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use hythe_carrier::trees::{PATTERNS, SLICES, Tree};
 use hythe_cnb::labels::{BuildpackLayers, LayerMetadata, LayerSha};
 use hythe_cnb::launch::Process;
 use hythe_cnb::metadata::{LaunchBuildpack, LaunchMetadata};
@@ -15,18 +16,11 @@ use hythe_cnb::output::SbomFormat;
 use hythe_cnb::protocol::{Built, BuiltLayer, Outcome};
 use hythe_cnb::{BuildpackId, LayerName};
 use hythe_model::Fault;
-use hythe_oci::{Filter, Fingerprint, LayerBounds, LayerDescriptor, LayerSpec, Owner, Part};
+use hythe_oci::{LayerDescriptor, LayerSpec, Part};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 /// Layers that are written at the same time.
 const AT_ONCE: usize = 2;
-/// What an entry takes in an archive besides its content.
-const HEADER: u64 = 512;
-/// Most slices of the app.
-const SLICES: usize = 100;
-/// Most patterns of all slices: each file of the app is held against every one.
-const PATTERNS: usize = 1000;
 /// Most layers of an image, the run image's among them.
 const LAYERS_MAX: usize = 120;
 /// The platform's own layers: bills of materials, launcher, config, process types.
@@ -56,7 +50,7 @@ impl Export<'_> {
         }
         let launch = self.outcome.buildpacks.iter().flat_map(|built| built.layers.values());
         let launch = launch.filter(|layer| layer.types.launch).count();
-        let layers = self.inner.base.run.manifest.layers.len() + launch + slices.len() + 1 + OWN;
+        let layers = self.task.common.base.run.manifest.layers.len() + launch + slices.len() + 1 + OWN;
         if layers > LAYERS_MAX { Err(fault::too_many("layers", layers, LAYERS_MAX)) } else { Ok(()) }
     }
 
@@ -104,36 +98,14 @@ impl Export<'_> {
             let layer = previous.ok_or_else(|| fault::nothing_to_reuse(&built.id, name))?;
             return Ok(Written { layer, by, known: None });
         }
-        let below = format!("{}/{name}", built.id.dir_name());
-        let source = self.folder.layers()?.join(&below).map_err(fault::platform("name a layer"))?;
-        let spec = self.tree(source.as_str(), &format!("{LAYERS}/{below}"), Filter::default());
-        if let Some(known) = self.known(built, name, &spec).await? {
-            return Ok(Written { layer: known.written.clone(), by, known: Some(known) });
-        }
-        let (layer, fingerprint) = self.pack(spec, &format!("the layer {}:{name}", built.id)).await?;
-        let known =
-            Known { buildpack: built.id.clone(), layer: name.clone(), fingerprint, written: layer.clone() };
-        Ok(Written { layer, by, known: Some(known) })
-    }
-
-    /// The layer as it was written before, where no file of it has changed since.
-    async fn known(&self, built: &Built, name: &LayerName, spec: &LayerSpec) -> Result<Option<Known>, Fault> {
-        let of = |known: &&Known| known.buildpack == built.id && &known.layer == name;
-        let Some(known) = self.before.index.known.iter().find(of) else { return Ok(None) };
-        if !self.inner.parts.content.has(&known.written.blob.digest).unwrap_or(false) {
-            return Ok(None);
-        }
-        let now = self.inner.parts.helper.fingerprint(spec);
-        let now = until_cancelled(self.cancel, async {
-            now.await.map_err(|error| fault::packing("a layer", error))
-        })
-        .await?;
-        Ok(Some(known.clone()).filter(|known| known.fingerprint == now))
+        let tree = Tree::Layer { buildpack: built.id.clone(), layer: name.clone() };
+        let Layer { written, known } = self.site.layer(self.before, &tree, &self.repository).await?;
+        Ok(Written { layer: written, by, known })
     }
 
     /// `/layers/sbom/launch/<buildpack>[/<layer>]/sbom.<format>`, as far as there are any.
     async fn bills_of_materials(&self, shas: &mut Shas) -> Result<Option<Written>, Fault> {
-        let Some(spec) = bills_layer(self.outcome, self.inner.base.build_user) else { return Ok(None) };
+        let Some(spec) = bills_layer(self.outcome, self.task.common.base.build_user) else { return Ok(None) };
         let layer = self.write_own(spec).await?;
         shas.sbom = Some(sha(&layer));
         Ok(Some(Written { layer, by: "Software Bill-of-Materials".to_owned(), known: None }))
@@ -141,20 +113,13 @@ impl Export<'_> {
 
     /// Slices of the app, and last the rest of it.
     async fn app_layers(&self, shas: &mut Shas) -> Result<Vec<Written>, Fault> {
-        let workspace = self.folder.workspace()?;
-        let mut taken: Vec<String> = Vec::new();
-        let mut filters = Vec::new();
-        for slice in &self.outcome.slices {
-            filters.push(Filter { include: slice.paths.clone(), exclude: taken.clone() });
-            taken.extend(slice.paths.iter().cloned());
-        }
-        filters.push(Filter { include: Vec::new(), exclude: taken });
-        let several = filters.len() > 1;
+        let parts = self.outcome.slices.len() + 1;
         let mut written = Vec::new();
-        for (place, filter) in filters.into_iter().enumerate() {
-            let (layer, _) = self.pack(self.tree(workspace.as_str(), APP, filter), "the app").await?;
-            let by = if several {
-                format!("Application Slice: {}", place + 1)
+        for slice in 0..parts {
+            let tree = Tree::App { slice };
+            let Layer { written: layer, .. } = self.site.layer(self.before, &tree, &self.repository).await?;
+            let by = if parts > 1 {
+                format!("Application Slice: {}", slice + 1)
             } else {
                 "Application Layer".into()
             };
@@ -166,8 +131,8 @@ impl Export<'_> {
 
     /// Launcher, config and process types: the platform's own layers.
     async fn own_layers(&self, shas: &mut Shas) -> Result<Vec<Written>, Fault> {
-        let launcher = self.inner.base.launcher.clone();
-        let config = self.write_own(config_layer(self.outcome, self.inner.base.build_user)?).await?;
+        let launcher = self.task.common.base.launcher.clone();
+        let config = self.write_own(config_layer(self.outcome, self.task.common.base.build_user)?).await?;
         shas.launcher = sha(&launcher);
         shas.config = sha(&config);
         let own = |layer, by: &str| Written { layer, by: by.to_owned(), known: None };
@@ -183,50 +148,11 @@ impl Export<'_> {
 
     async fn write_own(&self, spec: LayerSpec) -> Result<LayerDescriptor, Fault> {
         self.go_on()?;
-        let (content, repository) = (self.inner.parts.content.clone(), self.repository.clone());
+        let (content, repository) = (self.task.common.parts.content.clone(), self.repository.clone());
         let write = move || write_here(&content, &repository, &spec);
         let written = tokio::task::spawn_blocking(write).await.map_err(fault::platform("write a layer"))?;
         written.map_err(fault::own_layer)
     }
-
-    /// Packs a layer inside the helper's namespace, straight into an upload of the content store.
-    async fn pack(&self, spec: LayerSpec, what: &str) -> Result<(LayerDescriptor, Fingerprint), Fault> {
-        let upload = self.inner.parts.content.begin().map_err(fault::registry)?;
-        let out = upload.file().try_clone().map_err(fault::platform("begin a layer"))?;
-        let room = self.room.load(Ordering::Relaxed);
-        let bounds = LayerBounds { max_bytes: room, ..self.inner.parts.limits.layer() };
-        let packing = self.inner.parts.helper.pack(spec, COMPRESSION, bounds, out);
-        let info = until_cancelled(self.cancel, async {
-            packing.await.map_err(|error| fault::packing(what, error))
-        })
-        .await?;
-        let content = info.uncompressed.saturating_sub(info.files * HEADER);
-        let left = |room: u64| Some(room.saturating_sub(content));
-        let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        let (repository, digest, bytes) = (self.repository.clone(), info.digest.clone(), info.size);
-        let commit = move || upload.commit(&repository, &digest, bytes);
-        let committed = tokio::task::spawn_blocking(commit).await.map_err(fault::platform("keep a layer"))?;
-        committed.map_err(fault::registry)?;
-        Ok((LayerDescriptor::of(&info, COMPRESSION), info.fingerprint))
-    }
-
-    fn tree(&self, source: &str, target: &str, filter: Filter) -> LayerSpec {
-        layer_of_tree(source, target, self.inner.base.build_user, filter)
-    }
-}
-
-/// A folder of the build as a layer: entries belong to the build user, parents keep their mode and owner.
-pub(crate) fn layer_of_tree(source: &str, target: &str, (uid, gid): (u32, u32), filter: Filter) -> LayerSpec {
-    LayerSpec::new(vec![
-        Part::Parents { source: source.into(), target: target.to_owned() },
-        Part::Tree {
-            source: source.into(),
-            target: target.to_owned(),
-            owner: Owner::Fixed { uid, gid },
-            filter,
-            whiteouts: false,
-        },
-    ])
 }
 
 fn label_of(layer: &BuiltLayer, written: &LayerDescriptor) -> LayerMetadata {

@@ -15,6 +15,9 @@ pub struct Kubernetes {
     pub platform: String,
     /// What the namespace of a tool is called: this and the tool's name.
     pub namespace_prefix: String,
+    /// The namespace that builds run in; see [`Kubernetes::build_namespace`] where unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub build_namespace: Option<String>,
     /// Host and port that nodes pull images from.
     #[serde(deserialize_with = "super::optional")]
     pub registry: Option<String>,
@@ -39,6 +42,7 @@ impl Default for Kubernetes {
             kubeconfig: None,
             platform: "hythe".to_owned(),
             namespace_prefix: "hythe-".to_owned(),
+            build_namespace: None,
             registry: None,
             router_namespace: None,
             router_networks: Vec::new(),
@@ -47,6 +51,13 @@ impl Default for Kubernetes {
             settle: Span::seconds(0),
             quota: Quota::default(),
         }
+    }
+}
+
+impl Kubernetes {
+    /// The namespace that builds run in: the one set, else one that no tool's is called.
+    pub fn build_namespace(&self) -> String {
+        self.build_namespace.clone().unwrap_or_else(|| format!("builds-of-{}", self.platform))
     }
 }
 

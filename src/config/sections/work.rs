@@ -29,6 +29,9 @@ impl Default for Stacks {
 pub struct Builder {
     /// The builder definition that tools get.
     pub image: String,
+    /// Where builds run; see [`Builder::executor`] where unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub executor: Option<ExecutorKind>,
     /// Builds that run at a time.
     pub concurrent: u32,
     /// Memory.
@@ -51,6 +54,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             image: "default".to_owned(),
+            executor: None,
             concurrent: 1,
             memory: Size::mib(2048),
             cpu: Cores(2000),
@@ -60,6 +64,36 @@ impl Default for Builder {
             time: Span::seconds(1200),
             output: Size::mib(16),
         }
+    }
+}
+
+/// Where builds run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorKind {
+    /// In sandboxes of this machine.
+    Sandbox,
+    /// In pods of a cluster.
+    Pods,
+}
+
+impl std::str::FromStr for ExecutorKind {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sandbox" => Ok(Self::Sandbox),
+            "pods" => Ok(Self::Pods),
+            _ => Err("it is neither \"sandbox\" nor \"pods\""),
+        }
+    }
+}
+
+impl Builder {
+    /// Where builds run: as set, else where tools run.
+    pub fn executor(&self, runtime: RuntimeKind) -> ExecutorKind {
+        self.executor.unwrap_or(match runtime {
+            RuntimeKind::Local => ExecutorKind::Sandbox,
+            RuntimeKind::Kubernetes => ExecutorKind::Pods,
+        })
     }
 }
 

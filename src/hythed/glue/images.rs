@@ -1,10 +1,11 @@
 //! The registry's questions: who is there is answered by auth (the password is a token), what must stay by the releases.
 
 use async_trait::async_trait;
-use hythe_auth::{Auth, Checked, Identity, KeyRing, RegistryAccess};
-use hythe_model::{Actor, Digest, MaintainerName};
+use hythe_auth::{Auth, Checked, Identity, KeyRing, Machine, RegistryAccess};
+use hythe_build::{BUILDER_REPOSITORY, build_repository};
+use hythe_model::{Actor, BuildId, Digest, MaintainerName};
 use hythe_registry::{RegistryAction, RegistryAuth, Repository, Subject, Unproven};
-use hythe_store::{RetainedRelease, Store};
+use hythe_store::{BuildState, RetainedRelease, Store};
 use std::net::IpAddr;
 
 /// Who may pull and push images, and which of them stay.
@@ -23,11 +24,36 @@ impl ImageAuth {
     }
 }
 
+impl ImageAuth {
+    /// A node pulls, and the pod of a build has the build's own repository for as long as that runs.
+    async fn machine_may(&self, machine: &Machine, repository: &Repository, action: RegistryAction) -> bool {
+        let pulls = action == RegistryAction::Pull;
+        match machine {
+            Machine::Tool(tool) => pulls && Repository::of_tool(tool) == *repository,
+            Machine::Builder => pulls && repository.as_str() == BUILDER_REPOSITORY,
+            Machine::Build(build) => {
+                let own = repository.as_str() == build_repository(*build);
+                own && action != RegistryAction::Delete && self.is_running(*build).await
+            }
+        }
+    }
+
+    async fn is_running(&self, build: BuildId) -> bool {
+        match self.store.build(build).await {
+            Ok(row) => row.is_some_and(|row| row.state == BuildState::Running),
+            Err(error) => {
+                tracing::error!(%build, %error, "a build that asks for its repository could not be read");
+                false
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl RegistryAuth for ImageAuth {
     async fn verify(&self, user: &str, secret: &str, from: Option<IpAddr>) -> Result<Subject, Unproven> {
-        // A node's password is as long as a key: nobody guesses it, and it needs no row.
-        if self.keys.puller(user, secret).is_some() {
+        // A machine's password is as long as a key: nobody guesses it, and it needs no row.
+        if self.keys.machine(user, secret).is_some() {
             return Ok(Subject::User(user.to_owned()));
         }
         match self.auth.registry_login(user, secret, from).await {
@@ -45,9 +71,8 @@ impl RegistryAuth for ImageAuth {
 
     async fn allowed(&self, subject: &Subject, repository: &Repository, action: RegistryAction) -> bool {
         let Subject::User(name) = subject else { return false };
-        if let Some(tool) = name.strip_prefix("tool+") {
-            let own = tool.parse().is_ok_and(|tool| Repository::of_tool(&tool) == *repository);
-            return own && action == RegistryAction::Pull;
+        if let Ok(machine) = name.parse::<Machine>() {
+            return self.machine_may(&machine, repository, action).await;
         }
         let Ok(name) = name.parse::<MaintainerName>() else { return false };
         let access = match action {

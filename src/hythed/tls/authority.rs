@@ -58,7 +58,9 @@ impl Authority {
         let issuer = Issuer::new(params, own_key);
         let mut names = vec![domain.clone(), "localhost".to_owned(), listen.ip().to_string()];
         // A port stands behind the last colon, an IPv6 address in brackets.
-        let public = settings.config.api.public.as_deref().and_then(|public| public.rsplit_once(':'));
+        let public =
+            [&settings.config.api.public, &settings.config.kubernetes.registry].into_iter().flatten();
+        let public = public.filter_map(|public| public.rsplit_once(':'));
         names.extend(public.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
 
         let key = KeyPair::generate()?;
@@ -100,6 +102,11 @@ impl ResolvesServerCert for Authority {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         Some(name.and_then(|name| self.tool(&name)).unwrap_or_else(|| self.front.clone()))
     }
+}
+
+/// The authority's own certificate, as PEM.
+pub(super) fn pem(data: &Data) -> Result<String> {
+    Ok(authority_params()?.self_signed(&authority_key(data)?)?.pem())
 }
 
 /// A certificate for these names.

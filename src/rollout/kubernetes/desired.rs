@@ -12,53 +12,18 @@ mod process;
 mod tests;
 
 pub(crate) use names::{
-    LABEL_PLATFORM, LABEL_PROCESS, LABEL_RELEASE, LABEL_TOOL, NOTE_PROCESS, namespace,
-    of_process as process_name, selector,
+    LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
 };
 pub(crate) use one_off::one_off;
 pub(crate) use process::CONTAINER;
 
 use super::settings::ClusterSettings;
 use crate::runtime::RunnableRelease;
+use hythe_cluster::Object;
+use hythe_cluster::fence::PullAccess;
 use hythe_model::Fault;
-use kube::api::{ApiResource, DynamicObject, ObjectMeta};
-use kube::{Resource, ResourceExt};
-use serde::Serialize;
-
-/// An object as it is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Object {
-    /// Its kind.
-    pub(crate) resource: ApiResource,
-    /// Itself: only the fields that are ours.
-    pub(crate) value: DynamicObject,
-}
-
-impl Object {
-    /// A typed object, in the form that is sent.
-    fn of<K>(object: &K) -> Self
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-    {
-        let resource = ApiResource::erase::<K>(&());
-        let mut value = DynamicObject::new("", &resource);
-        // The API's own types become JSON objects with metadata.
-        if let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(object) {
-            fields.remove("apiVersion");
-            fields.remove("kind");
-            fields.remove("metadata");
-            fields.remove("status");
-            value.data = serde_json::Value::Object(fields);
-        }
-        value.metadata = object.meta().clone();
-        Self { resource, value }
-    }
-
-    /// Kind and name, as in `Deployment web`.
-    pub(crate) fn title(&self) -> String {
-        format!("{} {}", self.resource.kind, self.value.name_any())
-    }
-}
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
 
 /// What a release is made of, and where it goes.
 #[derive(Clone, Copy)]
@@ -67,21 +32,6 @@ pub(crate) struct Wish<'a> {
     pub(crate) settings: &'a ClusterSettings,
     /// Name and password that pull the tool's images and nothing else.
     pub(crate) pull: Option<&'a PullAccess>,
-}
-
-/// What a node shows to the registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PullAccess {
-    /// Whose.
-    pub user: String,
-    /// The password; good for pulling from one repository.
-    pub password: String,
-}
-
-impl std::fmt::Debug for PullAccess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullAccess").field("user", &self.user).finish_non_exhaustive()
-    }
 }
 
 impl Wish<'_> {

@@ -1,17 +1,10 @@
 //! What a rollout in a cluster says when it fails, where a machine alone has no words for it.
 
-use super::apply::ClusterError;
 use super::progress::Trouble;
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
+use hythe_cluster::ClusterError;
 use hythe_model::{Fault, Release};
-
-/// No cluster can be asked.
-pub(crate) fn no_cluster(error: &dyn std::fmt::Display) -> Fault {
-    Fault::new("rollout/no-cluster", "The cluster cannot be used: there is no valid kubeconfig.")
-        .why(error.to_string())
-        .next("Set `kubeconfig` in the section [kubernetes], or KUBECONFIG, or run hythed in a pod of the cluster.")
-}
 
 /// The cluster did not take a release's objects.
 pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {

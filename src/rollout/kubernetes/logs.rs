@@ -3,13 +3,14 @@
 //! A stream that breaks is taken up again behind the last line that has come. The files are what the [`Witness`] reads and
 //! may be lost: the node keeps the same lines for as long as the pod is there.
 
-use super::apply::Cluster;
 use super::desired::{CONTAINER, namespace};
+use super::settings::ClusterSettings;
 use super::view::{PodView, Stage};
 use crate::local::{last_lines, log_folder};
 use crate::runtime::Witness;
 use crate::status::ExitReason;
 use futures::AsyncBufReadExt;
+use hythe_cluster::Cluster;
 use hythe_model::{InstanceId, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -39,6 +40,7 @@ const TAIL: i64 = 50;
 /// The streams of all pods that were seen.
 pub(crate) struct Logs {
     cluster: Cluster,
+    settings: ClusterSettings,
     folder: PathBuf,
     segment_bytes: u64,
     witness: Arc<dyn Witness>,
@@ -61,13 +63,14 @@ struct End {
 impl Logs {
     pub(crate) fn new(
         cluster: Cluster,
+        settings: ClusterSettings,
         folder: PathBuf,
         bytes: u64,
         witness: Arc<dyn Witness>,
         end: CancellationToken,
     ) -> Arc<Self> {
         let segment_bytes = (bytes / SEGMENTS).max(64 << 10);
-        Arc::new(Self { cluster, folder, segment_bytes, witness, streams: Mutex::default(), end })
+        Arc::new(Self { cluster, settings, folder, segment_bytes, witness, streams: Mutex::default(), end })
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<(ToolName, String), Streams>> {
@@ -110,7 +113,7 @@ impl Logs {
     }
 
     fn api(&self, id: &InstanceId) -> Api<Pod> {
-        Api::namespaced(self.cluster.client.clone(), &namespace(&self.cluster.settings, &id.tool))
+        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &id.tool))
     }
 
     /// Carries one container's output until it has ended, then says so.

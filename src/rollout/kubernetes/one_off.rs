@@ -1,6 +1,5 @@
 //! Commands that run once, each in a pod of its own.
 
-use super::apply::{patient, remove};
 use super::desired::{CONTAINER, namespace, one_off};
 use super::fault;
 use super::rollout::Rollouts;
@@ -8,6 +7,7 @@ use super::view::{Stage, stage_of};
 use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
 use crate::status::ExitReason;
 use futures::AsyncReadExt;
+use hythe_cluster::{patient, remove};
 use hythe_model::{Fault, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -30,10 +30,10 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let pull = rollouts.pull(&tool);
     let wish = rollouts.wish(release, pull.as_ref());
     let (objects, pod) = one_off(&wish, run.command())?;
-    let applied = rollouts.cluster.apply(&tool, &objects).await;
+    let applied = rollouts.cluster.apply(&rollouts.owner(&tool), &objects).await;
     applied.map_err(|error| fault::not_applied(&release.release, &error))?;
     let api: Api<Pod> =
-        Api::namespaced(rollouts.cluster.client.clone(), &namespace(&rollouts.cluster.settings, &tool));
+        Api::namespaced(rollouts.cluster.client.clone(), &namespace(&rollouts.settings, &tool));
     let params = PostParams::default();
     let made = patient("start a pod", || api.create(&params, &pod)).await;
     let made = made.map_err(|error| fault::not_applied(&release.release, &error))?;

@@ -1,15 +1,17 @@
 //! A rollout from the first object to the last pod, and back where it fails.
 
-use super::apply::{Cluster, ClusterError};
-use super::desired::{self, Object, PullAccess, Wish};
+use super::desired::{self, Wish};
 use super::drift::Dirty;
 use super::logs::Logs;
 use super::progress::{Progress, Trouble, hindrance, progress};
 use super::seen::Seen;
+use super::settings::ClusterSettings;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
 use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched};
 use crate::status::ExitReason;
+use hythe_cluster::fence::PullAccess;
+use hythe_cluster::{Cluster, ClusterError, Object, Owner};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,7 @@ const DELETION: Duration = Duration::from_mins(2);
 /// The rollouts of this process, over what is seen of the cluster.
 pub(crate) struct Rollouts {
     pub(crate) cluster: Cluster,
+    pub(crate) settings: ClusterSettings,
     pub(crate) seen: Arc<Seen>,
     pub(crate) logs: Arc<Logs>,
     pull: Pull,
@@ -51,16 +54,37 @@ struct Pending {
 
 impl Rollouts {
     /// Begins to watch the cluster.
-    pub(crate) fn start(cluster: Cluster, parts: KubernetesParts, end: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(parts: KubernetesParts, end: CancellationToken) -> Arc<Self> {
+        let (cluster, settings) = (parts.cluster, parts.settings);
         let seen = Arc::new(Seen::new(parts.port));
-        let logs = Logs::new(cluster.clone(), parts.logs, parts.log_bytes, parts.witness, end.clone());
+        let logs = Logs::new(
+            cluster.clone(),
+            settings.clone(),
+            parts.logs,
+            parts.log_bytes,
+            parts.witness,
+            end.clone(),
+        );
         let looked = super::watch::start(&cluster, &seen, &logs, &end);
         let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let dirty = Arc::<Dirty>::default();
-        let own = Self { cluster, seen, logs, pull: parts.pull, looked, pending, live, writing, dirty, end };
+        let own = Self {
+            cluster,
+            settings,
+            seen,
+            logs,
+            pull: parts.pull,
+            looked,
+            pending,
+            live,
+            writing,
+            dirty,
+            end,
+        };
         let rollouts = Arc::new(own);
         let weak = Arc::downgrade(&rollouts);
-        super::drift::start(&rollouts.cluster, &rollouts.dirty, &rollouts.end, move |tool| {
+        let prefix = rollouts.settings.namespace_prefix.clone();
+        super::drift::start(&rollouts.cluster, &prefix, &rollouts.dirty, &rollouts.end, move |tool| {
             let rollouts = weak.upgrade();
             async move {
                 if let Some(rollouts) = rollouts {
@@ -88,6 +112,11 @@ impl Rollouts {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whom everything of a tool belongs to.
+    pub(crate) fn owner(&self, tool: &ToolName) -> Owner {
+        desired::owner(&self.settings, tool)
+    }
+
     /// What a release wants.
     fn objects(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
         desired::objects(&self.wish(release, self.pull(&release.release.tool).as_ref()))
@@ -99,7 +128,7 @@ impl Rollouts {
 
     /// A release as `desired` asks for it.
     pub(crate) fn wish<'a>(&'a self, release: &'a RunnableRelease, pull: Option<&'a PullAccess>) -> Wish<'a> {
-        Wish { release, settings: &self.cluster.settings, pull }
+        Wish { release, settings: &self.settings, pull }
     }
 
     /// Applies a release and waits until it is everywhere, or takes it back.
@@ -156,12 +185,12 @@ impl Rollouts {
         let tool = &release.release.tool;
         let mut changes = self.seen.changes(tool);
         let alone = self.alone(tool).await;
-        let written = self.cluster.apply(tool, objects).await;
+        let written = self.cluster.apply(&self.owner(tool), objects).await;
         drop(alone);
         written.map_err(|error| fault::not_applied(&release.release, &error))?;
         // Each step has the whole of its time for itself.
         let mut last = String::new();
-        let mut until = Instant::now() + self.cluster.settings.start;
+        let mut until = Instant::now() + self.settings.start;
         loop {
             changes.mark_unchanged();
             let view = self.seen.tool(tool);
@@ -169,8 +198,7 @@ impl Rollouts {
                 Progress::Done => break,
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
                 Progress::Waits { what, cluster } if what != last => {
-                    let patience =
-                        if cluster { self.cluster.settings.start } else { release.settings.timeout };
+                    let patience = if cluster { self.settings.start } else { release.settings.timeout };
                     (last, until) = (what, Instant::now() + patience);
                 }
                 Progress::Waits { .. } => {}
@@ -218,7 +246,7 @@ impl Rollouts {
                 let failure = Failure::NotReady("no answer to the readiness check".to_owned(), lines);
                 common::of_failure(release, &pod.id, failure)
             }
-            _ => fault::not_ready(&release.release, waits, hindrance, self.cluster.settings.start.as_secs()),
+            _ => fault::not_ready(&release.release, waits, hindrance, self.settings.start.as_secs()),
         }
     }
 
@@ -246,8 +274,8 @@ impl Rollouts {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "what served before cannot be restored"),
         };
-        let restored = match self.cluster.apply(tool, &objects).await {
-            Ok(applied) => self.cluster.prune(tool, &objects, applied.present).await,
+        let restored = match self.cluster.apply(&self.owner(tool), &objects).await {
+            Ok(applied) => self.cluster.prune(&self.owner(tool), &objects, applied.present).await,
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
@@ -284,9 +312,9 @@ impl Rollouts {
     async fn tidy(&self, release: &RunnableRelease) {
         let tool = &release.release.tool;
         let Ok(objects) = self.objects(release) else { return };
-        let namespace = desired::namespace(&self.cluster.settings, tool);
+        let namespace = desired::namespace(&self.settings, tool);
         let pruned = match self.cluster.present(&namespace).await {
-            Ok(present) => self.cluster.prune(tool, &objects, present).await,
+            Ok(present) => self.cluster.prune(&self.owner(tool), &objects, present).await,
             Err(error) => Err(error),
         };
         if let Err(error) = pruned {
@@ -306,8 +334,8 @@ impl Rollouts {
         }
         self.live().remove(tool);
         let _alone = self.alone(tool).await;
-        let name = desired::namespace(&self.cluster.settings, tool);
-        if let Err(error) = self.cluster.remove_namespace(tool, &name, DELETION).await {
+        let name = desired::namespace(&self.settings, tool);
+        if let Err(error) = self.cluster.remove_namespace(&self.owner(tool), &name, DELETION).await {
             tracing::error!(%tool, %error, "the tool's namespace could not be removed");
         }
         self.seen.update(tool, |view| view.declared = false);
@@ -337,7 +365,7 @@ impl Rollouts {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
         };
-        let applied = match self.cluster.apply(tool, &objects).await {
+        let applied = match self.cluster.apply(&self.owner(tool), &objects).await {
             Ok(applied) => applied,
             Err(error) => return tracing::error!(%tool, %error, "a live release could not be applied"),
         };
@@ -346,14 +374,16 @@ impl Rollouts {
             tracing::info!(%tool, objects, "what differed from its release was mended");
         }
         // While a release comes, what served before is still wanted.
-        if !is_coming && let Err(error) = self.cluster.prune(tool, &objects, applied.present).await {
+        if !is_coming
+            && let Err(error) = self.cluster.prune(&self.owner(tool), &objects, applied.present).await
+        {
             left_over(tool, &error);
         }
     }
 
     /// The images of all pods.
     pub(crate) fn images(&self) -> Vec<ImageName> {
-        let registry = format!("{}/", self.cluster.settings.registry);
+        let registry = format!("{}/", self.settings.registry);
         let name = |reference: &String| {
             let (repository, digest) = reference.strip_prefix(&registry)?.split_once('@')?;
             Some(ImageName { repository: repository.to_owned(), digest: digest.parse().ok()? })

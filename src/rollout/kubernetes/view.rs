@@ -1,7 +1,8 @@
 //! What is remembered of the cluster's objects: of each only what decides anything.
 
-use super::desired::{LABEL_PROCESS, LABEL_RELEASE, LABEL_TOOL};
+use super::desired::{LABEL_PROCESS, LABEL_RELEASE};
 use crate::status::ExitReason;
+use hythe_cluster::LABEL_TOOL;
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;

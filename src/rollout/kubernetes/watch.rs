@@ -3,11 +3,11 @@
 //! Three of them for the whole cluster, whatever the number of tools: pods, Deployments and endpoint slices that carry this
 //! platform's labels. A watch that breaks is taken up again by the library, with a growing wait.
 
-use super::apply::Cluster;
 use super::logs::Logs;
 use super::seen::{Part, Seen, ToolView};
 use super::view::{self, DeploymentView, PodView};
 use futures::StreamExt;
+use hythe_cluster::Cluster;
 use hythe_model::ToolName;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;

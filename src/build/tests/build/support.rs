@@ -1,6 +1,6 @@
 //! A builder of its own for each test: helper, content store, a stack of busybox, and buildpacks written in shell.
 
-use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings};
+use hythe_build::{BuildLimits, BuildRequest, Builder, BuilderParts, NetworkSettings, Place};
 use hythe_layers::Layers;
 use hythe_model::render::Renderer;
 use hythe_model::{BuildEvent, BuildId, Digest, Fault, PublishedImage, SourceTree, ToolName};
@@ -116,10 +116,9 @@ impl World {
     pub(crate) async fn open(&self, version: &str) -> Result<Builder, Fault> {
         let share = self.folder.join("share");
         let builder = share.join("builder.toml");
-        Builder::new(BuilderParts {
-            helper: self.helper.clone(),
+        let place = Place::Sandboxes { helper: self.helper.clone(), layers: self.layers.clone() };
+        let parts = BuilderParts {
             content: self.content.clone(),
-            layers: self.layers.clone(),
             stack: self.stack(version),
             lifecycle: program("lifecycle"),
             launcher: program("launcher"),
@@ -127,8 +126,8 @@ impl World {
             builder,
             limits: self.limits.clone(),
             network: self.network.clone(),
-        })
-        .await
+        };
+        Builder::new(parts, place).await
     }
 
     /// A request for these files, as build `id` of the tool `weather`.

@@ -2,22 +2,16 @@
 
 use super::Wish;
 use crate::kubernetes::settings::ClusterSettings;
+use hythe_cluster::{LABEL_TOOL, Owner};
 use hythe_model::{ProcessType, ToolName};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The installation that owns an object.
-pub(crate) const LABEL_PLATFORM: &str = "hythe.dev/platform";
-/// The tool that an object belongs to.
-pub(crate) const LABEL_TOOL: &str = "hythe.dev/tool";
 /// The process type that a pod runs, as an object's name.
 pub(crate) const LABEL_PROCESS: &str = "hythe.dev/process";
 /// The release that a pod runs, as in `v14`.
 pub(crate) const LABEL_RELEASE: &str = "hythe.dev/release";
-/// The common label of what a program manages, and ours.
-pub(crate) const LABEL_MANAGED: &str = "app.kubernetes.io/managed-by";
-pub(crate) const MANAGER: &str = "hythe";
 /// The process type as it is, where its object's name had to differ.
 pub(crate) const NOTE_PROCESS: &str = "hythe.dev/process-type";
 
@@ -28,16 +22,12 @@ pub(crate) fn namespace(settings: &ClusterSettings, tool: &ToolName) -> String {
 
 /// Labels of everything that is a tool's.
 pub(crate) fn labels(wish: &Wish<'_>) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (LABEL_MANAGED.to_owned(), MANAGER.to_owned()),
-        (LABEL_PLATFORM.to_owned(), wish.settings.platform.clone()),
-        (LABEL_TOOL.to_owned(), wish.release.release.tool.to_string()),
-    ])
+    owner(wish.settings, &wish.release.release.tool).labels()
 }
 
-/// What finds everything of this installation.
-pub(crate) fn selector(settings: &ClusterSettings) -> String {
-    format!("{LABEL_MANAGED}={MANAGER},{LABEL_PLATFORM}={}", settings.platform)
+/// Whom everything of a tool belongs to.
+pub(crate) fn owner(settings: &ClusterSettings, tool: &ToolName) -> Owner {
+    Owner::new(&settings.platform, LABEL_TOOL, tool)
 }
 
 /// The name of a process type's objects: itself where it is a DNS label of at most 40 characters, else what can be kept of

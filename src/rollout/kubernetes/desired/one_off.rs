@@ -1,7 +1,8 @@
 //! A pod that runs one command in a release's image.
 
 use super::names::{LABEL_RELEASE, labels};
-use super::{Object, Wish, config, fence, process};
+use super::{Wish, config, fence, process};
+use hythe_cluster::Object;
 use hythe_model::Fault;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;

@@ -1,19 +1,19 @@
 //! A Deployment for each process type, the Service of the web processes, and how many may be missing at once.
 
-use super::names::{LABEL_PROCESS, LABEL_RELEASE, LABEL_TOOL, NOTE_PROCESS, of_process};
-use super::{Object, Wish, fence};
+use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, of_process};
+use super::{Wish, fence};
 use crate::runtime::Readiness;
+use hythe_cluster::fence::{amounts, container_security, pod_security, quantity};
+use hythe_cluster::{LABEL_TOOL, Object};
 use hythe_model::ProcessType;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource,
-    HTTPGetAction, Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecretEnvSource, SecurityContext, Service, ServicePort, ServiceSpec, SleepAction, TCPSocketAction,
+    Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
+    Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SecretEnvSource, Service, ServicePort, ServiceSpec, SleepAction, TCPSocketAction,
     TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
@@ -148,7 +148,7 @@ pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
     let scratch = Volume {
         name: "tmp".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(bytes(settings.limits.disk_bytes)),
+            size_limit: Some(quantity(settings.limits.disk_bytes)),
             ..EmptyDirVolumeSource::default()
         }),
         ..Volume::default()
@@ -162,14 +162,7 @@ pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
         enable_service_links: Some(false),
         image_pull_secrets: wish.pull.map(|_| vec![pull]),
         termination_grace_period_seconds: Some(grace),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
-            }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(pod_security()),
         ..PodSpec::default()
     }
 }
@@ -215,12 +208,7 @@ pub(crate) fn base(wish: &Wish<'_>, config: &str) -> Container {
         env_from: Some(vec![EnvFromSource { secret_ref: Some(from), ..EnvFromSource::default() }]),
         volume_mounts: settings.read_only.then(|| vec![scratch]),
         resources: Some(resources(wish)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(settings.read_only),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security(settings.read_only)),
         ..Container::default()
     }
 }
@@ -247,21 +235,10 @@ fn named(name: &str, value: String) -> EnvVar {
 
 fn resources(wish: &Wish<'_>) -> ResourceRequirements {
     let limits = &wish.release.settings.limits;
-    let most = BTreeMap::from([
-        ("cpu".to_owned(), fence::millis(limits.cpu_millis)),
-        ("memory".to_owned(), bytes(limits.memory_bytes)),
-        ("ephemeral-storage".to_owned(), bytes(limits.disk_bytes)),
-    ]);
-    let promised = BTreeMap::from([
-        ("cpu".to_owned(), fence::millis((limits.cpu_millis / PROMISED_CPU).max(1))),
-        ("memory".to_owned(), bytes(limits.memory_bytes / 2)),
-        ("ephemeral-storage".to_owned(), bytes(limits.disk_bytes / 10)),
-    ]);
+    let most = amounts(limits.cpu_millis, limits.memory_bytes, limits.disk_bytes);
+    let cpu = (limits.cpu_millis / PROMISED_CPU).max(1);
+    let promised = amounts(cpu, limits.memory_bytes / 2, limits.disk_bytes / 10);
     ResourceRequirements { limits: Some(most), requests: Some(promised), ..ResourceRequirements::default() }
-}
-
-fn bytes(count: u64) -> Quantity {
-    Quantity(count.to_string())
 }
 
 fn probe(wish: &Wish<'_>, period: i32, failures: i32) -> Probe {

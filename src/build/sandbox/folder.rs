@@ -1,12 +1,15 @@
 //! The folder of one build: workspace, layers, root. Everything in it belongs to subordinate ids, so the helper touches it.
 
+use super::keep::folder_of;
+use super::{Sandboxes, cache};
 use crate::analyze::{Before, say_of_cache};
-use crate::{BuildRequest, EventSink, Inner, cache, fault, until_cancelled};
+use crate::cache::UNREADABLE;
+use crate::executor::Task;
+use crate::{fault, until_cancelled};
 use hythe_model::{BuildId, Fault};
 use hythe_oci::{ApplyOptions, ArchiveFormat, Ownership};
 use hythe_sandbox::{Helper, OverlayMount, RelPath};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// Folder of all builds.
 const BUILDS: &str = "builds";
@@ -61,7 +64,7 @@ impl Folder {
 
     /// Removes it. Where a build was cancelled, the helper may write the last of an archive into it meanwhile. A failure
     /// is noted: the next start sweeps.
-    pub(crate) async fn remove(self) {
+    pub(crate) async fn remove(&self) {
         for _ in 0..ATTEMPTS {
             if self.clear().await.is_ok() {
                 return;
@@ -89,7 +92,7 @@ pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
     let sweeping = fault::sandbox("sweep interrupted builds");
     let builds = RelPath::new(BUILDS).map_err(fault::platform("name the builds' folder"))?;
     for status in helper.list().await.map_err(fault::sandbox("list sandboxes"))? {
-        if status.id.starts_with(crate::run::SANDBOX_PREFIX)
+        if status.id.starts_with(super::run::SANDBOX_PREFIX)
             && let Some(sandbox) =
                 helper.attach(&status.id).await.map_err(fault::sandbox("find a sandbox"))?
         {
@@ -116,18 +119,16 @@ pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
     Ok(())
 }
 
-impl Inner {
+impl Sandboxes {
     /// Fills the folder: the source as the build user's, and the cached layers under an overlay.
     pub(crate) async fn lay_out(
         &self,
         folder: &Folder,
-        request: &BuildRequest,
+        task: Task<'_>,
         before: &mut Before,
-        events: &dyn EventSink,
-        cancel: &CancellationToken,
     ) -> Result<(), Fault> {
-        let helper = &self.parts.helper;
-        let user = self.base.build_user;
+        let Task { common, request, cancel, .. } = task;
+        let (helper, user) = (&self.helper, common.base.build_user);
         let workspace = folder.workspace()?;
         helper.make_dir(&workspace, user, 0o755).await.map_err(fault::sandbox("make the workspace"))?;
         let archive = std::fs::File::open(&request.archive).map_err(fault::platform("open the source"))?;
@@ -141,21 +142,16 @@ impl Inner {
             unpacked.map_err(fault::sandbox("unpack the source"))
         })
         .await?;
-        self.lay_cache(folder, request, before, events).await
+        self.lay_cache(folder, task, before).await
     }
 
     /// Shows the cached layers where buildpacks look for them.
-    async fn lay_cache(
-        &self,
-        folder: &Folder,
-        request: &BuildRequest,
-        before: &mut Before,
-        events: &dyn EventSink,
-    ) -> Result<(), Fault> {
-        let (helper, user) = (&self.parts.helper, self.base.build_user);
+    async fn lay_cache(&self, folder: &Folder, task: Task<'_>, before: &mut Before) -> Result<(), Fault> {
+        let (helper, user, tool) = (&self.helper, task.common.base.build_user, &task.request.tool);
         let layers = folder.layers()?;
         helper.make_dir(&layers, user, 0o755).await.map_err(fault::sandbox("make the layers' folder"))?;
-        let lowers = before.cached_folders();
+        let names = before.index.slices.iter().filter_map(folder_of);
+        let lowers: Vec<_> = names.map(|name| cache::slice_folder(tool, name)).collect::<Result<_, _>>()?;
         if lowers.is_empty() {
             return Ok(());
         }
@@ -163,11 +159,11 @@ impl Inner {
         helper.make_dir(&upper, user, 0o755).await.map_err(fault::sandbox("make the layers' folder"))?;
         match helper.mount(OverlayMount { lowers, upper, target: layers }).await {
             Err(error) if cache::is_broken(&error) => {
-                tracing::warn!(tool = %request.tool, %error, "the cached layers cannot be mounted");
-                say_of_cache(events, &format!("not used: {}", cache::UNREADABLE));
+                tracing::warn!(%tool, %error, "the cached layers cannot be mounted");
+                say_of_cache(task.events, &format!("not used: {UNREADABLE}"));
                 let index = std::mem::take(&mut before.index);
                 before.forget_layers(Some(index));
-                cache::clear(helper, &request.tool).await;
+                cache::clear(helper, tool).await;
                 Ok(())
             }
             mounted => mounted.map_err(fault::sandbox("mount the cached layers")),

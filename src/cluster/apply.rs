@@ -1,12 +1,9 @@
 //! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
 //! is somebody else's is never touched.
 
-use super::desired::{LABEL_PLATFORM, LABEL_TOOL, Object, selector};
-use super::drift::Known;
-use super::settings::ClusterSettings;
+use crate::{Known, Object, Owner, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
-use hythe_model::ToolName;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
     LimitRange, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
@@ -31,32 +28,52 @@ const PAGE: u32 = 500;
 
 /// What went wrong between us and the API server.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClusterError {
+pub enum ClusterError {
     /// An object of that name is there, and it is not ours.
-    #[error("{title} in namespace {namespace} exists and does not belong to the tool")]
-    Foreign { title: String, namespace: String },
+    #[error("{title} in namespace {namespace} exists and belongs to somebody else")]
+    Foreign {
+        /// Kind and name.
+        title: String,
+        /// Where it is.
+        namespace: String,
+    },
     /// The namespace is being deleted and is still there.
     #[error("the namespace {namespace} is still being deleted")]
-    Terminating { namespace: String },
+    Terminating {
+        /// Which.
+        namespace: String,
+    },
     /// The API server refused an object: its own rules, a quota, or a webhook's.
     #[error("{title} was refused: {message}")]
-    Refused { title: String, message: String },
+    Refused {
+        /// Kind and name, or what was asked.
+        title: String,
+        /// In the API server's words.
+        message: String,
+    },
     /// It did not answer, or not as it should.
     #[error("the API server failed to {operation}: {reason}")]
-    Api { operation: String, reason: String },
+    Api {
+        /// What it was to do.
+        operation: String,
+        /// What it said instead.
+        reason: String,
+    },
 }
 
-/// The cluster's API, as tools are written to it.
+/// The cluster's API, as this platform writes to it.
 #[derive(Clone)]
-pub(crate) struct Cluster {
-    pub(crate) client: Client,
-    pub(crate) settings: ClusterSettings,
+pub struct Cluster {
+    /// The connection.
+    pub client: Client,
+    /// This installation among others in the same cluster.
+    pub(crate) platform: String,
     /// How objects were when they were last right.
-    pub(crate) known: Arc<Known>,
+    pub known: Arc<Known>,
 }
 
-/// Kinds that lie in a tool's namespace and are ours to prune.
-pub(crate) fn kinds() -> [ApiResource; 8] {
+/// Kinds that lie in a namespace of ours and are ours to prune.
+pub fn kinds() -> [ApiResource; 8] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
@@ -69,16 +86,16 @@ pub(crate) fn kinds() -> [ApiResource; 8] {
     ]
 }
 
-/// What is in a tool's namespace, by kind and name.
-pub(crate) type Present = HashMap<(String, String), DynamicObject>;
+/// What is in a namespace, by kind and name.
+pub type Present = HashMap<(String, String), DynamicObject>;
 
 /// What an application found and did.
 #[derive(Default)]
-pub(crate) struct Applied {
+pub struct Applied {
     /// Kinds and names of what had to be written.
-    pub(crate) written: Vec<String>,
+    pub written: Vec<String>,
     /// What was in the namespace before.
-    pub(crate) present: Present,
+    pub present: Present,
 }
 
 impl Cluster {
@@ -90,36 +107,36 @@ impl Cluster {
     }
 
     /// What a watch of everything that is this platform's asks for.
-    pub(crate) fn watched(&self) -> watcher::Config {
-        watcher::Config::default().labels(&selector(&self.settings)).page_size(PAGE)
+    pub fn watched(&self) -> watcher::Config {
+        watcher::Config::default().labels(&selector(&self.platform)).page_size(PAGE)
     }
 
     /// Makes all of these so, in this order; what had to be written, and what was there before. The first is the namespace.
-    pub(crate) async fn apply(&self, tool: &ToolName, objects: &[Object]) -> Result<Applied, ClusterError> {
+    pub async fn apply(&self, owner: &Owner, objects: &[Object]) -> Result<Applied, ClusterError> {
         let Some((first, others)) = objects.split_first() else { return Ok(Applied::default()) };
         let namespace = first.value.name_any();
-        let there = self.namespace(tool, &namespace).await?;
+        let there = self.namespace(owner, &namespace).await?;
         let mut written = Vec::new();
-        if self.write_where_it_differs(tool, first, there.as_ref(), &namespace).await? {
+        if self.write_where_it_differs(owner, first, there.as_ref(), &namespace).await? {
             written.push(first.title());
         }
         let present = if there.is_some() { self.present(&namespace).await? } else { Present::new() };
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
-            if self.write_where_it_differs(tool, object, present.get(&key), &namespace).await? {
+            if self.write_where_it_differs(owner, object, present.get(&key), &namespace).await? {
                 written.push(object.title());
             }
         }
         Ok(Applied { written, present })
     }
 
-    /// The tool's namespace, where it is there and ours.
-    async fn namespace(&self, tool: &ToolName, name: &str) -> Result<Option<DynamicObject>, ClusterError> {
+    /// The namespace, where it is there and its owner's.
+    async fn namespace(&self, owner: &Owner, name: &str) -> Result<Option<DynamicObject>, ClusterError> {
         let resource = ApiResource::erase::<Namespace>(&());
         let api = self.api(&resource, name);
         let found = patient("read a namespace", || api.get_opt(name)).await?;
         match found {
-            Some(found) if !self.is_ours(tool, &found) => {
+            Some(found) if !owner.owns(&found) => {
                 let (title, namespace) = (format!("Namespace {name}"), name.to_owned());
                 Err(ClusterError::Foreign { title, namespace })
             }
@@ -130,15 +147,8 @@ impl Cluster {
         }
     }
 
-    /// Whether an object carries the labels of this platform and tool.
-    fn is_ours(&self, tool: &ToolName, object: &DynamicObject) -> bool {
-        let labels = object.labels();
-        labels.get(LABEL_PLATFORM) == Some(&self.settings.platform)
-            && labels.get(LABEL_TOOL).is_some_and(|label| label == tool.as_str())
-    }
-
     /// Everything of our kinds in a namespace, whoever made it.
-    pub(crate) async fn present(&self, namespace: &str) -> Result<Present, ClusterError> {
+    pub async fn present(&self, namespace: &str) -> Result<Present, ClusterError> {
         let lists = kinds().map(|resource| async move {
             let api = self.api(&resource, namespace);
             let mut found = Vec::new();
@@ -160,13 +170,13 @@ impl Cluster {
     /// Whether it differed and was written.
     async fn write_where_it_differs(
         &self,
-        tool: &ToolName,
+        owner: &Owner,
         wanted: &Object,
         there: Option<&DynamicObject>,
         namespace: &str,
     ) -> Result<bool, ClusterError> {
         match there {
-            Some(there) if !self.is_ours(tool, there) => {
+            Some(there) if !owner.owns(there) => {
                 return Err(ClusterError::Foreign { title: wanted.title(), namespace: namespace.to_owned() });
             }
             Some(there) if covers_object(there, &wanted.value) => {
@@ -192,10 +202,10 @@ impl Cluster {
         }
     }
 
-    /// Removes what is present, carries the tool's labels and is none of these; how many went.
-    pub(crate) async fn prune(
+    /// Removes what is present, carries the owner's labels and is none of these; how many went.
+    pub async fn prune(
         &self,
-        tool: &ToolName,
+        owner: &Owner,
         objects: &[Object],
         present: Present,
     ) -> Result<usize, ClusterError> {
@@ -205,7 +215,7 @@ impl Cluster {
         };
         let mut removed = 0;
         for ((kind, name), object) in present {
-            if !self.is_ours(tool, &object) || wanted(&kind, &name) {
+            if !owner.owns(&object) || wanted(&kind, &name) {
                 continue;
             }
             let Some(resource) = kinds().into_iter().find(|resource| resource.kind == kind) else { continue };
@@ -216,14 +226,14 @@ impl Cluster {
         Ok(removed)
     }
 
-    /// Removes a tool's namespace with everything in it and waits until it is gone, at most this long.
-    pub(crate) async fn remove_namespace(
+    /// Removes a namespace with everything in it and waits until it is gone, at most this long.
+    pub async fn remove_namespace(
         &self,
-        tool: &ToolName,
+        owner: &Owner,
         name: &str,
         patience: Duration,
     ) -> Result<(), ClusterError> {
-        match self.namespace(tool, name).await {
+        match self.namespace(owner, name).await {
             Ok(None) => return Ok(()),
             Ok(Some(_)) | Err(ClusterError::Terminating { .. }) => {}
             Err(error) => return Err(error),
@@ -256,7 +266,7 @@ impl Cluster {
 }
 
 /// Deletes an object; one that is not there is deleted already.
-pub(crate) async fn remove<K>(api: &Api<K>, name: &str, how: &DeleteParams) -> Result<(), ClusterError>
+pub async fn remove<K>(api: &Api<K>, name: &str, how: &DeleteParams) -> Result<(), ClusterError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
@@ -271,7 +281,7 @@ where
 }
 
 /// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
-pub(crate) async fn patient<T, F, W>(operation: &str, work: F) -> Result<T, ClusterError>
+pub async fn patient<T, F, W>(operation: &str, work: F) -> Result<T, ClusterError>
 where
     F: FnMut() -> W,
     W: Future<Output = Result<T, kube::Error>>,

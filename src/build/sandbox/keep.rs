@@ -1,18 +1,18 @@
 //! Keeps the cached layers of a build that went well.
 //!
-//! Enter at `Inner::keep`. A layer that did not change stays where it is, a new one moves, a changed one is copied.
+//! Enter at [`keep`]. A layer that did not change stays where it is, a new one moves, a changed one is copied.
 
-use super::{Index, Slice, folder, index_file, settle, slice_folder};
+use super::SandboxSite;
+use super::cache::{folder, index_file, settle, slice_folder};
 use crate::analyze::Before;
-use crate::export::{Exported, layer_of_tree};
-use crate::folder::Folder;
-use crate::run::LAYERS;
-use crate::{BuildRequest, EventSink, Inner, fault, until_cancelled};
+use crate::cache::{Candidate, Index, Place, Slice, that_fit};
+use crate::environment::LAYERS;
+use crate::{fault, until_cancelled};
+use hythe_carrier::trees::spec;
 use hythe_cnb::LayerName;
-use hythe_cnb::protocol::{Built, BuiltLayer, Outcome};
+use hythe_cnb::protocol::Built;
 use hythe_layers::boot_id;
-use hythe_model::render::size;
-use hythe_model::{BuildEvent, Fault, Phase};
+use hythe_model::Fault;
 use hythe_oci::{
     ApplyOptions, ArchiveFormat, Compression, Filter, Fingerprint, LayerBounds, LayerSpec, Owner, Ownership,
     Part,
@@ -22,10 +22,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio_util::sync::CancellationToken;
-
-/// Most cached layers of a tool: so many an overlay shows, with room to spare.
-const SLICES: usize = 120;
 
 /// What becomes of one cached layer.
 enum Kept {
@@ -45,80 +41,45 @@ impl Kept {
     }
 }
 
-/// A layer that may be kept, and what it takes.
-struct Candidate<'a> {
-    built: &'a Built,
-    name: &'a LayerName,
-    layer: &'a BuiltLayer,
-    bytes: u64,
-}
-
 /// The keeping of one build's layers.
 struct Keeping<'a> {
-    inner: &'a Inner,
-    build: &'a Folder,
-    request: &'a BuildRequest,
+    site: &'a SandboxSite<'a>,
     before: &'a Before,
-    events: &'a dyn EventSink,
-    cancel: &'a CancellationToken,
     stamp: String,
 }
 
-impl Inner {
-    /// Keeps the cached layers of a build that went well. A failure costs the next build its cache and nothing else.
-    pub(crate) async fn keep(
-        &self,
-        build: &Folder,
-        request: &BuildRequest,
-        before: &Before,
-        (outcome, exported): (&Outcome, Exported),
-        events: &dyn EventSink,
-        cancel: &CancellationToken,
-    ) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let stamp = format!("{}-{:x}", request.id, now.as_nanos());
-        let keeping = Keeping { inner: self, build, request, before, events, cancel, stamp };
-        match keeping.keep(outcome, exported).await {
-            Err(fault) if !cancel.is_cancelled() => {
-                tracing::warn!(tool = %request.tool, %fault, "the layers of a build could not be cached");
-            }
-            _ => {}
-        }
-    }
+/// Keeps the cached layers of a build that went well.
+pub(crate) async fn keep(site: &SandboxSite<'_>, before: &Before, index: Index) -> Result<(), Fault> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let stamp = format!("{}-{:x}", site.task.request.id, now.as_nanos());
+    Keeping { site, before, stamp }.keep(index).await
 }
 
 impl Keeping<'_> {
-    async fn keep(&self, outcome: &Outcome, exported: Exported) -> Result<(), Fault> {
-        let index = match self.fill(outcome, exported).await {
+    async fn keep(&self, index: Index) -> Result<(), Fault> {
+        let index = match self.fill(index).await {
             Ok(index) => index,
             Err(fault) => {
                 self.drop_fresh().await?;
                 return Err(fault);
             }
         };
-        let parts = &self.inner.parts;
-        let kept = index.slices.iter().map(|slice| slice.folder.as_str()).collect::<BTreeSet<_>>();
-        settle(parts.helper.clone(), parts.layers.clone(), self.request.tool.clone(), index.stamp.clone());
+        let kept = index.slices.iter().filter_map(folder_of).collect::<BTreeSet<_>>();
+        let SandboxSite { sandboxes, task, .. } = self.site;
+        let tool = task.request.tool.clone();
+        settle(sandboxes.helper.clone(), sandboxes.layers.clone(), tool, index.stamp.clone());
         self.drop_where(|name| name != "index.json" && !kept.contains(name)).await
     }
 
     /// Brings every layer to its place, and writes the index last.
-    async fn fill(&self, outcome: &Outcome, exported: Exported) -> Result<Index, Fault> {
-        let stores = outcome.buildpacks.iter().filter_map(|b| Some((b.id.clone(), b.store.clone()?)));
-        let mut index = Index {
-            stamp: self.stamp.clone(),
-            boot: boot_id(),
-            stack: self.inner.base.build_image.clone(),
-            slices: Vec::new(),
-            known: exported.known,
-            bills: exported.bills,
-            stores: stores.collect(),
-        };
+    async fn fill(&self, mut index: Index) -> Result<Index, Fault> {
+        index.stamp.clone_from(&self.stamp);
+        index.boot = boot_id();
         let mut moves = Vec::new();
-        for Candidate { built, name, layer, bytes } in self.candidates(outcome).await? {
+        for Candidate { built, name, layer, bytes } in self.candidates().await? {
             let fresh = format!("{}-{}", self.stamp, index.slices.len());
-            let kept = until_cancelled(self.cancel, self.layer(built, name, fresh)).await?;
-            index.slices.push(slice(built, name, layer, (kept.folder(), bytes)));
+            let kept = until_cancelled(self.site.task.cancel, self.layer(built, name, fresh)).await?;
+            index.slices.push(Slice::of(built, name, layer, Place::Folder(kept.folder().to_owned()), bytes));
             let known = index.known.iter_mut().find(|k| k.buildpack == built.id && &k.layer == name);
             match (kept, known) {
                 (Kept::Moves { from, folder }, _) => {
@@ -128,32 +89,25 @@ impl Keeping<'_> {
                 _ => {}
             }
         }
-        self.build.unmount().await?;
+        self.site.folder.unmount().await?;
         for (from, to) in moves {
-            self.inner.parts.helper.rename(&from, &to).await.map_err(fault::sandbox("keep a layer"))?;
+            self.site.sandboxes.helper.rename(&from, &to).await.map_err(fault::sandbox("keep a layer"))?;
         }
         self.write(&index).await?;
         Ok(index)
     }
 
     /// The layers that the cache has room for, in their order.
-    async fn candidates<'o>(&self, outcome: &'o Outcome) -> Result<Vec<Candidate<'o>>, Fault> {
+    async fn candidates(&self) -> Result<Vec<Candidate<'_>>, Fault> {
+        let SandboxSite { task, outcome, .. } = self.site;
         let mut candidates = Vec::new();
         for built in &outcome.buildpacks {
             for (name, layer) in built.layers.iter().filter(|(_, layer)| layer.types.cache && layer.present) {
-                let bytes = until_cancelled(self.cancel, self.bytes(built, name)).await?;
+                let bytes = until_cancelled(task.cancel, self.bytes(built, name)).await?;
                 candidates.push(Candidate { built, name, layer, bytes });
             }
         }
-        let sizes: Vec<u64> = candidates.iter().map(|candidate| candidate.bytes).collect();
-        let limit = self.inner.parts.limits.cache_bytes;
-        let dropped = too_large(&sizes, limit);
-        let (dropped, kept): (Vec<_>, Vec<_>) =
-            candidates.into_iter().enumerate().partition(|(place, _)| dropped.contains(place));
-        for (_, candidate) in dropped {
-            self.say_dropped(&candidate, limit);
-        }
-        Ok(kept.into_iter().map(|(_, candidate)| candidate).collect())
+        Ok(that_fit(candidates, task.common.parts.limits.cache_bytes, task.events))
     }
 
     /// What a layer takes; measured only where that is not known.
@@ -161,8 +115,8 @@ impl Keeping<'_> {
         match (self.cached(built, name), self.own(built, name).await?) {
             (Some(cached), None) if cached.bytes > 0 => Ok(cached.bytes),
             _ => {
-                let shown = join(&self.build.layers()?, &below(built, name))?;
-                let usage = self.inner.parts.helper.usage(&shown).await;
+                let shown = join(&self.site.folder.layers()?, &below(built, name))?;
+                let usage = self.site.sandboxes.helper.usage(&shown).await;
                 Ok(usage.map_err(fault::sandbox("measure a layer"))?.bytes)
             }
         }
@@ -175,41 +129,30 @@ impl Keeping<'_> {
 
     /// Where the build's own files of a layer lie; `None` where it has left the cached one as it was.
     async fn own(&self, built: &Built, name: &LayerName) -> Result<Option<RelPath>, Fault> {
-        let over_a_cache = !self.before.slices.is_empty();
-        let changes = if over_a_cache { self.build.changed()? } else { self.build.layers()? };
+        let over_a_cache = !self.before.index.slices.is_empty();
+        let changes = if over_a_cache { self.site.folder.changed()? } else { self.site.folder.layers()? };
         let own = join(&changes, &below(built, name))?;
-        let is_there = self.inner.parts.helper.exists(&own).await;
+        let is_there = self.site.sandboxes.helper.exists(&own).await;
         Ok(is_there.map_err(fault::sandbox("look at a layer"))?.then_some(own))
     }
 
-    fn say_dropped(&self, candidate: &Candidate<'_>, limit: u64) {
-        let Candidate { built, name, bytes, .. } = candidate;
-        let text = format!(
-            "cache            {}/{name} is not kept: it takes {}, and a tool's cache has room for {}",
-            built.id,
-            size(*bytes),
-            size(limit)
-        );
-        self.events.event(BuildEvent::Note { phase: Phase::Image, text, millis: None });
-    }
-
     fn slice(&self, folder: &str) -> Result<RelPath, Fault> {
-        slice_folder(&self.request.tool, folder)
+        slice_folder(&self.site.task.request.tool, folder)
     }
 
     /// Decides on one layer, and copies it where it changed; `fresh` is the folder that it gets where it needs one.
     async fn layer(&self, built: &Built, name: &LayerName, fresh: String) -> Result<Kept, Fault> {
-        let helper = &self.inner.parts.helper;
+        let helper = &self.site.sandboxes.helper;
         let (cached, own) = (self.cached(built, name), self.own(built, name).await?);
         let own = match (cached, own) {
-            (Some(cached), None) => return Ok(Kept::Stays(cached.folder.clone())),
+            (Some(cached), None) => return Ok(Kept::Stays(folder_of(cached).unwrap_or_default().to_owned())),
             (_, Some(own)) => own,
             (None, None) => return Err(fault::platform("keep a layer")("it is not there")),
         };
         let target = self.slice(&fresh)?;
         for dir in [&target, &join(&target, &built.id.dir_name())?] {
             helper
-                .make_dir(dir, self.inner.base.build_user, 0o755)
+                .make_dir(dir, self.site.task.common.base.build_user, 0o755)
                 .await
                 .map_err(fault::sandbox("make a cached layer"))?;
         }
@@ -217,23 +160,23 @@ impl Keeping<'_> {
             // Wholly new, and so nothing of it lies in another slice.
             return Ok(Kept::Moves { from: own, folder: fresh });
         }
-        let shown = join(&self.build.layers()?, &below(built, name))?;
-        let bounds = self.inner.parts.limits.layer();
+        let shown = join(&self.site.folder.layers()?, &below(built, name))?;
+        let bounds = self.site.task.common.parts.limits.layer();
         copy(helper, &shown, &below(built, name), &target, bounds).await?;
         let source = join(&target, &below(built, name))?;
         let at = format!("{LAYERS}/{}", below(built, name));
-        let spec = layer_of_tree(source.as_str(), &at, self.inner.base.build_user, Filter::default());
+        let spec = spec(source.as_str(), &at, self.site.task.common.base.build_user, Filter::default());
         let fingerprint = helper.fingerprint(&spec).await.map_err(fault::sandbox("look at a layer"))?;
         Ok(Kept::Copied { folder: fresh, fingerprint })
     }
 
     async fn write(&self, index: &Index) -> Result<(), Fault> {
-        let helper = &self.inner.parts.helper;
+        let helper = &self.site.sandboxes.helper;
         let bytes = serde_json::to_vec(index).map_err(fault::platform("write a cache's index"))?;
         // Where nothing was cached yet, the folder is not there.
-        let dir = folder(&self.request.tool)?;
+        let dir = folder(&self.site.task.request.tool)?;
         helper.make_dir(&dir, (0, 0), 0o755).await.map_err(fault::sandbox("make a cache"))?;
-        let file = index_file(&self.request.tool)?;
+        let file = index_file(&self.site.task.request.tool)?;
         helper.write(&file, bytes, (0, 0), 0o600).await.map_err(fault::sandbox("write a cache's index"))
     }
 
@@ -243,8 +186,8 @@ impl Keeping<'_> {
     }
 
     async fn drop_where(&self, goes: impl Fn(&str) -> bool) -> Result<(), Fault> {
-        let helper = &self.inner.parts.helper;
-        let folder = folder(&self.request.tool)?;
+        let helper = &self.site.sandboxes.helper;
+        let folder = folder(&self.site.task.request.tool)?;
         for name in helper.list_dir(&folder).await.map_err(fault::sandbox("list a cache"))? {
             if goes(&name) {
                 let path = join(&folder, &name)?;
@@ -255,36 +198,17 @@ impl Keeping<'_> {
     }
 }
 
+/// The folder of a layer that is cached here.
+pub(crate) fn folder_of(slice: &Slice) -> Option<&str> {
+    match &slice.place {
+        Place::Folder(folder) => Some(folder),
+        Place::Blob(_) => None,
+    }
+}
+
 /// Where a layer lies below a folder of layers.
 fn below(built: &Built, name: &LayerName) -> String {
     format!("{}/{name}", built.id.dir_name())
-}
-
-/// Which of these do not fit: the largest, until the others do.
-fn too_large(sizes: &[u64], limit: u64) -> BTreeSet<usize> {
-    let mut places: Vec<usize> = (0..sizes.len()).collect();
-    places.sort_by_key(|place| (std::cmp::Reverse(sizes[*place]), *place));
-    let mut dropped = BTreeSet::new();
-    let mut sum: u128 = sizes.iter().copied().map(u128::from).sum();
-    for place in places {
-        if sum <= u128::from(limit) && sizes.len() - dropped.len() <= SLICES {
-            break;
-        }
-        sum -= u128::from(sizes[place]);
-        dropped.insert(place);
-    }
-    dropped
-}
-
-fn slice(built: &Built, name: &LayerName, layer: &BuiltLayer, (folder, bytes): (&str, u64)) -> Slice {
-    Slice {
-        buildpack: built.id.clone(),
-        layer: name.clone(),
-        folder: folder.to_owned(),
-        bytes,
-        metadata: layer.metadata.clone(),
-        sboms: layer.sboms.clone(),
-    }
 }
 
 /// Copies what an overlay shows of a layer, owners and modes included: an archive, packed and unpacked at once.
@@ -314,19 +238,4 @@ async fn copy(
 
 fn join(path: &RelPath, below: &str) -> Result<RelPath, Fault> {
     path.join(below).map_err(fault::platform("name a layer's folder"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_layers_go_until_the_others_fit() {
-        let dropped = |sizes: &[u64], limit| too_large(sizes, limit).into_iter().collect::<Vec<_>>();
-        assert_eq!(dropped(&[5, 1, 4], 10), [0; 0]);
-        assert_eq!(dropped(&[5, 1, 4], 9), [0]);
-        assert_eq!(dropped(&[5, 9, 4], 4), [0, 1]);
-        assert_eq!(dropped(&[u64::MAX, u64::MAX, 4], 4), [0, 1]);
-        assert_eq!(dropped(&[1; SLICES + 2], 1000).len(), 2);
-    }
 }

@@ -1,0 +1,164 @@
+//! Where a build's pod stands, read from its status.
+
+use super::desired::{BUILD, EXPORT, RESTORE};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+
+/// Reasons of a waiting container that pass by themselves.
+const COMES: &[&str] = &["", "ContainerCreating", "PodInitializing"];
+/// Reasons of a failed pod that are its own fault: it used too much, or too long.
+const OWN: &[&str] = &["Evicted", "DeadlineExceeded"];
+
+/// Where a build's pod stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The build has not begun: what hinders it, where something does.
+    Coming(Option<String>),
+    /// It runs.
+    Building,
+    /// It has ended well, and its layers are packed.
+    Exporting,
+    /// Everything is delivered.
+    Done,
+    /// A container has failed.
+    Failed(Failed),
+    /// The pod is gone, or its node: not the build's fault.
+    Lost(String),
+}
+
+/// How a container failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// Which.
+    pub(crate) container: &'static str,
+    /// Its exit code.
+    pub(crate) code: i32,
+    /// Whether it used more memory than it may.
+    pub(crate) out_of_memory: bool,
+    /// What the node says of the whole pod, as `Evicted: ...`.
+    pub(crate) evicted: Option<String>,
+}
+
+/// Reads it.
+pub(crate) fn stage(pod: &Pod) -> Stage {
+    let status = pod.status.clone().unwrap_or_default();
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let all: Vec<&ContainerStatus> = all.collect();
+    let find = |name: &str| all.iter().find(|status| status.name == name).copied();
+    let reason = status.reason.clone().unwrap_or_default();
+    if status.phase.as_deref() == Some("Failed") && !reason.is_empty() {
+        let words = format!("{reason}: {}", status.message.clone().unwrap_or_default());
+        return if OWN.contains(&reason.as_str()) && is_own(&words) {
+            Stage::Failed(Failed { container: BUILD, code: 137, out_of_memory: false, evicted: Some(words) })
+        } else {
+            Stage::Lost(words)
+        };
+    }
+    for name in [RESTORE, BUILD, EXPORT] {
+        if let Some(end) = find(name).and_then(terminated).filter(|end| end.exit_code != 0) {
+            let out_of_memory = end.reason.as_deref() == Some("OOMKilled");
+            return Stage::Failed(Failed {
+                container: name,
+                code: end.exit_code,
+                out_of_memory,
+                evicted: None,
+            });
+        }
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Stage::Lost("it was deleted".to_owned());
+    }
+    let ended = |name: &str| find(name).and_then(terminated).is_some();
+    let runs = |name: &str| {
+        find(name).is_some_and(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+    };
+    match () {
+        () if ended(EXPORT) => Stage::Done,
+        () if ended(BUILD) => Stage::Exporting,
+        () if runs(BUILD) => Stage::Building,
+        () => Stage::Coming(hindrance(&all).or_else(|| unschedulable(pod))),
+    }
+}
+
+/// Whether it was evicted for what it did itself: what it wrote, or how long it took.
+fn is_own(words: &str) -> bool {
+    words.starts_with("DeadlineExceeded") || words.contains("exceeds the") || words.contains("exceeded")
+}
+
+fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
+}
+
+fn hindrance(all: &[&ContainerStatus]) -> Option<String> {
+    all.iter().find_map(|status| {
+        let waiting = status.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.clone().unwrap_or_default();
+        let words = || format!("{reason}: {}", waiting.message.clone().unwrap_or_default());
+        (!COMES.contains(&reason.as_str())).then(words)
+    })
+}
+
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    Some(condition.message.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({ "metadata": { "name": "build-7" }, "status": status }))
+            .unwrap()
+    }
+
+    fn container(name: &str, state: serde_json::Value) -> serde_json::Value {
+        serde_json::json!({ "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state })
+    }
+
+    fn ended(name: &str, code: i32, reason: &str) -> serde_json::Value {
+        container(name, serde_json::json!({ "terminated": { "exitCode": code, "reason": reason } }))
+    }
+
+    fn init(statuses: serde_json::Value) -> Stage {
+        stage(&pod(serde_json::json!({ "phase": "Pending", "initContainerStatuses": statuses })))
+    }
+
+    #[test]
+    fn a_pod_goes_from_coming_to_done() {
+        assert_eq!(stage(&pod(serde_json::json!({}))), Stage::Coming(None));
+        let waits = |reason: &str| container("build", serde_json::json!({ "waiting": { "reason": reason } }));
+        assert_eq!(init(serde_json::json!([waits("PodInitializing")])), Stage::Coming(None));
+        let pull = init(serde_json::json!([waits("ImagePullBackOff")]));
+        assert_eq!(pull, Stage::Coming(Some("ImagePullBackOff: ".to_owned())));
+        let runs = container("build", serde_json::json!({ "running": {} }));
+        assert_eq!(init(serde_json::json!([ended("restore", 0, "Completed"), runs])), Stage::Building);
+        let built = serde_json::json!([ended("restore", 0, "Completed"), ended("build", 0, "Completed")]);
+        assert_eq!(init(built), Stage::Exporting);
+        let done = serde_json::json!({
+            "phase": "Succeeded",
+            "initContainerStatuses": [ended("build", 0, "Completed")],
+            "containerStatuses": [ended("export", 0, "Completed")],
+        });
+        assert_eq!(stage(&pod(done)), Stage::Done);
+    }
+
+    #[test]
+    fn what_a_build_did_itself_is_told_from_what_befell_it() {
+        let killed = init(serde_json::json!([ended("build", 137, "OOMKilled")]));
+        assert!(
+            matches!(killed, Stage::Failed(Failed { container: BUILD, out_of_memory: true, .. })),
+            "{killed:?}"
+        );
+        let failed = |reason: &str, message: &str| {
+            stage(&pod(serde_json::json!({ "phase": "Failed", "reason": reason, "message": message })))
+        };
+        let full =
+            failed("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 8Gi.");
+        assert!(matches!(full, Stage::Failed(Failed { evicted: Some(_), .. })), "{full:?}");
+        let pressed = failed("Evicted", "The node was low on resource: memory.");
+        assert!(matches!(pressed, Stage::Lost(_)), "{pressed:?}");
+        assert!(matches!(failed("NodeLost", ""), Stage::Lost(_)));
+        assert!(matches!(failed("DeadlineExceeded", ""), Stage::Failed(_)));
+    }
+}

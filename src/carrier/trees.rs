@@ -1,0 +1,136 @@
+//! The trees that a build leaves, each to become a layer: those of buildpacks, and the app's.
+
+use crate::places::{LAYERS, WORKSPACE};
+use hythe_cnb::launch::Slice;
+use hythe_cnb::protocol::Outcome;
+use hythe_cnb::{BuildpackId, LayerName};
+use hythe_oci::{Compression, Filter, LayerSpec, Owner, Part};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+/// How layers are compressed: quick, and small enough.
+pub const COMPRESSION: Compression = Compression::Gzip { level: 1 };
+/// Most slices of the app.
+pub const SLICES: usize = 100;
+/// Most patterns of all slices: each file of the app is held against every one.
+pub const PATTERNS: usize = 1000;
+
+/// A tree of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Tree {
+    /// A buildpack's layer.
+    Layer {
+        /// Whose.
+        buildpack: BuildpackId,
+        /// Its name.
+        layer: LayerName,
+    },
+    /// A part of the app; the last one is what no slice took.
+    App {
+        /// Its place among them, from 0.
+        slice: usize,
+    },
+}
+
+impl fmt::Display for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer { buildpack, layer } => write!(f, "the layer {buildpack}:{layer}"),
+            Self::App { .. } => f.write_str("the app"),
+        }
+    }
+}
+
+impl Tree {
+    /// Where it lies: below the folder of layers, or the app's own.
+    pub fn below(&self) -> String {
+        match self {
+            Self::Layer { buildpack, layer } => format!("{}/{layer}", buildpack.dir_name()),
+            Self::App { .. } => String::new(),
+        }
+    }
+}
+
+/// Whether the slices are more than are held against every file.
+pub fn has_too_many(slices: &[Slice]) -> bool {
+    slices.len() > SLICES || slices.iter().map(|slice| slice.paths.len()).sum::<usize>() > PATTERNS
+}
+
+/// What each part of the app takes, in order: the slices, and last the rest.
+pub fn parts_of_app(slices: &[Slice]) -> Vec<Filter> {
+    let mut taken: Vec<String> = Vec::new();
+    let mut filters = Vec::new();
+    for slice in slices {
+        filters.push(Filter { include: slice.paths.clone(), exclude: taken.clone() });
+        taken.extend(slice.paths.iter().cloned());
+    }
+    filters.push(Filter { include: Vec::new(), exclude: taken });
+    filters
+}
+
+/// A folder as a layer: entries belong to the build's user, parents keep their mode and owner.
+pub fn spec(source: impl AsRef<Path>, target: &str, (uid, gid): (u32, u32), filter: Filter) -> LayerSpec {
+    let source = source.as_ref();
+    LayerSpec::new(vec![
+        Part::Parents { source: source.into(), target: target.to_owned() },
+        Part::Tree {
+            source: source.into(),
+            target: target.to_owned(),
+            owner: Owner::Fixed { uid, gid },
+            filter,
+            whiteouts: false,
+        },
+    ])
+}
+
+/// Everything that becomes a layer, in the pod's folders: launch and cached layers that are there, then the app.
+pub(crate) fn all(outcome: &Outcome, work: &Path, user: (u32, u32)) -> Vec<(Tree, LayerSpec)> {
+    let mut all = Vec::new();
+    for built in &outcome.buildpacks {
+        let kept = built
+            .layers
+            .iter()
+            .filter(|(_, layer)| layer.present && (layer.types.launch || layer.types.cache));
+        for (name, _) in kept {
+            let tree = Tree::Layer { buildpack: built.id.clone(), layer: name.clone() };
+            let spec = of_layer(&tree, work, user);
+            all.push((tree, spec));
+        }
+    }
+    for (slice, filter) in parts_of_app(&outcome.slices).into_iter().enumerate() {
+        let spec = within(work, spec(WORKSPACE, &format!("/{WORKSPACE}"), user, filter));
+        all.push((Tree::App { slice }, spec));
+    }
+    all
+}
+
+/// A buildpack's layer in the pod's folders.
+pub(crate) fn of_layer(tree: &Tree, work: &Path, user: (u32, u32)) -> LayerSpec {
+    let below = format!("{LAYERS}/{}", tree.below());
+    within(work, spec(&below, &format!("/{below}"), user, Filter::default()))
+}
+
+/// No source leaves the folder, nor follows a link that untrusted code has made.
+fn within(work: &Path, spec: LayerSpec) -> LayerSpec {
+    LayerSpec { base: Some(work.to_owned()), ..spec }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_slice_took_no_later_one_takes() {
+        let slice = |path: &str| Slice { paths: vec![path.to_owned()] };
+        let parts = parts_of_app(&[slice("static"), slice("*.js")]);
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[1].include, ["*.js"]);
+        assert_eq!(parts[1].exclude, ["static"]);
+        assert_eq!((parts[2].include.len(), parts[2].exclude.len()), (0, 2));
+        assert!(!has_too_many(&[slice("a")]));
+        assert!(has_too_many(&vec![slice("a"); SLICES + 1]));
+        assert!(has_too_many(&[Slice { paths: vec!["a".to_owned(); PATTERNS + 1] }]));
+    }
+}

@@ -1,0 +1,36 @@
+//! The way to the cluster.
+
+use crate::Cluster;
+use hythe_model::Fault;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Cluster {
+    /// The cluster of a kubeconfig: this one, else the environment's, else the one whose pod this is. Things of the installation
+    /// `platform` are ours. Nothing is asked of the cluster yet.
+    ///
+    /// # Errors
+    /// `rollout/no-cluster` where there is no usable kubeconfig.
+    pub async fn connect(kubeconfig: Option<&Path>, platform: &str) -> Result<Self, Fault> {
+        let config = match kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path).map_err(|error| no_cluster(&error))?;
+                Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+                    .await
+                    .map_err(|error| no_cluster(&error))?
+            }
+            None => Config::infer().await.map_err(|error| no_cluster(&error))?,
+        };
+        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
+        Ok(Self { client, platform: platform.to_owned(), known: Arc::default() })
+    }
+}
+
+fn no_cluster(error: &dyn Display) -> Fault {
+    Fault::new("rollout/no-cluster", "The cluster cannot be used: there is no valid kubeconfig.")
+        .why(error.to_string())
+        .next("Set `kubeconfig` in the section [kubernetes], or KUBECONFIG, or run hythed in a pod of the cluster.")
+}

@@ -1,0 +1,189 @@
+//! Parts of what stands around pods: a restricted namespace, closed networks, an account without rights, the key to images.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Namespace, PodSecurityContext, SeccompProfile, Secret, SecurityContext, ServiceAccount,
+};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+/// What is closed to pods unless the operator opens it: private, shared, link-local, loopback and reserved ranges.
+const CLOSED: &[&str] = &[
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+const CLOSED_V6: &[&str] =
+    &["::1/128", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"];
+
+/// What a node shows to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PullAccess {
+    /// Whose.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for PullAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullAccess").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// A namespace whose pods are held to the standard `restricted` (Kubernetes, Pod Security Standards).
+pub fn namespace(mut metadata: ObjectMeta) -> Namespace {
+    metadata.namespace = None;
+    let levels = ["enforce", "warn", "audit"]
+        .map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned()));
+    metadata.labels.get_or_insert_default().extend(levels);
+    Namespace { metadata, ..Namespace::default() }
+}
+
+/// An account without rights, whose pods get no token.
+pub fn account(metadata: ObjectMeta) -> ServiceAccount {
+    ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
+}
+
+/// What a node pulls images with from this registry (`host:port`).
+pub fn pull_secret(metadata: ObjectMeta, registry: &str, access: &PullAccess) -> Secret {
+    let auth = BASE64_STANDARD.encode(format!("{}:{}", access.user, access.password));
+    let document = serde_json::json!({ "auths": { registry: { "auth": auth } } });
+    let data =
+        BTreeMap::from([(".dockerconfigjson".to_owned(), ByteString(document.to_string().into_bytes()))]);
+    Secret {
+        metadata,
+        data: Some(data),
+        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
+        ..Secret::default()
+    }
+}
+
+/// Nothing in and nothing out, but for what another policy allows.
+pub fn closed(metadata: ObjectMeta) -> NetworkPolicy {
+    // Empty, not absent: a rule that somebody adds is to be seen as a difference.
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(LabelSelector::default()),
+        policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+        ingress: Some(Vec::new()),
+        egress: Some(Vec::new()),
+    };
+    NetworkPolicy { metadata, spec: Some(spec) }
+}
+
+/// A way out for every pod of the namespace.
+pub fn egress(metadata: ObjectMeta, rules: Vec<NetworkPolicyEgressRule>) -> NetworkPolicy {
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(LabelSelector::default()),
+        policy_types: Some(vec!["Egress".to_owned()]),
+        egress: Some(rules),
+        ..NetworkPolicySpec::default()
+    };
+    NetworkPolicy { metadata, spec: Some(spec) }
+}
+
+/// The cluster's name server, and these.
+pub fn to_dns(servers: &[IpAddr]) -> NetworkPolicyEgressRule {
+    let cluster_dns = NetworkPolicyPeer {
+        namespace_selector: Some(labelled("kubernetes.io/metadata.name", "kube-system")),
+        pod_selector: Some(labelled("k8s-app", "kube-dns")),
+        ..NetworkPolicyPeer::default()
+    };
+    let servers = servers.iter().map(|address| {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        block(&format!("{address}/{bits}"))
+    });
+    NetworkPolicyEgressRule {
+        to: Some(std::iter::once(cluster_dns).chain(servers).collect()),
+        ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
+    }
+}
+
+/// Public addresses, and these private networks.
+pub fn to_internet(open: &[String]) -> NetworkPolicyEgressRule {
+    let mut peers = vec![block_except("0.0.0.0/0", CLOSED), block_except("::/0", CLOSED_V6)];
+    peers.extend(open.iter().map(|cidr| block(cidr)));
+    NetworkPolicyEgressRule { to: Some(peers), ports: None }
+}
+
+/// What has this label with this value.
+pub fn labelled(key: &str, value: &str) -> LabelSelector {
+    let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
+
+/// A network.
+pub fn block(cidr: &str) -> NetworkPolicyPeer {
+    block_except(cidr, &[])
+}
+
+fn block_except(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
+    let except: Vec<_> = except.iter().map(|&cidr| cidr.to_owned()).collect();
+    let block = IPBlock { cidr: cidr.to_owned(), except: (!except.is_empty()).then_some(except) };
+    NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }
+}
+
+/// A port of a protocol, as in `TCP`.
+pub fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        port: Some(IntOrString::Int(number.into())),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+/// What the standard `restricted` asks of a pod.
+pub fn pod_security() -> PodSecurityContext {
+    let seccomp = SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None };
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(seccomp),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What it asks of a container.
+pub fn container_security(read_only: bool) -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(read_only),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+/// A number of anything, as in bytes.
+pub fn quantity(number: impl Display) -> Quantity {
+    Quantity(number.to_string())
+}
+
+/// Thousandths of a core in the form that the API server gives them back: whole cores where they are whole.
+pub fn millis(millis: u32) -> Quantity {
+    if millis.is_multiple_of(1000) { quantity(millis / 1000) } else { Quantity(format!("{millis}m")) }
+}
+
+/// CPU, memory and disk as a container's limits or requests have them.
+pub fn amounts(cpu_millis: u32, memory_bytes: u64, disk_bytes: u64) -> BTreeMap<String, Quantity> {
+    BTreeMap::from([
+        ("cpu".to_owned(), millis(cpu_millis)),
+        ("memory".to_owned(), quantity(memory_bytes)),
+        ("ephemeral-storage".to_owned(), quantity(disk_bytes)),
+    ])
+}

@@ -1,0 +1,104 @@
+//! What is remembered of objects that are right: a hash of each, so that a change by somebody else is seen.
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Namespace and name of an object of some kind.
+pub type Name = (String, String);
+
+/// Hashes of what is right, by kind.
+#[derive(Debug, Default)]
+pub struct Known {
+    hashes: Mutex<HashMap<String, HashMap<Name, u64>>>,
+}
+
+impl Known {
+    fn hashes(&self) -> MutexGuard<'_, HashMap<String, HashMap<Name, u64>>> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object is right as it is.
+    pub fn note(&self, kind: &str, object: &DynamicObject) {
+        let mut hashes = self.hashes();
+        hashes.entry(kind.to_owned()).or_default().insert(name(object), hash(object));
+    }
+
+    /// An object was removed by us.
+    pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
+        if let Some(known) = self.hashes().get_mut(kind) {
+            known.remove(&(namespace.to_owned(), name.to_owned()));
+        }
+    }
+
+    /// Nothing of a namespace is ours any more.
+    pub fn forget_namespace(&self, namespace: &str) {
+        for known in self.hashes().values_mut() {
+            known.retain(|(of, _), _| of != namespace);
+        }
+    }
+
+    /// Whether an object is as it was when it was last right.
+    pub fn is_right(&self, kind: &str, object: &DynamicObject) -> bool {
+        self.hashes().get(kind).is_some_and(|known| known.get(&name(object)) == Some(&hash(object)))
+    }
+
+    /// Whether it ever was.
+    pub fn is_known(&self, kind: &str, object: &DynamicObject) -> bool {
+        self.hashes().get(kind).is_some_and(|known| known.contains_key(&name(object)))
+    }
+
+    /// Namespaces of known objects that are none of these.
+    pub fn missing(&self, kind: &str, listed: &HashSet<Name>) -> Vec<String> {
+        let hashes = self.hashes();
+        let names = hashes.get(kind).into_iter().flat_map(HashMap::keys);
+        names.filter(|name| !listed.contains(name)).map(|(namespace, _)| namespace.clone()).collect()
+    }
+}
+
+/// What an object is called.
+pub fn name(object: &DynamicObject) -> Name {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Of everything but status and bookkeeping.
+fn hash(object: &DynamicObject) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.labels().hash(&mut hasher);
+    if let Some(fields) = object.data.as_object() {
+        for (key, value) in fields.iter().filter(|(key, _)| *key != "status") {
+            key.hash(&mut hasher);
+            value.to_string().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::api::ApiResource;
+
+    fn object(spec: serde_json::Value) -> DynamicObject {
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+        DynamicObject::new("web", &resource).within("hythe-weather").data(spec)
+    }
+
+    #[test]
+    fn a_status_is_no_difference_and_a_field_is() {
+        let known = Known::default();
+        let right = object(serde_json::json!({ "spec": { "port": 80 }, "status": { "x": 1 } }));
+        known.note("Service", &right);
+        assert!(known.is_right(
+            "Service",
+            &object(serde_json::json!({ "spec": { "port": 80 }, "status": { "x": 2 } }))
+        ));
+        assert!(!known.is_right("Service", &object(serde_json::json!({ "spec": { "port": 81 } }))));
+        assert!(!known.is_right("Deployment", &right));
+        assert_eq!(known.missing("Service", &HashSet::new()), ["hythe-weather"]);
+        known.forget("Service", "hythe-weather", "web");
+        assert!(!known.is_known("Service", &right));
+    }
+}

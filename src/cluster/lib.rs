@@ -1,0 +1,17 @@
+//! The Kubernetes API as this platform writes to it.
+//!
+//! Enter at [`Cluster::connect`]. An [`Object`] is written by server-side apply where it differs, under an [`Owner`]'s labels,
+//! and what carries other labels is never touched; [`patient()`] waits out an API server that is away. [`fence`] has the parts of
+//! what stands around pods. What is wanted, and what becomes of it, others know: this room has no release and no build.
+
+mod apply;
+mod connect;
+pub mod fence;
+mod known;
+mod object;
+mod owner;
+
+pub use apply::{Applied, Cluster, ClusterError, Present, kinds, patient, remove};
+pub use known::{Known, Name, name};
+pub use object::Object;
+pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};

@@ -1,0 +1,145 @@
+//! Builds in pods of the cluster: the same log, the same faults, and nothing left behind.
+
+use super::attack::build;
+use crate::support::{Client, Clustered, until};
+use std::time::{Duration, Instant};
+
+/// The names of what is left of builds.
+fn left(server: &Clustered) -> String {
+    server.kubectl_of_builds(&["get", "pods,secrets", "-l", "hythe.dev/build", "-o", "name"]).ok().out
+}
+
+#[test]
+fn a_build_runs_in_a_pod_and_the_next_one_has_its_cache() {
+    let server = Clustered::start("pods-build", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("weather", "python-flask");
+    let first = robin.push("weather").ok().says("detect").says("Installing").says("v1 is live");
+    assert!(first.err.contains("this is the first build"), "{}", first.err);
+    assert_eq!(robin.get("weather", "/").status, 200);
+    assert_eq!(left(&server).trim(), "", "nothing of a build stays in the cluster");
+
+    robin.write("weather", "note.txt", "Only the app changes.");
+    robin.commit("weather", "A note");
+    let begun = Instant::now();
+    let second = robin.push("weather").ok().says("v2 is live");
+    eprintln!("a code-only push took {:?}", begun.elapsed());
+    assert!(second.err.contains("1 of "), "{}", second.err);
+    assert!(!second.err.contains("Downloading"), "{}", second.err);
+
+    robin.commit("weather", "Anew");
+    let third = robin.git("weather", &["push", "-o", "no-cache", "hythe", "main"]).ok().says("v3 is live");
+    assert!(third.err.contains("the push asked for no-cache"), "{}", third.err);
+}
+
+#[test]
+fn a_build_that_fails_says_the_same_in_a_pod() {
+    let server = Clustered::start(
+        "pods-faults",
+        "[builder]\nmemory = \"384 MiB\"\ndisk = \"300 MiB\"\ntime = \"25 s\"\noutput = \"1 MiB\"\n",
+    );
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("misspelt", "python-misspelt");
+    robin.push("misspelt").failed().says("flsk").says("Nothing changed");
+    robin.tool_from("empty", "static-site");
+    robin.git("empty", &["rm", "-rq", "public"]).ok();
+    robin.write("empty", "README.txt", "nothing to run");
+    robin.commit("empty", "Nothing");
+    robin.push("empty").failed().says("detect/nothing-matches");
+
+    robin.tool_from("evil", "static-site");
+    robin.git("evil", &["rm", "-rq", "public"]).ok();
+    let eat = "const kept = [];\nwhile (true) kept.push(Buffer.alloc(8 << 20, 1));\n";
+    build(&robin, "evil", eat).failed().says("build/out-of-memory");
+    build(&robin, "evil", "setInterval(() => {}, 1000);\n").failed().says("build/too-long");
+    let print = "const line = 'x'.repeat(1000) + '\\n';\nwhile (true) require('fs').writeSync(1, line);\n";
+    build(&robin, "evil", print).failed().says("build/too-much-output");
+    // Slowly: a node measures now and then.
+    let fill = "const fs = require('fs'), block = Buffer.alloc(40 << 20);\nlet n = 0;\nsetInterval(() => fs.writeFileSync('/workspace/' + n++, block), 1000);\n";
+    let full = build(&robin, "evil", slowly).failed();
+    assert!(full.err.contains("build/disk-full") || full.err.contains("build/too-long"), "{}", full.err);
+    assert_eq!(left(&server).trim(), "");
+}
+
+#[test]
+fn a_hostile_build_finds_no_credential_in_its_pod() {
+    let server = Clustered::start("pods-attack", "");
+    let mallory = Client::new(&server, "mallory");
+    mallory.tool_from("evil", "static-site");
+    mallory.git("evil", &["rm", "-rq", "public"]).ok();
+    let (registry, registry_port) = server.address("registry").rsplit_once(':').expect("a port");
+    let reach = format!(
+        "const net = require('net'), fs = require('fs'), http = require('http');\n\
+         const tries = [['169.254.169.254', 80], ['10.96.0.1', 443], ['10.213.0.2', 10250], ['10.213.0.2', 6443], ['10.213.0.1', {api}], ['192.168.0.1', 80]];\n\
+         for (const [host, port] of tries) net.connect({{ host, port, timeout: 2000 }})\n\
+           .on('connect', () => {{ console.log('REACHED ' + host + ' ' + port); }}).on('error', () => {{}}).on('timeout', function () {{ this.destroy(); }});\n\
+         const walk = path => {{ try {{ for (const name of fs.readdirSync(path)) {{ const at = path + '/' + name; try {{ if (fs.statSync(at).isDirectory()) walk(at); else if (/password|hythe_[A-Za-z0-9_-]{{30}}/.test(fs.readFileSync(at, 'utf8'))) console.log('FOUND in ' + at); }} catch {{}} }} }} catch {{}} }};\n\
+         ['/hythe', '/run/secrets', '/var/run/secrets', '/platform'].forEach(walk);\n\
+         for (const path of ['/hythe/access', '/hythe/private', '/hythe/work', '/var/run/secrets/kubernetes.io'])\n\
+           try {{ fs.readdirSync(path).forEach(name => console.log('LISTED ' + path + ' ' + name)); }} catch {{}}\n\
+         for (const path of ['/cnb/lifecycle/carrier', '/cnb/buildpacks', '/etc/passwd'])\n\
+           try {{ fs.accessSync(path, fs.constants.W_OK); console.log('WRITABLE ' + path); }} catch {{}}\n\
+         const read = path => {{ try {{ return fs.readFileSync(path, 'utf8'); }} catch {{ return ''; }} }};\n\
+         if (!read('/proc/self/status').includes('NoNewPrivs:\\t1')) console.log('FOUND a way to more privileges');\n\
+         if (!/CapEff:\\t0+\\n/.test(read('/proc/self/status'))) console.log('FOUND a capability');\n\
+         http.get('http://{registry}:{registry_port}/v2/tools/evil/manifests/latest', a => console.log('REGISTRY says ' + a.statusCode)).on('error', () => console.log('REGISTRY says nothing'));\n\
+         console.log('UID ' + process.getuid());\n",
+        api = server.address("api").rsplit_once(':').expect("a port").1,
+    );
+    let push = build(&mallory, "evil", &reach).ok().says("UID 1000").says("v1 is live");
+    for caught in ["REACHED", "LISTED", "FOUND", "WRITABLE", "REGISTRY says 2"] {
+        assert!(!push.err.contains(caught), "{}", push.err);
+    }
+    assert_eq!(mallory.get("evil", "/").body, "up");
+}
+
+#[test]
+fn a_pod_that_is_lost_is_made_once_more_and_one_that_is_not_wanted_goes_at_once() {
+    let server = Clustered::start("pods-lost", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("slow", "static-site");
+    robin.git("slow", &["rm", "-rq", "public"]).ok();
+    let wait = "console.log('WORKING'); setTimeout(() => {}, 8000);\n";
+    build(&robin, "slow", "console.log('quick')\n").ok();
+
+    let runs = || {
+        let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
+        until(Duration::from_mins(1), || {
+            let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
+            running.contains("startedAt").then_some(())
+        });
+    };
+    robin.write("slow", "build.js", wait);
+    robin.commit("slow", "Slowly");
+    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    runs();
+    server
+        .kubectl_of_builds(&[
+            "delete",
+            "pods",
+            "-l",
+            "hythe.dev/build",
+            "--wait=false",
+            "--grace-period=0",
+            "--force",
+        ])
+        .ok();
+    let push = push.wait_with_output().expect("git ends");
+    let said = String::from_utf8_lossy(&push.stderr).into_owned();
+    assert!(
+        push.status.success() && said.contains("trying once more") && said.contains("v2 is live"),
+        "{said}"
+    );
+
+    robin.write("slow", "build.js", &wait.replace("8000", "100000"));
+    robin.commit("slow", "For ever");
+    let said = robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok().err;
+    let number =
+        said.split("Build ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a build's number");
+    runs();
+    let begun = Instant::now();
+    robin.hythe(&["builds", "cancel", number, "-t", "slow"]).ok();
+    until(Duration::from_secs(20), || left(&server).trim().is_empty().then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(robin.get("slow", "/").body, "up");
+}
