@@ -40,7 +40,7 @@ fn a_build_that_fails_says_the_same_in_a_pod() {
     );
     let robin = Client::new(&server, "robin");
     robin.tool_from("misspelt", "python-misspelt");
-    robin.push("misspelt").failed().says("flsk").says("Nothing changed");
+    robin.push("misspelt").failed().says("python/package-not-found").says("Nothing was released");
     robin.tool_from("empty", "static-site");
     robin.git("empty", &["rm", "-rq", "public"]).ok();
     robin.write("empty", "README.txt", "nothing to run");
@@ -55,7 +55,7 @@ fn a_build_that_fails_says_the_same_in_a_pod() {
     let print = "const line = 'x'.repeat(1000) + '\\n';\nwhile (true) require('fs').writeSync(1, line);\n";
     build(&robin, "evil", print).failed().says("build/too-much-output");
     // Slowly: a node measures now and then.
-    let fill = "const fs = require('fs'), block = Buffer.alloc(40 << 20);\nlet n = 0;\nsetInterval(() => fs.writeFileSync('/workspace/' + n++, block), 1000);\n";
+    let slowly = "const fs = require('fs'), block = Buffer.alloc(40 << 20);\nlet n = 0;\nsetInterval(() => fs.writeFileSync('/workspace/' + n++, block), 1000);\n";
     let full = build(&robin, "evil", slowly).failed();
     assert!(full.err.contains("build/disk-full") || full.err.contains("build/too-long"), "{}", full.err);
     assert_eq!(left(&server).trim(), "");
@@ -82,7 +82,7 @@ fn a_hostile_build_finds_no_credential_in_its_pod() {
          const read = path => {{ try {{ return fs.readFileSync(path, 'utf8'); }} catch {{ return ''; }} }};\n\
          if (!read('/proc/self/status').includes('NoNewPrivs:\\t1')) console.log('FOUND a way to more privileges');\n\
          if (!/CapEff:\\t0+\\n/.test(read('/proc/self/status'))) console.log('FOUND a capability');\n\
-         http.get('http://{registry}:{registry_port}/v2/tools/evil/manifests/latest', a => console.log('REGISTRY says ' + a.statusCode)).on('error', () => console.log('REGISTRY says nothing'));\n\
+         http.get('http://{registry}:{registry_port}/v2/tools/evil/manifests/latest', a => { console.log('REGISTRY says ' + a.statusCode); a.resume(); }).on('error', () => console.log('REGISTRY says nothing'));\n\
          console.log('UID ' + process.getuid());\n",
         api = server.address("api").rsplit_once(':').expect("a port").1,
     );

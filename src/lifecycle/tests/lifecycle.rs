@@ -68,17 +68,15 @@ impl World {
         self.request.buildpacks.push(dir);
     }
 
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hythe-lifecycle"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/home/cnb").env("HIDDEN", "1");
+        command.env("TMPDIR", self.path("tmp")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
     fn run(&self) -> Vec<Message> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hythe-lifecycle"))
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", "/home/cnb")
-            .env("HIDDEN", "1")
-            .env("TMPDIR", self.path("tmp"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.command().spawn().unwrap();
         let request = serde_json::to_vec(&self.request).unwrap();
         child.stdin.take().unwrap().write_all(&request).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -147,6 +145,29 @@ echo working; echo '::hythe-time::{"tool":"pip","millis":12}'; echo loudly >&2"#
     assert!(built.store.is_some());
     assert_eq!((outcome.processes.len(), outcome.labels.len()), (1, 1));
     assert_eq!(outcome.default.as_ref().unwrap().as_str(), "web");
+}
+
+#[test]
+fn with_two_paths_the_request_is_a_file_and_so_is_the_outcome() {
+    let mut world = World::new(&["a"]);
+    world.buildpack("a", "true", "echo working");
+    let (request, outcome) = (world.path("request.json"), world.path("outcome.json"));
+    let run = || world.command().arg(&request).arg(&outcome).output().unwrap();
+    let said = |text: &[u8]| -> Vec<Message> {
+        String::from_utf8_lossy(text).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    fs::write(&request, serde_json::to_vec(&world.request).unwrap()).unwrap();
+    let ran = run();
+    assert!(ran.status.success());
+    assert!(matches!(said(&ran.stdout).last(), Some(Message::Finished { .. })), "the outcome is no line");
+    let left: Message = serde_json::from_slice(&fs::read(&outcome).unwrap()).unwrap();
+    assert!(matches!(left, Message::Done { outcome } if outcome.buildpacks.len() == 1));
+
+    fs::remove_file(&request).unwrap();
+    let ran = run();
+    assert!(!ran.status.success());
+    let failed = said(&ran.stdout).pop();
+    assert!(matches!(failed, Some(Message::Failed { failure: Failure::Setup { .. } })), "{failed:?}");
 }
 
 #[test]
