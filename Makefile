@@ -18,7 +18,7 @@ GUEST := x86_64-unknown-linux-musl
 GUEST_CRATES := hythe-lifecycle hythe-launcher hythe-carrier $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
 
 help: ## Lists the tasks
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
 
 prepare: ## Prepares the machine (packages, the user hythe, cgroups); silent when there is nothing to do
 	@scripts/prepare
@@ -43,6 +43,12 @@ demo-stop: ## Stops the demo's server and what it runs
 
 test: build $(TOOLS)/bin/crane cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
 	@KUBECONFIG=$$(tests/support/cluster/which) && export KUBECONFIG && cargo test --locked --workspace
+
+demo-kubernetes: build cluster-programs ## Installs Hythe in a cluster of this machine and deploys three sample tools by git push
+	@scripts/demo-kubernetes start
+
+demo-kubernetes-stop: ## Removes it
+	@scripts/demo-kubernetes stop
 
 cluster: prepare cluster-programs ## Starts a Kubernetes cluster of one node to play with, or says where it runs
 	@tests/support/cluster/up $(HYTHE_CLUSTER_BIN) $(HYTHE_CLUSTER)
@@ -78,4 +84,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test cluster cluster-stop cluster-programs check lint docs bench
+.PHONY: help prepare checkout build demo demo-stop test demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench

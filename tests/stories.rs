@@ -11,6 +11,7 @@ mod stories {
     mod pods;
     mod push;
     mod restart;
+    mod rights;
     mod rollout;
     mod together;
     mod traffic;

@@ -8,7 +8,7 @@ mod server;
 pub(crate) use client::{Client, Ran};
 pub(crate) use cluster::{Clustered, kubectl};
 pub(crate) use load::under_load;
-pub(crate) use server::{Server, shared};
+pub(crate) use server::{Server, checkout, program, shared};
 use std::time::{Duration, Instant};
 
 /// What comes true in time.

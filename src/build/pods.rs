@@ -23,7 +23,7 @@ use crate::{Common, fault};
 use async_trait::async_trait;
 use hythe_carrier::Delivery;
 use hythe_carrier::trees::Tree;
-use hythe_cluster::fence::PullAccess;
+use hythe_cluster::fence::{Account, PullAccess};
 use hythe_cluster::{Cluster, ClusterError};
 use hythe_cnb::protocol::Outcome;
 use hythe_model::{BuildId, Digest, Fault, ToolName};
@@ -57,6 +57,8 @@ pub struct PodSettings {
     pub platform: String,
     /// The namespace that builds run in.
     pub namespace: String,
+    /// The server's own account, which gets its rights in that namespace; none where it has them everywhere.
+    pub account: Option<Account>,
     /// Host and port that nodes and pods reach the registry by.
     pub registry: String,
     /// Whether it speaks plain HTTP there.

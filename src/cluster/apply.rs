@@ -5,12 +5,15 @@ use crate::{Known, Object, Owner, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::{
     LimitRange, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
@@ -25,6 +28,9 @@ use std::time::Duration;
 const FIELD_MANAGER: &str = "hythe";
 /// Objects that one answer of the API server holds at most.
 const PAGE: u32 = 500;
+/// How long a grant may take until it counts, and how often that is looked at.
+const GRANTED: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(25);
 
 /// What went wrong between us and the API server.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +117,8 @@ impl Cluster {
         watcher::Config::default().labels(&selector(&self.platform)).page_size(PAGE)
     }
 
-    /// Makes all of these so, in this order; what had to be written, and what was there before. The first is the namespace.
+    /// Makes all of these so, in this order; what had to be written, and what was there before. The first is the namespace, and
+    /// what gives rights in it follows.
     pub async fn apply(&self, owner: &Owner, objects: &[Object]) -> Result<Applied, ClusterError> {
         let Some((first, others)) = objects.split_first() else { return Ok(Applied::default()) };
         let namespace = first.value.name_any();
@@ -119,6 +126,13 @@ impl Cluster {
         let mut written = Vec::new();
         if self.write_where_it_differs(owner, first, there.as_ref(), &namespace).await? {
             written.push(first.title());
+        }
+        let grants = others.iter().take_while(|object| object.resource.kind == "RoleBinding").count();
+        let (grants, others) = others.split_at(grants);
+        for grant in grants {
+            if self.grant(owner, grant, &namespace).await? {
+                written.push(grant.title());
+            }
         }
         let present = if there.is_some() { self.present(&namespace).await? } else { Present::new() };
         for object in others {
@@ -144,6 +158,41 @@ impl Cluster {
                 Err(ClusterError::Terminating { namespace: name.to_owned() })
             }
             found => Ok(found),
+        }
+    }
+
+    /// Gives ourselves rights in a namespace of ours, and waits until they count; whether they had to be written.
+    async fn grant(&self, owner: &Owner, grant: &Object, namespace: &str) -> Result<bool, ClusterError> {
+        let (api, name) = (self.api(&grant.resource, namespace), grant.value.name_any());
+        let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
+        if !self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
+            return Ok(false);
+        }
+        let ask = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(namespace.to_owned()),
+                    verb: Some("patch".to_owned()),
+                    resource: Some("secrets".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let until = tokio::time::Instant::now() + GRANTED;
+        loop {
+            let answer = patient("tell our rights", || reviews.create(&params, &ask)).await?;
+            if answer.status.is_some_and(|status| status.allowed) {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() > until {
+                let message = format!("it gives no right to write Secrets in {namespace}");
+                return Err(ClusterError::Refused { title: grant.title(), message });
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -9,12 +9,14 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// What is closed to pods unless the operator opens it: private, shared, link-local, loopback and reserved ranges.
 const CLOSED: &[&str] = &[
@@ -60,6 +62,43 @@ pub fn namespace(mut metadata: ObjectMeta) -> Namespace {
 /// An account without rights, whose pods get no token.
 pub fn account(metadata: ObjectMeta) -> ServiceAccount {
     ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
+}
+
+/// A ServiceAccount of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for Account {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let label = |text: &str| !text.is_empty() && !text.contains('/');
+        let account = text.split_once('/').filter(|(namespace, name)| label(namespace) && label(name));
+        let (namespace, name) = account.ok_or("it is not written as namespace/name")?;
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// The rights that the server has in a namespace of its own making, and in no other: those of the ClusterRole `<platform>-tools`.
+pub fn rights(metadata: ObjectMeta, platform: &str, account: &Account) -> RoleBinding {
+    RoleBinding {
+        metadata,
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: format!("{platform}-tools"),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: account.name.clone(),
+            namespace: Some(account.namespace.clone()),
+            api_group: None,
+        }]),
+    }
 }
 
 /// What a node pulls images with from this registry (`host:port`).

@@ -103,7 +103,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         }
         RuntimeKind::Kubernetes => {
             let cluster = cluster.clone().context("there is no cluster")?;
-            let parts = kubernetes_parts(cluster, settings, data, registry_address, keys.clone(), witness);
+            let parts = kubernetes_parts(cluster, settings, data, registry_address, keys.clone(), witness)?;
             Arc::new(KubernetesRuntime::start(parts))
         }
     };
@@ -139,17 +139,17 @@ fn kubernetes_parts(
     registry: Option<SocketAddr>,
     keys: KeyRing,
     witness: Arc<dyn Witness>,
-) -> KubernetesParts {
+) -> Result<KubernetesParts> {
     let pull = move |tool: &ToolName| Some(pull_access(&keys, &Machine::Tool(tool.clone())));
-    KubernetesParts {
+    Ok(KubernetesParts {
         cluster,
-        settings: settings.cluster(registry),
+        settings: settings.cluster(registry)?,
         port: settings.config.rollout.port,
         pull: Arc::new(pull),
         logs: data.instance_logs(),
         log_bytes: settings.config.logs.instance.bytes(),
         witness,
-    }
+    })
 }
 
 fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {

@@ -5,6 +5,7 @@ use crate::folders::Data;
 use crate::tls;
 use anyhow::{Result, bail};
 use hythe_build::PodSettings;
+use hythe_cluster::fence::Account;
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{Keep, Settings as PlatformSettings};
 use hythe_rollout::{ClusterSettings, EgressSettings, Quota, Router, RunLimits, RunSettings};
@@ -98,6 +99,14 @@ impl Settings {
         chosen.or(listener.map(|address| address.to_string())).unwrap_or_default()
     }
 
+    /// The server's own account, where its rights are to be given namespace by namespace.
+    fn account(&self) -> Result<Option<Account>> {
+        let parse = |text: &String| {
+            text.parse().map_err(|why| anyhow::anyhow!("`account` in [kubernetes] is wrong: {why}"))
+        };
+        self.config.kubernetes.account.as_ref().map(parse).transpose()
+    }
+
     /// How builds lie in a cluster; `registry` is the address of the registry's own listener.
     pub(crate) fn build_pods(&self, data: &Data, registry: Option<SocketAddr>) -> Result<PodSettings> {
         let chosen = &self.config.kubernetes;
@@ -106,6 +115,7 @@ impl Settings {
         Ok(PodSettings {
             platform: chosen.platform.clone(),
             namespace: chosen.build_namespace(),
+            account: self.account()?,
             registry: self.registry_host(registry),
             plain,
             authorities: if plain { None } else { tls::authorities(self, data)? },
@@ -115,12 +125,13 @@ impl Settings {
     }
 
     /// How tools lie in a cluster; `registry` is the address of the registry's own listener.
-    pub(crate) fn cluster(&self, registry: Option<SocketAddr>) -> ClusterSettings {
+    pub(crate) fn cluster(&self, registry: Option<SocketAddr>) -> Result<ClusterSettings> {
         let chosen = &self.config.kubernetes;
         let seconds = |span: hythe_config::Span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX);
-        ClusterSettings {
+        Ok(ClusterSettings {
             platform: chosen.platform.clone(),
             namespace_prefix: chosen.namespace_prefix.clone(),
+            account: self.account()?,
             registry: self.registry_host(registry),
             router: Router {
                 namespace: chosen.router_namespace.clone(),
@@ -138,7 +149,7 @@ impl Settings {
             start: chosen.start.duration(),
             leave_seconds: seconds(chosen.leave),
             min_ready_seconds: seconds(chosen.settle),
-        }
+        })
     }
 
     fn run(&self) -> RunSettings {

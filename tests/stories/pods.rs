@@ -82,7 +82,7 @@ fn a_hostile_build_finds_no_credential_in_its_pod() {
          const read = path => {{ try {{ return fs.readFileSync(path, 'utf8'); }} catch {{ return ''; }} }};\n\
          if (!read('/proc/self/status').includes('NoNewPrivs:\\t1')) console.log('FOUND a way to more privileges');\n\
          if (!/CapEff:\\t0+\\n/.test(read('/proc/self/status'))) console.log('FOUND a capability');\n\
-         http.get('http://{registry}:{registry_port}/v2/tools/evil/manifests/latest', a => { console.log('REGISTRY says ' + a.statusCode); a.resume(); }).on('error', () => console.log('REGISTRY says nothing'));\n\
+         http.get('http://{registry}:{registry_port}/v2/tools/evil/manifests/latest', a => {{ console.log('REGISTRY says ' + a.statusCode); a.resume(); }}).on('error', () => console.log('REGISTRY says nothing'));\n\
          console.log('UID ' + process.getuid());\n",
         api = server.address("api").rsplit_once(':').expect("a port").1,
     );

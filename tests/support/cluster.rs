@@ -17,6 +17,12 @@ fn host() -> String {
     std::env::var("HYTHE_CLUSTER_HOST").unwrap_or_else(|_| "10.213.0.1".to_owned())
 }
 
+/// A port that nobody listens at. Images are pulled by it, and so it stays the same when a server starts again.
+fn free_port(host: &str) -> u16 {
+    let listener = std::net::TcpListener::bind((host, 0)).expect("this machine has the cluster's address");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Where the nodes of the tests' own cluster look up how a registry is reached.
 fn registries() -> PathBuf {
     PathBuf::from(told("HYTHE_CLUSTER")).join("certs.d")
@@ -57,12 +63,13 @@ impl Clustered {
         let platform = format!("{name}-{}", std::process::id());
         let (host, kubeconfig) = (host(), told("KUBECONFIG"));
         let config = format!(
-            "[registry]\nlisten = \"{host}:0\"\nplain = true\n\
+            "[registry]\nlisten = \"{host}:{port}\"\nplain = true\n\
              [rollout]\nruntime = \"kubernetes\"\n{rollout}\
              [kubernetes]\nkubeconfig = \"{kubeconfig}\"\nplatform = \"{platform}\"\n\
              namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n\
              [egress]\ndns = [\"{dns}\"]\n{extra}",
             dns = name_server(),
+            port = free_port(&host),
         );
         let server = Server::start(name, &config);
         let clustered = Self { server, platform };

@@ -69,11 +69,10 @@ pub(crate) fn name(build: BuildId) -> String {
 /// What stands around builds; the first is the namespace.
 pub(crate) fn fence(common: &Common, settings: &PodSettings, pull: &PullAccess) -> Vec<Object> {
     let meta = |name: &str| meta(settings, name);
-    let mut all = vec![
-        Object::of(&fence::namespace(meta(&settings.namespace))),
-        Object::of(&limits(common, meta("builds"))),
-        Object::of(&fence::closed(meta("closed"))),
-    ];
+    let mut all = vec![Object::of(&fence::namespace(meta(&settings.namespace)))];
+    let rights = |account| fence::rights(meta("hythe"), &settings.platform, account);
+    all.extend(settings.account.as_ref().map(|account| Object::of(&rights(account))));
+    all.extend([Object::of(&limits(common, meta("builds"))), Object::of(&fence::closed(meta("closed")))]);
     let egress = &common.parts.network.egress;
     if egress.enabled {
         all.push(Object::of(&fence::egress(

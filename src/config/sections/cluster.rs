@@ -18,6 +18,9 @@ pub struct Kubernetes {
     /// The namespace that builds run in; see [`Kubernetes::build_namespace`] where unset.
     #[serde(deserialize_with = "super::optional")]
     pub build_namespace: Option<String>,
+    /// The server's own ServiceAccount, as in `hythe/server`; unset where it has its rights everywhere.
+    #[serde(deserialize_with = "super::optional")]
+    pub account: Option<String>,
     /// Host and port that nodes pull images from.
     #[serde(deserialize_with = "super::optional")]
     pub registry: Option<String>,
@@ -43,6 +46,7 @@ impl Default for Kubernetes {
             platform: "hythe".to_owned(),
             namespace_prefix: "hythe-".to_owned(),
             build_namespace: None,
+            account: None,
             registry: None,
             router_namespace: None,
             router_networks: Vec::new(),

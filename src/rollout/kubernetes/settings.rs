@@ -1,6 +1,7 @@
 //! What the operator chose for the cluster.
 
 use crate::runtime::RunLimits;
+use hythe_cluster::fence::Account;
 use std::time::Duration;
 
 /// How tools lie in a cluster.
@@ -10,6 +11,8 @@ pub struct ClusterSettings {
     pub platform: String,
     /// What a tool's namespace is called: this and the tool's name.
     pub namespace_prefix: String,
+    /// The server's own account, which gets its rights in a tool's namespace and nowhere else; none where it has them everywhere.
+    pub account: Option<Account>,
     /// Host and port that nodes pull images from, as in `registry.hythe.example.org`.
     pub registry: String,
     /// Who may reach the tools' web processes.
@@ -47,6 +50,7 @@ impl Default for ClusterSettings {
         Self {
             platform: "hythe".to_owned(),
             namespace_prefix: "hythe-".to_owned(),
+            account: None,
             registry: String::new(),
             router: Router::default(),
             quota: Quota::default(),

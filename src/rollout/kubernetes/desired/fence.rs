@@ -17,13 +17,15 @@ pub(crate) const ACCOUNT: &str = "tool";
 /// The Secret that a node pulls the tool's images with.
 pub(crate) const PULL: &str = "registry";
 pub(crate) fn objects(wish: &Wish<'_>) -> Vec<Object> {
-    let mut all = vec![
-        Object::of(&fence::namespace(wish.meta(wish.namespace()))),
+    let mut all = vec![Object::of(&fence::namespace(wish.meta(wish.namespace())))];
+    let rights = |account| fence::rights(wish.meta("hythe"), &wish.settings.platform, account);
+    all.extend(wish.settings.account.as_ref().map(|account| Object::of(&rights(account))));
+    all.extend([
         Object::of(&quota(wish)),
         Object::of(&limits(wish)),
         Object::of(&fence::closed(wish.meta("closed"))),
         Object::of(&ingress(wish)),
-    ];
+    ]);
     all.extend(egress(wish).iter().map(Object::of));
     all.push(Object::of(&fence::account(wish.meta(ACCOUNT))));
     let secret = |pull| fence::pull_secret(wish.meta(PULL), &wish.settings.registry, pull);

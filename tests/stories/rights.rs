@@ -1,0 +1,126 @@
+//! The server's own rights in a cluster (`deploy/kubernetes`), attacked with its own account.
+
+use crate::support::{Ran, checkout, kubectl, program, until};
+use std::process::Command;
+use std::time::Duration;
+
+const SERVER: &str = "--as=system:serviceaccount:hythe:hythe";
+
+/// `kubectl` with the rights of the server's account, and nothing more.
+fn server(args: &[&str]) -> Ran {
+    kubectl(&[&[SERVER], args].concat())
+}
+
+/// Applies a document with the rights of the server's account.
+fn server_applies(document: &str) -> Ran {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), document).expect("a file");
+    server(&["create", "-f", file.path().to_str().expect("a path")])
+}
+
+fn namespace(name: &str, labels: &str) -> String {
+    format!(
+        r#"{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{name}", "labels": {{{labels}}}}}}}"#
+    )
+}
+
+fn binding(namespace: &str, role: &str, account: &str) -> String {
+    format!(
+        r#"{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {{"name": "hythe", "namespace": "{namespace}"}},
+        "roleRef": {{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "{role}"}},
+        "subjects": [{{"kind": "ServiceAccount", "name": "{account}", "namespace": "hythe"}}]}}"#
+    )
+}
+
+const OURS: &str = r#""hythe.dev/platform": "hythe", "pod-security.kubernetes.io/enforce": "restricted""#;
+
+#[test]
+fn the_server_reaches_what_it_has_made_and_cannot_give_itself_more() {
+    let base = checkout().join("deploy/kubernetes/base");
+    for file in ["namespace.yaml", "account.yaml", "rights.yaml", "admission.yaml"] {
+        kubectl(&["apply", "-f", base.join(file).to_str().expect("a path")]).ok();
+    }
+    let own = format!("hythe-rights-{}", std::process::id());
+    let foreign = format!("foreign-{}", std::process::id());
+    kubectl(&["create", "namespace", &foreign]).ok();
+    kubectl(&["-n", &foreign, "create", "secret", "generic", "treasure", "--from-literal=a=b"]).ok();
+    // A policy counts a moment after it was made.
+    until(Duration::from_secs(30), || {
+        let probe = server(&["label", "namespace", &foreign, "probe=1", "--overwrite", "--dry-run=server"]);
+        (probe.code != 0 && probe.err.contains("not one that Hythe has made")).then_some(())
+    });
+
+    // What it does.
+    server_applies(&namespace(&own, OURS)).ok();
+    server(&["-n", &own, "get", "secrets"]).failed().says("forbidden");
+    server_applies(&binding(&own, "hythe-tools", "hythe")).ok();
+    server(&["-n", &own, "create", "secret", "generic", "config", "--from-literal=a=b"]).ok();
+    server(&["get", "pods", "-A"]).ok();
+
+    // What it must not.
+    server(&["-n", &foreign, "get", "secret", "treasure"]).failed().says("forbidden");
+    server(&["get", "secrets", "-A"]).failed().says("forbidden");
+    server(&["-n", "kube-system", "create", "secret", "generic", "x", "--from-literal=a=b"])
+        .failed()
+        .says("forbidden");
+    server(&["label", "namespace", &foreign, "hythe.dev/platform=hythe"])
+        .failed()
+        .says("not one that Hythe has made");
+    server(&["delete", "namespace", &foreign]).failed().says("not one that Hythe has made");
+    server(&["label", "namespace", &own, "pod-security.kubernetes.io/enforce=privileged", "--overwrite"])
+        .failed()
+        .says("keeps its labels");
+    server_applies(&namespace(&format!("other-{}", std::process::id()), OURS))
+        .failed()
+        .says("makes namespaces of tools");
+    server_applies(&namespace(&format!("{own}-b"), r#""hythe.dev/platform": "hythe""#))
+        .failed()
+        .says("keeps its labels");
+    server_applies(&binding(&foreign, "hythe-tools", "hythe"))
+        .failed()
+        .says("only in namespaces that it has made");
+    server_applies(&binding("kube-system", "hythe-tools", "hythe"))
+        .failed()
+        .says("only in namespaces that it has made");
+    kubectl(&["-n", &own, "delete", "rolebinding", "hythe"]).ok();
+    server_applies(&binding(&own, "cluster-admin", "hythe")).failed();
+    server_applies(&binding(&own, "hythe-tools", "somebody")).failed().says("to itself");
+    server(&[
+        "create",
+        "clusterrolebinding",
+        "mine",
+        "--clusterrole=cluster-admin",
+        "--serviceaccount=hythe:hythe",
+    ])
+    .failed()
+    .says("forbidden");
+    server(&["-n", "hythe", "create", "token", "hythe"]).failed().says("forbidden");
+    server(&["auth", "can-i", "--list", "-n", &own]).ok();
+
+    for namespace in [&own, &foreign] {
+        kubectl(&["delete", "namespace", "--wait=false", namespace]).ok();
+    }
+}
+
+#[test]
+fn the_installation_is_whole() {
+    let base = checkout().join("deploy/kubernetes/base");
+    let built = kubectl(&["kustomize", base.to_str().expect("a path")]).ok().out;
+    for kind in [
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ConfigMap",
+    ] {
+        assert!(built.contains(&format!("kind: {kind}")), "{kind}");
+    }
+    // The server reads the configuration that is installed.
+    let checked = Command::new(program("hythed"))
+        .args(["check-config", "--config"])
+        .arg(base.join("hythe.toml"))
+        .output()
+        .expect("hythed runs");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.contains("read without a mistake"), "{said}{}", String::from_utf8_lossy(&checked.stderr));
+}
