@@ -91,13 +91,26 @@ impl Pods {
         Ok(Self { cluster, settings, access, pull, image, fenced: Mutex::new(false) })
     }
 
+    fn wish<'a>(&'a self, common: &'a Common) -> desired::Wish<'a> {
+        desired::Wish {
+            settings: &self.settings,
+            limits: &common.parts.limits,
+            network: &common.parts.network,
+            user: common.base.build_user,
+            env: common.process_env(),
+            image: &self.image,
+        }
+    }
+
     /// Makes the namespace and what stands around its pods, once; again where `anew`.
     async fn fence(&self, common: &Common, anew: bool) -> Result<(), Fault> {
         let mut fenced = self.fenced.lock().await;
         if *fenced && !anew {
             return Ok(());
         }
-        let objects = desired::fence(common, &self.settings, &self.pull);
+        let bundle = common.parts.network.ca_bundle.as_deref().map(std::fs::read_to_string).transpose();
+        let bundle = bundle.map_err(fault::platform("read the bundle of authorities"))?;
+        let objects = desired::fence(&self.wish(common), &self.pull, bundle);
         let applied = self.cluster.apply(&desired::owner(&self.settings), &objects).await;
         applied.map_err(|error| not_taken(&error))?;
         *fenced = true;

@@ -17,6 +17,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch
 use kube::runtime::wait::await_condition;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ const PAGE: u32 = 500;
 /// How long a grant may take until it counts, and how often that is looked at.
 const GRANTED: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(25);
+/// How the API server begins to say that a name is still taken.
+const LEAVING: &str = "object is being deleted";
 
 /// What went wrong between us and the API server.
 #[derive(Debug, thiserror::Error)]
@@ -312,6 +315,22 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Makes an object whose name nobody else gives: one that is there was made by an attempt whose answer was lost. One that is
+/// being deleted is waited for.
+pub async fn create<K>(operation: &str, api: &Api<K>, object: &K) -> Result<(), ClusterError>
+where
+    K: Clone + DeserializeOwned + Serialize + Debug,
+{
+    let params = PostParams::default();
+    let created = patient(operation, || async {
+        match api.create(&params, object).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && !status.message.starts_with(LEAVING) => Ok(()),
+            other => other.map(drop),
+        }
+    });
+    created.await
 }
 
 /// Deletes an object; one that is not there is deleted already.

@@ -11,7 +11,7 @@ mod known;
 mod object;
 mod owner;
 
-pub use apply::{Applied, Cluster, ClusterError, Present, kinds, patient, remove};
+pub use apply::{Applied, Cluster, ClusterError, Present, create, kinds, patient, remove};
 pub use known::{Known, Name, name};
 pub use object::Object;
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};

@@ -9,6 +9,15 @@ fn left(server: &Clustered) -> String {
     server.kubectl_of_builds(&["get", "pods,secrets", "-l", "hythe.dev/build", "-o", "name"]).ok().out
 }
 
+/// Waits until a build runs in its pod.
+fn runs(server: &Clustered) {
+    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
+    until(Duration::from_mins(1), || {
+        let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
+        running.contains("startedAt").then_some(())
+    });
+}
+
 #[test]
 fn a_build_runs_in_a_pod_and_the_next_one_has_its_cache() {
     let server = Clustered::start("pods-build", "");
@@ -102,17 +111,10 @@ fn a_pod_that_is_lost_is_made_once_more_and_one_that_is_not_wanted_goes_at_once(
     let wait = "console.log('WORKING'); setTimeout(() => {}, 8000);\n";
     build(&robin, "slow", "console.log('quick')\n").ok();
 
-    let runs = || {
-        let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
-        until(Duration::from_mins(1), || {
-            let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
-            running.contains("startedAt").then_some(())
-        });
-    };
     robin.write("slow", "build.js", wait);
     robin.commit("slow", "Slowly");
     let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    runs();
+    runs(&server);
     server
         .kubectl_of_builds(&[
             "delete",
@@ -136,10 +138,32 @@ fn a_pod_that_is_lost_is_made_once_more_and_one_that_is_not_wanted_goes_at_once(
     let said = robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok().err;
     let number =
         said.split("Build ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a build's number");
-    runs();
+    runs(&server);
     let begun = Instant::now();
     robin.hythe(&["builds", "cancel", number, "-t", "slow"]).ok();
     until(Duration::from_secs(20), || left(&server).trim().is_empty().then_some(()));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(robin.get("slow", "/").body, "up");
+}
+
+#[test]
+fn a_detached_build_goes_on_after_the_server_was_killed() {
+    let mut server = Clustered::start("pods-kill", "");
+    {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("slow", "static-site");
+        robin.git("slow", &["rm", "-rq", "public"]).ok();
+        build(&robin, "slow", "console.log('quick')\n").ok();
+        robin.write("slow", "build.js", "setTimeout(() => {}, 6000);\n");
+        robin.commit("slow", "Slowly");
+        robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
+    }
+    runs(&server);
+    server.kill();
+    let robin = Client::again(&server, "robin");
+    until(Duration::from_mins(2), || {
+        let releases = robin.hythe(&["releases", "-t", "slow"]).ok().out;
+        releases.lines().any(|line| line.starts_with("v2") && line.contains("live")).then_some(())
+    });
+    assert_eq!(left(&server).trim(), "");
 }

@@ -93,6 +93,12 @@ impl Clustered {
         self.server.spawn();
     }
 
+    /// Kills the server in the middle of whatever it does, and starts it again.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+        self.server.spawn();
+    }
+
     /// The namespace of a tool.
     pub(crate) fn namespace(&self, tool: &str) -> String {
         format!("{}-{tool}", self.platform)

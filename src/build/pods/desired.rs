@@ -1,10 +1,9 @@
 //! What a build is in the cluster: a pure function from request and settings to objects.
 
 use super::PodSettings;
-use super::image::CARRIER;
-use crate::Common;
+use super::image::{CARRIER, REPOSITORY};
 use crate::environment::{APP, AUTHORITIES, LAYERS, LIFECYCLE, PLATFORM, PLATFORM_SIZE};
-use crate::executor::Task;
+use crate::{BuildLimits, BuildRequest, NetworkSettings};
 use hythe_carrier::{Access, places};
 use hythe_cluster::fence::{self, PullAccess, amounts, block, labelled, port, quantity};
 use hythe_cluster::{LABEL_TOOL, Object, Owner};
@@ -19,7 +18,6 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPee
 use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// The containers of a build's pod, in their order.
 pub(crate) const RESTORE: &str = "restore";
@@ -66,14 +64,34 @@ pub(crate) fn name(build: BuildId) -> String {
     format!("build-{build}")
 }
 
+/// What all builds have in common, as far as the cluster is concerned.
+pub(crate) struct Wish<'a> {
+    pub(crate) settings: &'a PodSettings,
+    pub(crate) limits: &'a BuildLimits,
+    pub(crate) network: &'a NetworkSettings,
+    /// User and group that builds run as.
+    pub(crate) user: (u32, u32),
+    /// What the lifecycle's process sees.
+    pub(crate) env: Vec<(String, String)>,
+    /// The image that pods run.
+    pub(crate) image: &'a Digest,
+}
+
+impl Wish<'_> {
+    fn image(&self) -> String {
+        format!("{}/{REPOSITORY}@{}", self.settings.registry, self.image)
+    }
+}
+
 /// What stands around builds; the first is the namespace.
-pub(crate) fn fence(common: &Common, settings: &PodSettings, pull: &PullAccess) -> Vec<Object> {
+pub(crate) fn fence(wish: &Wish<'_>, pull: &PullAccess, bundle: Option<String>) -> Vec<Object> {
+    let settings = wish.settings;
     let meta = |name: &str| meta(settings, name);
     let mut all = vec![Object::of(&fence::namespace(meta(&settings.namespace)))];
     let rights = |account| fence::rights(meta("hythe"), &settings.platform, account);
     all.extend(settings.account.as_ref().map(|account| Object::of(&rights(account))));
-    all.extend([Object::of(&limits(common, meta("builds"))), Object::of(&fence::closed(meta("closed")))]);
-    let egress = &common.parts.network.egress;
+    all.extend([Object::of(&limits(wish.limits, meta("builds"))), Object::of(&fence::closed(meta("closed")))]);
+    let egress = &wish.network.egress;
     if egress.enabled {
         all.push(Object::of(&fence::egress(
             meta("to-internet"),
@@ -86,15 +104,15 @@ pub(crate) fn fence(common: &Common, settings: &PodSettings, pull: &PullAccess) 
         Object::of(&fence::account(meta(ACCOUNT))),
         Object::of(&fence::pull_secret(meta(PULL), &settings.registry, pull)),
     ]);
-    all.extend(bundle(common).map(|data| {
-        Object::of(&ConfigMap { metadata: meta(BUNDLE), data: Some(data), ..ConfigMap::default() })
+    all.extend(bundle.map(|text| {
+        let data = Some(BTreeMap::from([(BUNDLE_KEY.to_owned(), text)]));
+        Object::of(&ConfigMap { metadata: meta(BUNDLE), data, ..ConfigMap::default() })
     }));
     all
 }
 
 /// What a container without limits of its own gets; all of ours have theirs.
-fn limits(common: &Common, metadata: ObjectMeta) -> LimitRange {
-    let limits = &common.parts.limits;
+fn limits(limits: &BuildLimits, metadata: ObjectMeta) -> LimitRange {
     let each = amounts(limits.cpu_millis, limits.memory_bytes, limits.disk_bytes);
     let item =
         LimitRangeItem { type_: "Container".to_owned(), default: Some(each), ..LimitRangeItem::default() };
@@ -121,30 +139,18 @@ fn to_registry(settings: &PodSettings) -> Option<NetworkPolicyEgressRule> {
     (!peers.is_empty()).then_some(NetworkPolicyEgressRule { to: Some(peers), ports })
 }
 
-/// The operator's bundle of authorities, where there is one and it can be read.
-fn bundle(common: &Common) -> Option<BTreeMap<String, String>> {
-    let path = common.parts.network.ca_bundle.as_deref()?;
-    read_bundle(path).map(|text| BTreeMap::from([(BUNDLE_KEY.to_owned(), text)]))
-}
-
-fn read_bundle(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path)
-        .inspect_err(|error| tracing::error!(path = %path.display(), %error, "the bundle of authorities cannot be read"))
-        .ok()
-}
-
 /// What only the carrier sees.
 pub(crate) fn secret(
     settings: &PodSettings,
-    task: Task<'_>,
+    request: &BuildRequest,
     access: &Access,
 ) -> Result<Secret, serde_json::Error> {
     let data = BTreeMap::from([
         ("access.json".to_owned(), ByteString(serde_json::to_vec(access)?)),
-        ("env.json".to_owned(), ByteString(serde_json::to_vec(&task.request.env)?)),
+        ("env.json".to_owned(), ByteString(serde_json::to_vec(&request.env)?)),
     ]);
     Ok(Secret {
-        metadata: meta(settings, name(task.request.id)),
+        metadata: meta(settings, name(request.id)),
         data: Some(data),
         immutable: Some(true),
         type_: Some("Opaque".to_owned()),
@@ -153,27 +159,25 @@ pub(crate) fn secret(
 }
 
 /// The pod: restore, build and export, one after another.
-pub(crate) fn pod(settings: &PodSettings, task: Task<'_>, image: &Digest) -> Pod {
-    let (common, build) = (task.common, task.request);
+pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
+    let Wish { settings, limits, .. } = wish;
     let mut metadata = meta(settings, name(build.id));
     metadata.labels.get_or_insert_default().extend([
         (LABEL_TOOL.to_owned(), build.tool.to_string()),
         (LABEL_BUILD.to_owned(), build.id.to_string()),
     ]);
-    let limits = &common.parts.limits;
-    let (uid, gid) = common.base.build_user;
-    let image = format!("{}/{}@{image}", settings.registry, super::image::REPOSITORY);
+    let (uid, gid) = wish.user;
     let deadline = limits.wall.as_secs() + settings.start.as_secs() + SPARE;
     let mut security = fence::pod_security();
     security.run_as_user = Some(uid.into());
     security.run_as_group = Some(gid.into());
     let spec = PodSpec {
         init_containers: Some(vec![
-            carrier(common, RESTORE, &image, &restore_mounts()),
-            lifecycle(common, &image),
+            carrier(wish, RESTORE, restore_mounts()),
+            lifecycle(wish),
         ]),
-        containers: vec![carrier(common, EXPORT, &image, &export_mounts())],
-        volumes: Some(volumes(common, build.id)),
+        containers: vec![carrier(wish, EXPORT, export_mounts())],
+        volumes: Some(volumes(wish, build.id)),
         restart_policy: Some("Never".to_owned()),
         // The platform's own clock decides; this one only has to be later.
         active_deadline_seconds: Some(i64::try_from(deadline).unwrap_or(i64::MAX)),
@@ -188,29 +192,25 @@ pub(crate) fn pod(settings: &PodSettings, task: Task<'_>, image: &Digest) -> Pod
     Pod { metadata, spec: Some(spec), ..Pod::default() }
 }
 
-fn lifecycle(common: &Common, image: &str) -> Container {
+fn lifecycle(wish: &Wish<'_>) -> Container {
     let file = |name: &str| format!("{}/{name}", places::EXCHANGE);
-    let env = common.process_env().into_iter().map(|(name, value)| EnvVar {
-        name,
-        value: Some(value),
-        value_from: None,
-    });
-    let limits = &common.parts.limits;
+    let named = |(name, value): &(String, String)| EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None };
+    let limits = wish.limits;
     let mut mounts = vec![
         below("work", places::LAYERS, LAYERS),
         below("work", places::WORKSPACE, APP),
         mount("exchange", places::EXCHANGE),
         mount("platform", PLATFORM),
     ];
-    if common.parts.network.ca_bundle.is_some() {
+    if wish.network.ca_bundle.is_some() {
         mounts.push(VolumeMount { read_only: Some(true), ..below(BUNDLE, BUNDLE_KEY, AUTHORITIES) });
     }
     Container {
         name: BUILD.to_owned(),
-        image: Some(image.to_owned()),
+        image: Some(wish.image()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![LIFECYCLE.to_owned(), file(places::REQUEST), file(places::OUTCOME)]),
-        env: Some(env.collect()),
+        env: Some(wish.env.iter().map(named).collect()),
         working_dir: Some(APP.to_owned()),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
@@ -227,14 +227,14 @@ fn lifecycle(common: &Common, image: &str) -> Container {
     }
 }
 
-fn carrier(common: &Common, verb: &str, image: &str, mounts: &[VolumeMount]) -> Container {
-    let limits = &common.parts.limits;
+fn carrier(wish: &Wish<'_>, verb: &str, mounts: Vec<VolumeMount>) -> Container {
+    let limits = wish.limits;
     Container {
         name: verb.to_owned(),
-        image: Some(image.to_owned()),
+        image: Some(wish.image()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![CARRIER.to_owned(), verb.to_owned()]),
-        volume_mounts: Some(mounts.to_vec()),
+        volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
             limits: Some(amounts(limits.cpu_millis, CARRIER_MEMORY, limits.disk_bytes)),
             requests: Some(amounts(
@@ -276,7 +276,7 @@ fn below(name: &str, sub: &str, path: &str) -> VolumeMount {
     VolumeMount { sub_path: Some(sub.to_owned()), ..mount(name, path) }
 }
 
-fn volumes(common: &Common, build: BuildId) -> Vec<Volume> {
+fn volumes(wish: &Wish<'_>, build: BuildId) -> Vec<Volume> {
     let empty = |name: &str, medium: Option<&str>, size: u64| Volume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource {
@@ -294,15 +294,18 @@ fn volumes(common: &Common, build: BuildId) -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-        empty("work", None, common.parts.limits.layer().max_bytes),
+        empty("work", None, wish.limits.layer().max_bytes),
         empty("private", None, PRIVATE_SIZE),
         // In memory, because they hold the tool's build-time config.
         empty("exchange", Some("Memory"), EXCHANGE_SIZE),
         empty("platform", Some("Memory"), PLATFORM_SIZE),
     ];
-    if common.parts.network.ca_bundle.is_some() {
+    if wish.network.ca_bundle.is_some() {
         let bundle = ConfigMapVolumeSource { name: BUNDLE.to_owned(), ..ConfigMapVolumeSource::default() };
         volumes.push(Volume { name: BUNDLE.to_owned(), config_map: Some(bundle), ..Volume::default() });
     }
     volumes
 }
+
+#[cfg(test)]
+mod tests;

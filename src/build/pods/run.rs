@@ -10,11 +10,11 @@ use crate::hear::{Hearing, Told};
 use crate::{EventSink, fault};
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
 use hythe_carrier::Delivery;
-use hythe_cluster::{patient, remove, selector};
+use hythe_cluster::{create, patient, remove, selector};
 use hythe_model::{BuildEvent, Fault, Phase};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, ListParams, LogParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use std::time::Duration;
@@ -79,16 +79,15 @@ impl Pods {
     /// Makes the Secret and the pod.
     async fn make(&self, task: Task<'_>, before: &Before) -> Result<(), Fault> {
         let access = self.put_in(task, before).await?;
-        let secret = desired::secret(&self.settings, task, &access);
+        let secret = desired::secret(&self.settings, task.request, &access);
         let secret = secret.map_err(fault::platform("write a build's access"))?;
-        let pod = desired::pod(&self.settings, task, &self.image);
+        let pod = desired::pod(&self.wish(task.common), task.request);
         // One of the same name is left of a crash, or of an attempt that was lost.
         self.end(&name(task.request.id)).await;
-        let (params, secrets, pods) = (PostParams::default(), self.secrets(), self.pods());
-        let made = patient("make a build's access", || secrets.create(&params, &secret)).await;
+        let made = create("make a build's access", &self.secrets(), &secret).await;
         made.map_err(|error| not_taken(&error))?;
-        let made = patient("make a build's pod", || pods.create(&params, &pod)).await;
-        made.map(drop).map_err(|error| not_taken(&error))
+        let made = create("make a build's pod", &self.pods(), &pod).await;
+        made.map_err(|error| not_taken(&error))
     }
 
     /// Follows the pod to its end, and tells what is built on the way.
