@@ -44,6 +44,9 @@ demo-stop: ## Stops the demo's server and what it runs
 test: build $(TOOLS)/bin/crane cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
 	@KUBECONFIG=$$(tests/support/cluster/which) && export KUBECONFIG && cargo test --locked --workspace
 
+test-kubernetes-versions: build cluster-programs ## Runs the stories of a cluster on the three newest minor releases; some twenty minutes each the first time
+	@GO=$$(scripts/go $(TOOLS)) scripts/test-kubernetes-versions
+
 demo-kubernetes: build cluster-programs ## Installs Hythe in a cluster of this machine and deploys three sample tools by git push
 	@scripts/demo-kubernetes start
 
@@ -84,4 +87,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench
+.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench
