@@ -90,7 +90,10 @@ pub(crate) fn fence(wish: &Wish<'_>, pull: &PullAccess, bundle: Option<String>) 
     let mut all = vec![Object::of(&fence::namespace(meta(&settings.namespace)))];
     let rights = |account| fence::rights(meta("hythe"), &settings.platform, account);
     all.extend(settings.account.as_ref().map(|account| Object::of(&rights(account))));
-    all.extend([Object::of(&limits(wish.limits, meta("builds"))), Object::of(&fence::closed(meta("closed")))]);
+    all.extend([
+        Object::of(&limits(wish.limits, meta("builds"))),
+        Object::of(&fence::closed(meta("closed"))),
+    ]);
     let egress = &wish.network.egress;
     if egress.enabled {
         all.push(Object::of(&fence::egress(
@@ -172,10 +175,7 @@ pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
     security.run_as_user = Some(uid.into());
     security.run_as_group = Some(gid.into());
     let spec = PodSpec {
-        init_containers: Some(vec![
-            carrier(wish, RESTORE, restore_mounts()),
-            lifecycle(wish),
-        ]),
+        init_containers: Some(vec![carrier(wish, RESTORE, restore_mounts()), lifecycle(wish)]),
         containers: vec![carrier(wish, EXPORT, export_mounts())],
         volumes: Some(volumes(wish, build.id)),
         restart_policy: Some("Never".to_owned()),
@@ -194,7 +194,11 @@ pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
 
 fn lifecycle(wish: &Wish<'_>) -> Container {
     let file = |name: &str| format!("{}/{name}", places::EXCHANGE);
-    let named = |(name, value): &(String, String)| EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None };
+    let named = |(name, value): &(String, String)| EnvVar {
+        name: name.clone(),
+        value: Some(value.clone()),
+        value_from: None,
+    };
     let limits = wish.limits;
     let mut mounts = vec![
         below("work", places::LAYERS, LAYERS),

@@ -34,12 +34,20 @@ fn request() -> BuildRequest {
 }
 
 fn with<T>(change: impl FnOnce(&mut NetworkSettings), look: impl FnOnce(&Wish<'_>) -> T) -> T {
-    let mut network = NetworkSettings { ca_bundle: Some("/etc/own.pem".into()), ..NetworkSettings::default() };
+    let mut network =
+        NetworkSettings { ca_bundle: Some("/etc/own.pem".into()), ..NetworkSettings::default() };
     network.egress.enabled = true;
     change(&mut network);
     let (settings, limits, image) = (settings(), BuildLimits::default(), Digest::sha256([2; 32]));
     let env = vec![("HOME".to_owned(), "/home/cnb".to_owned())];
-    look(&Wish { settings: &settings, limits: &limits, network: &network, user: (1000, 1000), env, image: &image })
+    look(&Wish {
+        settings: &settings,
+        limits: &limits,
+        network: &network,
+        user: (1000, 1000),
+        env,
+        image: &image,
+    })
 }
 
 fn text(objects: &[Object]) -> String {
@@ -79,12 +87,21 @@ fn untrusted_code_sees_no_secret() {
         job: Digest::sha256([3; 32]),
     };
     let secret = secret(&settings(), &request(), &access).unwrap();
-    assert!(secret.data.unwrap().contains_key("access.json") && !format!("{access:?}").contains("the-password"));
+    assert!(
+        secret.data.unwrap().contains_key("access.json") && !format!("{access:?}").contains("the-password")
+    );
     let pod = with(|_| {}, |wish| pod(wish, &request()));
     let spec = pod.spec.unwrap();
     let build = spec.init_containers.unwrap().into_iter().find(|container| container.name == BUILD).unwrap();
     let sees = |volume: &str| build.volume_mounts.iter().flatten().any(|mount| mount.name == volume);
     assert!(!sees("access") && !sees("private") && sees("work") && sees("exchange"));
-    assert!(build.volume_mounts.iter().flatten().filter(|mount| mount.name == "work").all(|mount| mount.sub_path.is_some()));
+    assert!(
+        build
+            .volume_mounts
+            .iter()
+            .flatten()
+            .filter(|mount| mount.name == "work")
+            .all(|mount| mount.sub_path.is_some())
+    );
     assert_eq!(spec.automount_service_account_token, Some(false));
 }
