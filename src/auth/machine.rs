@@ -20,7 +20,7 @@ pub enum Machine {
     Tool(ToolName),
     /// A node: it pulls the builder's image.
     Builder,
-    /// The pod of a build: while that runs, it pulls from and pushes to the build's own repository.
+    /// The pod of a build: while that runs, it gets tokens to pull from and push to the build's own repository.
     Build(BuildId),
 }
 

@@ -36,7 +36,7 @@ pub(crate) trait Executor: Send + Sync {
     async fn sweep(&self, common: &Common) -> Result<(), Fault>;
 }
 
-/// What a build has made, still where it ran. Nothing of it stays there once this is dropped.
+/// What a build has made, still where it ran, until it is removed.
 #[async_trait]
 pub(crate) trait Site: Send + Sync {
     /// What the buildpacks say. Untrusted.

@@ -1,4 +1,4 @@
-//! From the sandbox's folders to a published image, layers straight into the content store.
+//! From what a build has left to a published image, layers straight into the content store.
 //!
 //! The order of layers, the config and the labels follow the Platform specification, "Exporting", and the reference
 //! exporter where it says more. The trusted side writes everything; what the lifecycle said is checked where it is used.

@@ -92,7 +92,9 @@ impl Builder {
 
     /// Drops the cache of a tool, as when the tool is deleted.
     pub async fn forget(&self, tool: &ToolName) -> Result<(), Fault> {
-        self.inner.executor.forget(&self.inner.common, tool).await
+        self.inner.executor.forget(&self.inner.common, tool).await?;
+        // Builds may have run in pods before.
+        pods::cache::forget(&self.inner.common, tool).await
     }
 }
 

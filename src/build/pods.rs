@@ -4,7 +4,7 @@
 //! it to its end; `cache` keeps layers as an artifact of the registry. Source and layers go through a repository of the build's own,
 //! by [`hythe_carrier`]: no untrusted code sees a credential, and the one that there is opens this repository alone.
 
-mod cache;
+pub(crate) mod cache;
 mod desired;
 mod image;
 mod parcel;
@@ -16,8 +16,8 @@ pub use parcel::name as build_repository;
 
 pub(crate) use stage::Failed;
 
-use crate::analyze::Before;
-use crate::cache::{Found, Index};
+use crate::analyze::{Before, say_of_cache};
+use crate::cache::{Found, Index, UNREADABLE};
 use crate::executor::{Executor, Layer, Site, Task};
 use crate::{Common, fault};
 use async_trait::async_trait;
@@ -29,6 +29,7 @@ use hythe_cnb::protocol::Outcome;
 use hythe_model::{BuildId, Digest, Fault, ToolName};
 use hythe_oci::LayerDescriptor;
 use hythe_registry::Repository;
+use run::{Ended, say};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -67,6 +68,8 @@ pub struct PodSettings {
     pub authorities: Option<String>,
     /// The namespace of the platform's own pods, which the registry is in; none where it is outside the cluster.
     pub registry_namespace: Option<String>,
+    /// The port that it has in those pods.
+    pub registry_port: u16,
     /// How long the cluster may take to start a pod: to find it a node and to pull its image.
     pub start: Duration,
 }
@@ -102,10 +105,20 @@ impl Pods {
         }
     }
 
-    /// Makes the namespace and what stands around its pods, once; again where `anew`.
-    async fn fence(&self, common: &Common, anew: bool) -> Result<(), Fault> {
+    /// One pod, from what stands around it to what it delivers. Where it does not deliver, nothing is taken for granted any more.
+    async fn attempt(&self, task: Task<'_>, before: &Before) -> Result<Delivery, Ended> {
+        self.fence(task.common).await?;
+        let ended = self.carry_out(task, before).await;
+        if ended.is_err() {
+            *self.fenced.lock().await = false;
+        }
+        ended
+    }
+
+    /// Makes the namespace and what stands around its pods, where that is not known to stand.
+    async fn fence(&self, common: &Common) -> Result<(), Fault> {
         let mut fenced = self.fenced.lock().await;
-        if *fenced && !anew {
+        if *fenced {
             return Ok(());
         }
         let bundle = common.parts.network.ca_bundle.as_deref().map(std::fs::read_to_string).transpose();
@@ -125,20 +138,24 @@ impl Executor for Pods {
     }
 
     async fn run<'a>(&'a self, task: Task<'a>, before: &mut Before) -> Result<Box<dyn Site + 'a>, Fault> {
-        self.fence(task.common, false).await?;
-        let delivery = match self.carry_out(task, before).await {
-            Ok(delivery) => Ok(delivery),
-            Err(run::Ended::Lost(why)) => {
-                run::say(task.events, &format!("the build's pod is lost: {why}; trying once more"));
-                self.fence(task.common, true).await?;
-                match self.carry_out(task, before).await {
-                    Ok(delivery) => Ok(delivery),
-                    Err(run::Ended::Lost(why)) => Err(fault::pod_lost(&why)),
-                    Err(run::Ended::Failed(fault)) => Err(fault),
-                }
+        let delivery = match self.attempt(task, before).await {
+            Err(Ended::Lost(why)) => {
+                say(task.events, &format!("the build's pod is lost: {why}; trying once more"));
+                self.attempt(task, before).await
             }
-            Err(run::Ended::Failed(fault)) => Err(fault),
+            Err(Ended::Unrestored(fault)) if !before.index.slices.is_empty() => {
+                tracing::warn!(tool = %task.request.tool, %fault, "a build goes on without its cache");
+                say_of_cache(task.events, &format!("not used: {UNREADABLE}"));
+                let index = std::mem::take(&mut before.index);
+                before.forget_layers(Some(index));
+                self.attempt(task, before).await
+            }
+            first => first,
         };
+        let delivery = delivery.map_err(|ended| match ended {
+            Ended::Failed(fault) | Ended::Unrestored(fault) => fault,
+            Ended::Lost(why) => fault::pod_lost(&why),
+        });
         match delivery {
             Ok(Delivery { refused: Some(refused), .. }) => {
                 parcel::remove(task.common, task.request.id).await;

@@ -3,13 +3,14 @@
 //! The protocol is [`oci_client`]'s. Content streams both ways; a registry that is away for a moment, as at a restart of the
 //! platform, is waited for.
 
+use crate::trees::COMPRESSION;
 use crate::{Access, DELIVERY, Delivery, Job};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use hythe_oci::{
-    Applied, ApplyOptions, Digest, Hasher, LayerBounds, LayerError, LayerInfo, LayerSpec, apply_layer,
-    write_layer_within,
+    Applied, ApplyError, ApplyOptions, Digest, Hasher, LayerBounds, LayerError, LayerInfo, LayerSpec,
+    apply_layer, write_layer_within,
 };
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
@@ -55,6 +56,9 @@ pub enum CarryError {
         /// What it said.
         reason: String,
     },
+    /// An archive cannot be unpacked.
+    #[error(transparent)]
+    Archive(#[from] ApplyError),
     /// Neither `restore` nor `export` was asked for.
     #[error("it knows `restore` and `export`")]
     Verb,
@@ -111,7 +115,6 @@ impl Exchange {
     /// The job.
     pub(crate) async fn job(&self, digest: &Digest) -> Result<Job, CarryError> {
         let bytes = patient(async || {
-            self.client.store_auth_if_needed(self.place.resolve_registry(), &self.auth).await;
             let mut stream = self.open_blob(digest).await?;
             let mut bytes = BytesMut::new();
             while let Some(piece) = stream.try_next().await.map_err(|error| broke("send the job", &error))? {
@@ -145,7 +148,10 @@ impl Exchange {
             let (folder, options) = (folder.to_owned(), options.clone());
             let applying = tokio::task::spawn_blocking(move || apply_layer(reader, &folder, &options));
             let applied = applying.await.map_err(|error| broke("unpack", &error))?;
-            applied.map_err(|error| broke(&format!("send {digest} whole"), &error))
+            applied.map_err(|error| match error {
+                ApplyError::Read(_) | ApplyError::Truncated => broke(&format!("send {digest} whole"), &error),
+                error => CarryError::Archive(error),
+            })
         })
         .await
     }
@@ -157,14 +163,17 @@ impl Exchange {
             let spec = spec.clone();
             let packing = tokio::task::spawn_blocking(move || {
                 let mut pieces = Pieces { sender, piece: BytesMut::with_capacity(PIECE) };
-                write_layer_within(&spec, crate::trees::COMPRESSION, &mut pieces, 0, bounds).and_then(
-                    |info| {
-                        pieces.send().map_err(LayerError::Write)?;
-                        Ok(info)
-                    },
-                )
+                let written = write_layer_within(&spec, COMPRESSION, &mut pieces, 0, bounds);
+                let ended = written.and_then(|info| {
+                    pieces.send().map_err(LayerError::Write)?;
+                    Ok(info)
+                });
+                if ended.is_err() {
+                    pieces.give_up();
+                }
+                ended
             });
-            let pieces = ReceiverStream::new(receiver).map(Ok);
+            let pieces = ReceiverStream::new(receiver);
             let pushed = self.client.push_blob_stream_chunked(&self.place, pieces).await;
             // What keeps a layer from being written is the truer reason, unless the upload broke it off.
             let packed = packing.await.map_err(|error| broke("pack", &error))?;
@@ -230,7 +239,7 @@ async fn patient<T>(work: impl AsyncFn() -> Result<T, CarryError>) -> Result<T, 
 
 /// Bytes on their way to the upload, in pieces of one request each.
 struct Pieces {
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Result<Bytes, OciDistributionError>>,
     piece: BytesMut,
 }
 
@@ -240,7 +249,14 @@ impl Pieces {
             return Ok(());
         }
         let full = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE)).freeze();
-        self.sender.blocking_send(full).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender.blocking_send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Pieces {
+    /// Sees to it that what was sent so far is never taken for a layer.
+    fn give_up(&self) {
+        let _ = self.sender.blocking_send(Err(OciDistributionError::GenericError(None)));
     }
 }
 

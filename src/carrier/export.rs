@@ -28,7 +28,7 @@ pub async fn export(access: &Access) -> Result<(), CarryError> {
     let export =
         Export { exchange: &exchange, job: &job, restored, room: AtomicU64::new(job.bounds.max_bytes) };
     // Whoever reads the delivery refuses it for their number.
-    let trees = if trees::has_too_many(&outcome.slices) {
+    let trees = if trees::too_many(&outcome, 0).is_some() {
         Vec::new()
     } else {
         trees::all(&outcome, Path::new(WORK), job.user)
@@ -72,7 +72,7 @@ impl Export<'_> {
             error => Broken::Failed(error),
         };
         if let Some(layer) = self.unchanged(&tree, &spec).map_err(|error| broken(error.into()))? {
-            return Ok(Packed { tree, layer, uncompressed: 0 });
+            return Ok(Packed { tree, layer });
         }
         let bounds = LayerBounds { max_bytes: self.room.load(Ordering::Relaxed), ..self.job.bounds };
         let info = self.exchange.pack(&spec, bounds).await.map_err(broken)?;
@@ -80,7 +80,7 @@ impl Export<'_> {
         let left = |room: u64| Some(room.saturating_sub(content));
         let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         let layer = LayerDescriptor::of(&info, trees::COMPRESSION);
-        Ok(Packed { tree, layer, uncompressed: info.uncompressed })
+        Ok(Packed { tree, layer })
     }
 
     /// The layer as it came, where no file of it has changed since.

@@ -102,8 +102,6 @@ pub struct Packed {
     pub tree: Tree,
     /// The layer.
     pub layer: LayerDescriptor,
-    /// Bytes of its archive.
-    pub uncompressed: u64,
 }
 
 /// A tree that cannot be a layer.

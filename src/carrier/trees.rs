@@ -12,9 +12,15 @@ use std::path::Path;
 /// How layers are compressed: quick, and small enough.
 pub const COMPRESSION: Compression = Compression::Gzip { level: 1 };
 /// Most slices of the app.
-pub const SLICES: usize = 100;
+const SLICES: usize = 100;
 /// Most patterns of all slices: each file of the app is held against every one.
-pub const PATTERNS: usize = 1000;
+const PATTERNS: usize = 1000;
+/// Most layers of an image, the run image's among them.
+const LAYERS_MAX: usize = 120;
+/// The platform's own layers: bills of materials, launcher, config, process types.
+const OWN: usize = 4;
+/// Most layers that are cached and not in the image.
+const OTHERS_MAX: usize = 500;
 
 /// A tree of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,9 +59,32 @@ impl Tree {
     }
 }
 
-/// Whether the slices are more than are held against every file.
-pub fn has_too_many(slices: &[Slice]) -> bool {
-    slices.len() > SLICES || slices.iter().map(|slice| slice.paths.len()).sum::<usize>() > PATTERNS
+/// What a build has too many of for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany {
+    /// In words, as in `slices`.
+    pub what: &'static str,
+    /// How many there are.
+    pub count: usize,
+    /// How many there may be.
+    pub most: usize,
+}
+
+/// Counts what would be written, before anything is; `below` layers are the run image's.
+pub fn too_many(outcome: &Outcome, below: usize) -> Option<TooMany> {
+    let slices = &outcome.slices;
+    let patterns = slices.iter().map(|slice| slice.paths.len()).sum();
+    let all = || outcome.buildpacks.iter().flat_map(|built| built.layers.values());
+    let launch = all().filter(|layer| layer.types.launch).count();
+    let other = all().filter(|layer| layer.types.cache && !layer.types.launch).count();
+    let counts = [
+        ("slices", slices.len(), SLICES),
+        ("patterns of slices", patterns, PATTERNS),
+        ("layers", below + launch + slices.len() + 1 + OWN, LAYERS_MAX),
+        ("layers that are for no image", other, OTHERS_MAX),
+    ];
+    let over = counts.into_iter().find(|(_, count, most)| count > most);
+    over.map(|(what, count, most)| TooMany { what, count, most })
 }
 
 /// What each part of the app takes, in order: the slices, and last the rest.
@@ -129,8 +158,14 @@ mod tests {
         assert_eq!(parts[1].include, ["*.js"]);
         assert_eq!(parts[1].exclude, ["static"]);
         assert_eq!((parts[2].include.len(), parts[2].exclude.len()), (0, 2));
-        assert!(!has_too_many(&[slice("a")]));
-        assert!(has_too_many(&vec![slice("a"); SLICES + 1]));
-        assert!(has_too_many(&[Slice { paths: vec!["a".to_owned(); PATTERNS + 1] }]));
+        let what = |slices: Vec<Slice>| {
+            too_many(&Outcome { slices, ..Outcome::default() }, 2).map(|too_many| too_many.what)
+        };
+        assert_eq!(what(vec![slice("a")]), None);
+        assert_eq!(what(vec![slice("a"); SLICES + 1]), Some("slices"));
+        assert_eq!(
+            what(vec![Slice { paths: vec!["a".to_owned(); PATTERNS + 1] }]),
+            Some("patterns of slices")
+        );
     }
 }

@@ -326,7 +326,9 @@ where
     let params = PostParams::default();
     let created = patient(operation, || async {
         match api.create(&params, object).await {
-            Err(kube::Error::Api(status)) if status.code == 409 && !status.message.starts_with(LEAVING) => {
+            Err(kube::Error::Api(status))
+                if status.reason == "AlreadyExists" && !status.message.starts_with(LEAVING) =>
+            {
                 Ok(())
             }
             other => other.map(drop),

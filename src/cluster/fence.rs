@@ -64,7 +64,7 @@ pub fn account(metadata: ObjectMeta) -> ServiceAccount {
     ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
 }
 
-/// A ServiceAccount of the cluster.
+/// A service account of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its namespace.
@@ -83,7 +83,7 @@ impl FromStr for Account {
     }
 }
 
-/// The rights that the server has in a namespace of its own making, and in no other: those of the ClusterRole `<platform>-tools`.
+/// The rights that the server has in a namespace of its own making, and in no other: those of the role `<platform>-tools`.
 pub fn rights(metadata: ObjectMeta, platform: &str, account: &Account) -> RoleBinding {
     RoleBinding {
         metadata,
@@ -145,10 +145,7 @@ pub fn to_dns(servers: &[IpAddr]) -> NetworkPolicyEgressRule {
         pod_selector: Some(labelled("k8s-app", "kube-dns")),
         ..NetworkPolicyPeer::default()
     };
-    let servers = servers.iter().map(|address| {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        block(&format!("{address}/{bits}"))
-    });
+    let servers = servers.iter().map(host);
     NetworkPolicyEgressRule {
         to: Some(std::iter::once(cluster_dns).chain(servers).collect()),
         ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
@@ -166,6 +163,11 @@ pub fn to_internet(open: &[String]) -> NetworkPolicyEgressRule {
 pub fn labelled(key: &str, value: &str) -> LabelSelector {
     let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
     LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
+
+/// One address.
+pub fn host(address: &IpAddr) -> NetworkPolicyPeer {
+    block(&format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 }))
 }
 
 /// A network.

@@ -71,8 +71,9 @@ impl Fronts {
         if let Some(listener) = self.registry {
             let address = listener.local_addr()?;
             let tls = if config.registry.plain { None } else { tls::for_front(settings, data, address)? };
-            let stop = shutdown.clone();
-            drains.spawn(async move {
+            // To the end: pods of builds and nodes need it while all else drains.
+            let stop = closing.clone();
+            serves.spawn(async move {
                 hythe_router::serve_platform(listener, tls, images, stop).await.context("the registry failed")
             });
         }
@@ -183,7 +184,7 @@ fn connections(chosen: usize) -> Result<usize> {
 pub(crate) struct Running {
     /// What drains first: pushes and the API.
     drains: JoinSet<Result<()>>,
-    /// What serves to the very end: tools.
+    /// What serves to the very end: tools and images.
     serves: JoinSet<Result<()>>,
     shutdown: CancellationToken,
     closing: CancellationToken,

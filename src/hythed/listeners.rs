@@ -1,7 +1,7 @@
 //! Listening sockets that outlive the server.
 //!
 //! The helper keeps a duplicate of every listener, so that the kernel queues connections while one server stops and the
-//! next starts: a restart drops none. Where there is no helper, as in a cluster, another replica takes them.
+//! next starts: a restart drops none. Where there is no helper, as in a cluster, a restart refuses some for a moment.
 
 use anyhow::{Context, Result};
 use hythe_sandbox::Helper;

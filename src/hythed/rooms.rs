@@ -75,9 +75,10 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let logs = LogStore::open(data.logs(), log_limits(settings))?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
-    let sandboxes = match settings.config.needs_sandboxes() {
-        true => Some(Sandboxes::open(settings, data, &content).await?),
-        false => None,
+    let sandboxes = if settings.config.needs_sandboxes() {
+        Some(Sandboxes::open(settings, data, &content).await?)
+    } else {
+        None
     };
     let in_flight = InFlight::new();
     let keys = KeyRing::load(&data.keys())?;

@@ -120,6 +120,7 @@ impl Settings {
             plain,
             authorities: if plain { None } else { tls::authorities(self, data)? },
             registry_namespace: chosen.router_namespace.clone(),
+            registry_port: front.port(),
             start: chosen.start.duration(),
         })
     }

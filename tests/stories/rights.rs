@@ -82,6 +82,7 @@ fn the_server_reaches_what_it_has_made_and_cannot_give_itself_more() {
     server_applies(&binding("kube-system", "hythe-tools", "hythe"))
         .failed()
         .says("only in namespaces that it has made");
+    within_its_own(&own);
     kubectl(&["-n", &own, "delete", "rolebinding", "hythe"]).ok();
     server_applies(&binding(&own, "cluster-admin", "hythe")).failed();
     server_applies(&binding(&own, "hythe-tools", "somebody")).failed().says("to itself");
@@ -100,6 +101,25 @@ fn the_server_reaches_what_it_has_made_and_cannot_give_itself_more() {
     for namespace in [&own, &foreign] {
         kubectl(&["delete", "namespace", "--wait=false", namespace]).ok();
     }
+}
+
+/// What the rights in a namespace of its own would allow, and the policies do not.
+fn within_its_own(own: &str) {
+    for label in ["pod-security.kubernetes.io/enforce-version=v1.0", "somebody.example.org/inject=no"] {
+        server(&["label", "namespace", own, label]).failed().says("its own labels and no others");
+    }
+    let service = |spec: &str| {
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "taker", "namespace": "{own}"}}, "spec": {{"ports": [{{"port": 80}}], {spec}}}}}"#
+        )
+    };
+    server_applies(&service(r#""externalIPs": ["203.0.113.7"]"#)).failed().says("inside the cluster");
+    server_applies(&service(r#""type": "NodePort""#)).failed().says("inside the cluster");
+    let first = format!(
+        r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "first", "namespace": "{own}"}},
+        "spec": {{"priorityClassName": "system-cluster-critical", "containers": [{{"name": "a", "image": "a"}}]}}}}"#
+    );
+    server_applies(&first).failed();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::fault;
 use crate::layer::write_here;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use hythe_carrier::trees::{PATTERNS, SLICES, Tree};
+use hythe_carrier::trees::{TooMany, Tree, too_many};
 use hythe_cnb::labels::{BuildpackLayers, LayerMetadata, LayerSha};
 use hythe_cnb::launch::Process;
 use hythe_cnb::metadata::{LaunchBuildpack, LaunchMetadata};
@@ -21,10 +21,6 @@ use std::collections::BTreeMap;
 
 /// Layers that are written at the same time.
 const AT_ONCE: usize = 2;
-/// Most layers of an image, the run image's among them.
-const LAYERS_MAX: usize = 120;
-/// The platform's own layers: bills of materials, launcher, config, process types.
-const OWN: usize = 4;
 
 impl Export<'_> {
     /// Writes those that changed; answers all of them.
@@ -40,18 +36,11 @@ impl Export<'_> {
 
     /// Refuses what no runtime could mount, before anything is written.
     fn check_count(&self) -> Result<(), Fault> {
-        let slices = &self.outcome.slices;
-        if slices.len() > SLICES {
-            return Err(fault::too_many("slices", slices.len(), SLICES));
+        let below = self.task.common.base.run.manifest.layers.len();
+        match too_many(self.outcome, below) {
+            Some(TooMany { what, count, most }) => Err(fault::too_many(what, count, most)),
+            None => Ok(()),
         }
-        let patterns = slices.iter().map(|slice| slice.paths.len()).sum();
-        if patterns > PATTERNS {
-            return Err(fault::too_many("patterns of slices", patterns, PATTERNS));
-        }
-        let launch = self.outcome.buildpacks.iter().flat_map(|built| built.layers.values());
-        let launch = launch.filter(|layer| layer.types.launch).count();
-        let layers = self.task.common.base.run.manifest.layers.len() + launch + slices.len() + 1 + OWN;
-        if layers > LAYERS_MAX { Err(fault::too_many("layers", layers, LAYERS_MAX)) } else { Ok(()) }
     }
 
     async fn buildpack_layers(&self, shas: &mut Shas) -> Result<Vec<Written>, Fault> {

@@ -5,7 +5,7 @@ use super::image::{CARRIER, REPOSITORY};
 use crate::environment::{APP, AUTHORITIES, LAYERS, LIFECYCLE, PLATFORM, PLATFORM_SIZE};
 use crate::{BuildLimits, BuildRequest, NetworkSettings};
 use hythe_carrier::{Access, places};
-use hythe_cluster::fence::{self, PullAccess, amounts, block, labelled, port, quantity};
+use hythe_cluster::fence::{self, PullAccess, amounts, labelled, port, quantity};
 use hythe_cluster::{LABEL_TOOL, Object, Owner};
 use hythe_model::{BuildId, Digest};
 use k8s_openapi::ByteString;
@@ -59,6 +59,16 @@ fn meta(settings: &PodSettings, name: impl Into<String>) -> ObjectMeta {
     }
 }
 
+/// What belongs to one build: a sweep finds it by its label.
+fn of_build(settings: &PodSettings, build: &BuildRequest) -> ObjectMeta {
+    let mut metadata = meta(settings, name(build.id));
+    metadata.labels.get_or_insert_default().extend([
+        (LABEL_TOOL.to_owned(), build.tool.to_string()),
+        (LABEL_BUILD.to_owned(), build.id.to_string()),
+    ]);
+    metadata
+}
+
 /// What a build's pod and Secret are called.
 pub(crate) fn name(build: BuildId) -> String {
     format!("build-{build}")
@@ -103,7 +113,7 @@ pub(crate) fn fence(wish: &Wish<'_>, pull: &PullAccess, bundle: Option<String>) 
     }
     all.extend([
         Object::of(&fence::egress(meta("to-dns"), vec![fence::to_dns(&egress.dns)])),
-        Object::of(&fence::egress(meta("to-registry"), to_registry(settings).into_iter().collect())),
+        Object::of(&fence::egress(meta("to-registry"), to_registry(settings))),
         Object::of(&fence::account(meta(ACCOUNT))),
         Object::of(&fence::pull_secret(meta(PULL), &settings.registry, pull)),
     ]);
@@ -122,24 +132,23 @@ fn limits(limits: &BuildLimits, metadata: ObjectMeta) -> LimitRange {
     LimitRange { metadata, spec: Some(LimitRangeSpec { limits: vec![item] }) }
 }
 
-/// The registry's own address, where it is one, and the platform's pods.
-fn to_registry(settings: &PodSettings) -> Option<NetworkPolicyEgressRule> {
+/// The registry: its own address, where it is one, and its port in the platform's pods; no other port of either.
+fn to_registry(settings: &PodSettings) -> Vec<NetworkPolicyEgressRule> {
     let (host, number) = settings.registry.rsplit_once(':').unwrap_or((&settings.registry, "443"));
-    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    let address =
-        address.map(|address| block(&format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })));
-    let inside = settings.registry_namespace.iter().map(|namespace| NetworkPolicyPeer {
-        namespace_selector: Some(labelled("kubernetes.io/metadata.name", namespace)),
-        pod_selector: Some(labelled("app.kubernetes.io/name", "hythe")),
-        ..NetworkPolicyPeer::default()
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok().zip(number.parse().ok());
+    let outside = address.map(|(address, number)| NetworkPolicyEgressRule {
+        to: Some(vec![fence::host(&address)]),
+        ports: Some(vec![port("TCP", number)]),
     });
-    let outside = address.is_some();
-    let peers: Vec<_> = address.into_iter().chain(inside).collect();
-    // A Service's port is not its pods' port.
-    let ports = (outside && settings.registry_namespace.is_none())
-        .then(|| number.parse().ok().map(|number| vec![port("TCP", number)]))
-        .flatten();
-    (!peers.is_empty()).then_some(NetworkPolicyEgressRule { to: Some(peers), ports })
+    let inside = settings.registry_namespace.iter().map(|namespace| NetworkPolicyEgressRule {
+        to: Some(vec![NetworkPolicyPeer {
+            namespace_selector: Some(labelled("kubernetes.io/metadata.name", namespace)),
+            pod_selector: Some(labelled("app.kubernetes.io/name", "hythe")),
+            ..NetworkPolicyPeer::default()
+        }]),
+        ports: Some(vec![port("TCP", settings.registry_port)]),
+    });
+    outside.into_iter().chain(inside).collect()
 }
 
 /// What only the carrier sees.
@@ -153,7 +162,7 @@ pub(crate) fn secret(
         ("env.json".to_owned(), ByteString(serde_json::to_vec(&request.env)?)),
     ]);
     Ok(Secret {
-        metadata: meta(settings, name(request.id)),
+        metadata: of_build(settings, request),
         data: Some(data),
         immutable: Some(true),
         type_: Some("Opaque".to_owned()),
@@ -164,11 +173,7 @@ pub(crate) fn secret(
 /// The pod: restore, build and export, one after another.
 pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
     let Wish { settings, limits, .. } = wish;
-    let mut metadata = meta(settings, name(build.id));
-    metadata.labels.get_or_insert_default().extend([
-        (LABEL_TOOL.to_owned(), build.tool.to_string()),
-        (LABEL_BUILD.to_owned(), build.id.to_string()),
-    ]);
+    let metadata = of_build(settings, build);
     let (uid, gid) = wish.user;
     let deadline = limits.wall.as_secs() + settings.start.as_secs() + SPARE;
     let mut security = fence::pod_security();
@@ -218,7 +223,8 @@ fn lifecycle(wish: &Wish<'_>) -> Container {
         working_dir: Some(APP.to_owned()),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
-            limits: Some(amounts(limits.cpu_millis, limits.memory_bytes, limits.disk_bytes)),
+            // Restored layers lie on the same disk.
+            limits: Some(amounts(limits.cpu_millis, limits.memory_bytes, limits.layer().max_bytes)),
             requests: Some(amounts(
                 limits.cpu_millis / PROMISED,
                 limits.memory_bytes / u64::from(PROMISED),
@@ -240,7 +246,7 @@ fn carrier(wish: &Wish<'_>, verb: &str, mounts: Vec<VolumeMount>) -> Container {
         command: Some(vec![CARRIER.to_owned(), verb.to_owned()]),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
-            limits: Some(amounts(limits.cpu_millis, CARRIER_MEMORY, limits.disk_bytes)),
+            limits: Some(amounts(limits.cpu_millis, CARRIER_MEMORY, limits.layer().max_bytes)),
             requests: Some(amounts(
                 limits.cpu_millis / PROMISED,
                 CARRIER_MEMORY / 4,

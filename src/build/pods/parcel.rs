@@ -92,8 +92,9 @@ fn put_file(
     path: &Path,
     digest: &Digest,
 ) -> Result<(), RegistryError> {
-    if content.has(digest)? {
-        return content.link(repository, digest);
+    match content.link(repository, digest) {
+        Err(RegistryError::NoBlob(_)) => {}
+        linked => return linked,
     }
     let upload = content.begin()?;
     let failed = |source| RegistryError::Io { operation: "copy", path: path.to_owned(), source };

@@ -1,25 +1,29 @@
 //! Follows one pod from its making to its end.
 
-use super::desired::{self, BUILD, LABEL_BUILD, name};
+use super::desired::{self, BUILD, LABEL_BUILD, RESTORE, name};
 use super::parcel;
 use super::stage::{Failed, Stage, stage};
 use super::{Pods, not_taken};
 use crate::analyze::Before;
 use crate::executor::Task;
-use crate::hear::{Hearing, Told};
+use crate::hear::{Hearing, Told, read_line};
 use crate::{EventSink, fault};
-use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use hythe_carrier::Delivery;
 use hythe_cluster::{create, patient, remove, selector};
 use hythe_model::{BuildEvent, Fault, Phase};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
+use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::io::BufReader;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 /// Between two attempts to take up a log.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -27,6 +31,10 @@ const AGAIN: Duration = Duration::from_millis(300);
 const REST: Duration = Duration::from_secs(20);
 /// How long packing and sending layers may take.
 const EXPORT_TIME: Duration = Duration::from_mins(10);
+/// How long source and cached layers may take to come.
+const RESTORE_TIME: Duration = Duration::from_mins(10);
+/// Bytes of a line: its time, and a message that is no outcome.
+const LINE_MAX: usize = 256 << 10;
 /// Last lines of a container that has failed.
 const TAIL: i64 = 20;
 
@@ -36,6 +44,8 @@ pub(crate) enum Ended {
     Failed(Fault),
     /// Its pod is gone, for this reason; another one may do.
     Lost(String),
+    /// Source or cached layers did not come; without the cache they may.
+    Unrestored(Fault),
 }
 
 impl From<Fault> for Ended {
@@ -60,16 +70,13 @@ impl Pods {
 
     /// Makes a build's pod and follows it; it is gone afterwards.
     pub(crate) async fn carry_out(&self, task: Task<'_>, before: &Before) -> Result<Delivery, Ended> {
-        let made = self.make(task, before).await;
-        let ended = match made {
-            Ok(()) => {
-                let followed = self.follow(task);
-                tokio::select! {
-                    ended = followed => ended,
-                    () = task.cancel.cancelled() => Err(fault::cancelled().into()),
-                }
-            }
-            Err(fault) => Err(fault.into()),
+        let work = async {
+            self.make(task, before).await?;
+            self.follow(task).await
+        };
+        let ended = tokio::select! {
+            ended = work => ended,
+            () = task.cancel.cancelled() => Err(fault::cancelled().into()),
         };
         self.end(&name(task.request.id)).await;
         ended?;
@@ -106,26 +113,24 @@ impl Pods {
     /// Carries what becomes of the pod into `told`.
     async fn watch(&self, name: &str, told: &watch::Sender<Stage>) {
         let mut changes = watch_object(self.pods(), name).default_backoff().boxed();
-        let mut seen = false;
         while let Some(change) = changes.next().await {
-            match change {
-                Ok(Some(pod)) => {
-                    seen = true;
-                    let _ = told.send(stage(&pod));
+            let now = match change {
+                Ok(Some(pod)) => stage(&pod),
+                Ok(None) => Stage::Lost("it was deleted".to_owned()),
+                Err(error) => {
+                    tracing::warn!(pod = name, %error, "a build's pod is watched anew");
+                    continue;
                 }
-                Ok(None) if seen => {
-                    // Its end may have been seen before.
-                    told.send_if_modified(|stage| {
-                        let over = matches!(stage, Stage::Done | Stage::Failed(_));
-                        if !over {
-                            *stage = Stage::Lost("it was deleted".to_owned());
-                        }
-                        !over
-                    });
+            };
+            // What was said last of a pod that ends is true of it: its containers are killed, and then it goes.
+            told.send_if_modified(|stage| {
+                let over = matches!(stage, Stage::Done | Stage::Failed(_) | Stage::Lost(_));
+                let changes = !over && *stage != now;
+                if changes {
+                    *stage = now;
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(pod = name, %error, "a build's pod is watched anew"),
-            }
+                changes
+            });
         }
     }
 
@@ -138,21 +143,31 @@ impl Pods {
     ) -> Result<(), Ended> {
         let limits = &task.common.parts.limits;
         let begun = |stage: &Stage| !matches!(stage, Stage::Coming(_));
-        let Some(now) = wait(&mut stages, self.settings.start, begun).await else {
-            let Stage::Coming(hindrance) = stages.borrow().clone() else { return Ok(()) };
+        if wait(&mut stages, self.settings.start, begun).await.is_none() {
+            let hindrance = match &*stages.borrow() {
+                Stage::Coming(hindrance) => hindrance.clone(),
+                _ => None,
+            };
             return Err(fault::pod_not_started(hindrance.as_deref(), self.settings.start).into());
-        };
-        let hearing = Hearing::new(task.events, limits);
-        let told = match now {
-            Stage::Lost(why) => return Err(Ended::Lost(why)),
-            Stage::Failed(failed) if failed.container != BUILD => {
-                return Err(self.broken(name, &failed).await);
+        }
+        let restored = |stage: &Stage| begun(stage) && !matches!(stage, Stage::Restoring);
+        let told = match wait(&mut stages, RESTORE_TIME, restored).await {
+            None => {
+                return Err(Ended::Unrestored(fault::platform("bring its source in")("it took too long")));
             }
-            _ => {
+            Some(Stage::Lost(why)) => return Err(Ended::Lost(why)),
+            Some(Stage::Failed(failed)) if failed.container == RESTORE => {
+                return Err(Ended::Unrestored(self.broken(name, &failed).await));
+            }
+            Some(_) => {
                 let until = Instant::now() + limits.wall;
+                let hearing = Hearing::new(task.events, limits);
                 match tokio::time::timeout_at(until, self.hear(name, hearing, stages.clone())).await {
                     Ok(told) => told?,
-                    Err(_) => return Err(fault::too_long(limits).into()),
+                    Err(_) if matches!(*stages.borrow(), Stage::Building) => {
+                        return Err(fault::too_long(limits).into());
+                    }
+                    Err(_) => None,
                 }
             }
         };
@@ -162,7 +177,7 @@ impl Pods {
             Some(Stage::Failed(failed)) if failed.container == BUILD => {
                 Err(fault::of_pod(&failed, told, limits).into())
             }
-            Some(Stage::Failed(failed)) => Err(self.broken(name, &failed).await),
+            Some(Stage::Failed(failed)) => Err(self.broken(name, &failed).await.into()),
             Some(_) => Ok(()),
             None => Err(fault::platform("bring its layers out")("it took too long").into()),
         }
@@ -173,31 +188,30 @@ impl Pods {
         &self,
         name: &str,
         mut hearing: Hearing<'_>,
-        mut stages: watch::Receiver<Stage>,
+        stages: watch::Receiver<Stage>,
     ) -> Result<Told, Fault> {
         let mut last: Option<Timestamp> = None;
-        let mut until = None;
         loop {
             // Looked at first: a log that was read to its end after it is whole.
-            let runs = matches!(*stages.borrow_and_update(), Stage::Building);
-            let whole = self.copy(name, &mut hearing, &mut last).await?;
-            if !runs {
-                let deadline = *until.get_or_insert_with(|| Instant::now() + REST);
-                if whole || Instant::now() > deadline {
-                    return Ok(hearing.end());
-                }
+            let ran = !matches!(*stages.borrow(), Stage::Building);
+            tokio::select! {
+                heard = self.copy(name, &mut hearing, &mut last) => match heard? {
+                    Heard::All | Heard::Nothing if ran => return Ok(hearing.end()),
+                    _ => {}
+                },
+                () = rest(stages.clone()) => return Ok(hearing.end()),
             }
-            let _ = tokio::time::timeout(AGAIN, stages.changed()).await;
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
-    /// Hears the log from behind the last line that has come; whether it came to its end.
+    /// Hears the log from behind the last line that has come.
     async fn copy(
         &self,
         name: &str,
         hearing: &mut Hearing<'_>,
         last: &mut Option<Timestamp>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Heard, Fault> {
         let params = LogParams {
             container: Some(BUILD.to_owned()),
             follow: true,
@@ -205,27 +219,42 @@ impl Pods {
             since_time: *last,
             ..LogParams::default()
         };
-        let Ok(stream) = self.pods().log_stream(name, &params).await else { return Ok(false) };
-        let mut lines = stream.lines();
+        let stream = match self.pods().log_stream(name, &params).await {
+            Ok(stream) => stream,
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(Heard::Nothing),
+            Err(_) => return Ok(Heard::Some),
+        };
+        // A stream begins at the second of the last line: what has come is passed by.
+        let mut behind = *last;
+        let mut reader = BufReader::new(stream.compat());
+        let mut line = Vec::new();
         loop {
-            match lines.try_next().await {
-                Ok(Some(line)) => {
-                    let (time, text) = line.split_once(' ').unwrap_or((&line, ""));
-                    let Ok(time) = time.parse::<Timestamp>() else { continue };
-                    // A stream begins at the second of the last line.
-                    if last.is_none_or(|last| time > last) {
-                        *last = Some(time);
-                        hearing.line(text.as_bytes())?;
-                    }
-                }
-                Ok(None) => return Ok(true),
-                Err(_) => return Ok(false),
+            match read_line(&mut reader, &mut line, LINE_MAX).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Heard::All),
+                Err(_) => return Ok(Heard::Some),
             }
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            let (time, rest) = match text.iter().position(|byte| *byte == b' ') {
+                Some(end) => (str::from_utf8(&text[..end]).ok(), &text[end + 1..]),
+                None => (None, text),
+            };
+            let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
+                // The rest of a line that was too long.
+                hearing.line_without_outcome(text)?;
+                continue;
+            };
+            if behind.is_some_and(|behind| time <= behind) {
+                continue;
+            }
+            behind = None;
+            *last = Some(time);
+            hearing.line_without_outcome(rest)?;
         }
     }
 
     /// One of our own containers has failed: the platform's log has its last lines.
-    async fn broken(&self, name: &str, failed: &Failed) -> Ended {
+    async fn broken(&self, name: &str, failed: &Failed) -> Fault {
         let params = LogParams {
             container: Some(failed.container.to_owned()),
             tail_lines: Some(TAIL),
@@ -240,7 +269,7 @@ impl Pods {
             "a build's pod failed"
         );
         let evicted = failed.evicted.clone().unwrap_or_default();
-        Ended::Failed(fault::platform("carry its source and layers")(format!("{said} {evicted}")))
+        fault::platform("carry its source and layers")(format!("{said} {evicted}"))
     }
 
     /// Removes a build's pod and its Secret, at once.
@@ -260,23 +289,45 @@ impl Pods {
     pub(crate) async fn end_all(&self) -> Result<(), Fault> {
         let ours =
             ListParams::default().labels(&format!("{},{LABEL_BUILD}", selector(&self.settings.platform)));
-        let pods = self.pods();
-        let listed = patient("list builds' pods", || pods.list(&ours)).await;
-        let listed = match listed {
-            Ok(listed) => listed,
+        let (pods, secrets) = (self.pods(), self.secrets());
+        let listed = patient("list builds' pods", || async {
+            let pods = pods.list(&ours).await?.items.into_iter().map(|pod| pod.name_any());
+            let secrets = secrets.list(&ours).await?.items.into_iter().map(|secret| secret.name_any());
+            Ok(pods.chain(secrets).collect::<BTreeSet<_>>())
+        });
+        let names = match listed.await {
+            Ok(names) => names,
             // No namespace yet, or nobody to ask: a build will say so.
             Err(error) => {
                 tracing::warn!(%error, "pods of earlier builds could not be listed");
                 return Ok(());
             }
         };
-        for pod in listed.items {
-            if let Some(name) = pod.metadata.name {
-                tracing::info!(pod = name, "swept an interrupted build");
-                self.end(&name).await;
-            }
+        for name in names {
+            tracing::info!(pod = name, "swept an interrupted build");
+            self.end(&name).await;
         }
         Ok(())
+    }
+}
+
+/// How much of a log was heard.
+enum Heard {
+    /// All that there is.
+    All,
+    /// A part, before the stream broke.
+    Some,
+    /// There is none: the container has not begun, or it is gone.
+    Nothing,
+}
+
+/// Ends when a build that does not run any more has had the time to be heard out.
+async fn rest(mut stages: watch::Receiver<Stage>) {
+    let ended =
+        stages.wait_for(|stage| !matches!(stage, Stage::Building | Stage::Restoring | Stage::Coming(_)));
+    let lost = ended.await.is_ok_and(|stage| matches!(*stage, Stage::Lost(_)));
+    if !lost {
+        tokio::time::sleep(REST).await;
     }
 }
 

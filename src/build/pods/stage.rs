@@ -8,11 +8,16 @@ const COMES: &[&str] = &["", "ContainerCreating", "PodInitializing"];
 /// Reasons of a failed pod that are its own fault: it used too much, or too long.
 const OWN: &[&str] = &["Evicted", "DeadlineExceeded"];
 
+/// What a node says of containers that it does not know any more.
+const FORGOTTEN: &[&str] = &["ContainerStatusUnknown", "Unknown"];
+
 /// Where a build's pod stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The build has not begun: what hinders it, where something does.
     Coming(Option<String>),
+    /// Source and cached layers come.
+    Restoring,
     /// It runs.
     Building,
     /// It has ended well, and its layers are packed.
@@ -53,9 +58,21 @@ pub(crate) fn stage(pod: &Pod) -> Stage {
             Stage::Lost(words)
         };
     }
+    let ended = |name: &str| find(name).and_then(terminated).is_some();
+    if find(EXPORT).and_then(terminated).is_some_and(|end| end.exit_code == 0) {
+        return Stage::Done;
+    }
+    // Before exit codes: a pod that is told to go has its containers killed.
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Stage::Lost("it was deleted".to_owned());
+    }
     for name in [RESTORE, BUILD, EXPORT] {
         if let Some(end) = find(name).and_then(terminated).filter(|end| end.exit_code != 0) {
-            let out_of_memory = end.reason.as_deref() == Some("OOMKilled");
+            let reason = end.reason.as_deref();
+            if reason.is_some_and(|reason| FORGOTTEN.contains(&reason)) {
+                return Stage::Lost("its node has restarted".to_owned());
+            }
+            let out_of_memory = reason == Some("OOMKilled");
             return Stage::Failed(Failed {
                 container: name,
                 code: end.exit_code,
@@ -64,17 +81,13 @@ pub(crate) fn stage(pod: &Pod) -> Stage {
             });
         }
     }
-    if pod.metadata.deletion_timestamp.is_some() {
-        return Stage::Lost("it was deleted".to_owned());
-    }
-    let ended = |name: &str| find(name).and_then(terminated).is_some();
     let runs = |name: &str| {
         find(name).is_some_and(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
     };
     match () {
-        () if ended(EXPORT) => Stage::Done,
         () if ended(BUILD) => Stage::Exporting,
         () if runs(BUILD) => Stage::Building,
+        () if runs(RESTORE) => Stage::Restoring,
         () => Stage::Coming(hindrance(&all).or_else(|| unschedulable(pod))),
     }
 }
@@ -104,6 +117,7 @@ fn unschedulable(pod: &Pod) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "documents are written where they are passed")]
 mod tests {
     use super::*;
 
@@ -131,8 +145,12 @@ mod tests {
         assert_eq!(init(serde_json::json!([waits("PodInitializing")])), Stage::Coming(None));
         let pull = init(serde_json::json!([waits("ImagePullBackOff")]));
         assert_eq!(pull, Stage::Coming(Some("ImagePullBackOff: ".to_owned())));
-        let runs = container("build", serde_json::json!({ "running": {} }));
-        assert_eq!(init(serde_json::json!([ended("restore", 0, "Completed"), runs])), Stage::Building);
+        let runs = |name: &str| container(name, serde_json::json!({ "running": {} }));
+        assert_eq!(init(serde_json::json!([runs("restore")])), Stage::Restoring);
+        assert_eq!(
+            init(serde_json::json!([ended("restore", 0, "Completed"), runs("build")])),
+            Stage::Building
+        );
         let built = serde_json::json!([ended("restore", 0, "Completed"), ended("build", 0, "Completed")]);
         assert_eq!(init(built), Stage::Exporting);
         let done = serde_json::json!({
@@ -159,6 +177,13 @@ mod tests {
         let pressed = failed("Evicted", "The node was low on resource: memory.");
         assert!(matches!(pressed, Stage::Lost(_)), "{pressed:?}");
         assert!(matches!(failed("NodeLost", ""), Stage::Lost(_)));
+        let forgotten = init(serde_json::json!([ended("build", 137, "ContainerStatusUnknown")]));
+        assert!(matches!(forgotten, Stage::Lost(_)), "{forgotten:?}");
+        // A drained node: the pod is told to go, and then its container is killed.
+        let statuses = serde_json::json!({ "initContainerStatuses": [ended("build", 137, "Error")] });
+        let mut drained = pod(statuses);
+        drained.metadata.deletion_timestamp = serde_json::from_value("2026-11-21T00:00:00Z".into()).unwrap();
+        assert!(matches!(stage(&drained), Stage::Lost(_)));
         assert!(matches!(failed("DeadlineExceeded", ""), Stage::Failed(_)));
     }
 }

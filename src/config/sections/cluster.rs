@@ -18,7 +18,7 @@ pub struct Kubernetes {
     /// The namespace that builds run in; see [`Kubernetes::build_namespace`] where unset.
     #[serde(deserialize_with = "super::optional")]
     pub build_namespace: Option<String>,
-    /// The server's own ServiceAccount, as in `hythe/server`; unset where it has its rights everywhere.
+    /// The server's own service account, as in `hythe/server`; unset where it has its rights everywhere.
     #[serde(deserialize_with = "super::optional")]
     pub account: Option<String>,
     /// Host and port that nodes pull images from.

@@ -10,7 +10,8 @@ fn settings() -> PodSettings {
         registry: "10.0.0.5:5000".to_owned(),
         plain: false,
         authorities: Some("PEM".to_owned()),
-        registry_namespace: None,
+        registry_namespace: Some("hythe".to_owned()),
+        registry_port: 5000,
         start: Duration::from_mins(5),
     }
 }
