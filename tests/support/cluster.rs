@@ -89,12 +89,14 @@ impl Clustered {
 
     /// Stops the server and starts it again; tools run on.
     pub(crate) fn restart(&mut self) {
+        self.server.pin();
         self.server.stop();
         self.server.spawn();
     }
 
     /// Kills the server in the middle of whatever it does, and starts it again.
     pub(crate) fn kill(&mut self) {
+        self.server.pin();
         self.server.kill();
         self.server.spawn();
     }

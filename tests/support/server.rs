@@ -114,6 +114,17 @@ impl Server {
         Self { child: None, folder, addresses: Value::Null, token: String::new(), disk: None }
     }
 
+    /// Writes the addresses that it got into its configuration, where no helper keeps them for the next start.
+    pub(crate) fn pin(&self) {
+        let path = self.folder.join("hythe.toml");
+        let mut config = fs::read_to_string(&path).expect("a configuration");
+        for front in ["ssh", "api", "router"] {
+            let any = format!("[{front}]\nlisten = \"127.0.0.1:0\"");
+            config = config.replace(&any, &format!("[{front}]\nlisten = \"{}\"", self.address(front)));
+        }
+        fs::write(path, config).expect("a configuration");
+    }
+
     /// Starts the program and waits until it says where it listens.
     pub(crate) fn spawn(&mut self) {
         let ready = self.folder.join("data/run/addresses.json");
