@@ -299,7 +299,7 @@ impl Pods {
             Ok(names) => names,
             // No namespace yet, or nobody to ask: a build will say so.
             Err(error) => {
-                tracing::warn!(%error, "pods of earlier builds could not be listed");
+                tracing::info!(%error, "pods of earlier builds could not be listed");
                 return Ok(());
             }
         };
