@@ -78,6 +78,9 @@ docs: checkout ## Builds the documentation of every item, private ones too
 bench: build ## Measures the platform against its peers and prints ratios
 	@scripts/bench
 
+bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kubectl
+	@scripts/bench-kubernetes
+
 $(TOOLS)/bin/crane: scripts/go
 	@mkdir -p $(TOOLS)
 	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
@@ -87,4 +90,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench
+.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes
