@@ -23,7 +23,8 @@ impl Platform {
         cancel: &Cancel,
         slot: OwnedSemaphorePermit,
     ) -> Result<Release, Fault> {
-        let image = match self.build_image(build, log, cancel).await {
+        let building = self.build_image(build, log, cancel);
+        let image = match self.inner.running.unless_given_up(building).await {
             Ok(image) => image,
             Err(fault) => {
                 let live = self.store().live_release(&build.tool).await?;

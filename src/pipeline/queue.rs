@@ -29,6 +29,8 @@ pub(crate) struct Running {
     slots: Arc<Semaphore>,
     wake: Notify,
     tasks: TaskTracker,
+    /// Cancelled once builds are not waited for any more.
+    given_up: CancellationToken,
 }
 
 impl Running {
@@ -40,6 +42,7 @@ impl Running {
             slots: Arc::new(Semaphore::new(at_once.max(1))),
             wake: Notify::new(),
             tasks: TaskTracker::new(),
+            given_up: CancellationToken::new(),
         }
     }
 
@@ -51,6 +54,15 @@ impl Running {
     pub(crate) fn cancel(&self, build: BuildId, reason: Fault) -> bool {
         let active = self.map().get(&build).cloned();
         active.map(|active| active.ask(reason)).is_some()
+    }
+
+    /// Does this work of a build, or lets go of it where the server ends first. It has then neither failed nor gone well: the next
+    /// start takes it up from its row.
+    pub(crate) async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> T {
+        match self.given_up.run_until_cancelled(work).await {
+            Some(done) => done,
+            None => std::future::pending().await,
+        }
     }
 
     /// Tells the queue that something waits.
@@ -91,6 +103,7 @@ impl Platform {
         running.tasks.close();
         if tokio::time::timeout(patience, running.tasks.wait()).await.is_err() {
             tracing::warn!("builds still run; they are resumed at the next start");
+            running.given_up.cancel();
             // Nobody would watch over them.
             if let Err(fault) = self.parts().builder.sweep().await {
                 tracing::error!(%fault, "a build's sandbox could not be ended");
