@@ -4,8 +4,7 @@ use crate::told::Teller;
 use crate::{BuildLimits, EventSink, fault};
 use hythe_cnb::protocol::{Failure, MESSAGE_MAX, Message, Outcome};
 use hythe_model::Fault;
-use std::io;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 /// Bytes of messages that are neither output nor the last. Only a forger tells more.
 const NOTES: u64 = 1 << 20;
@@ -72,21 +71,15 @@ pub(crate) async fn listen(
 ) -> Result<Told, Fault> {
     let mut reader = BufReader::new(messages);
     let mut line = Vec::new();
-    let broken = fault::platform("hear its lifecycle");
-    while read_line(&mut reader, &mut line, MESSAGE_MAX + 1).await.map_err(broken)? {
+    loop {
+        line.clear();
+        let limit = MESSAGE_MAX as u64 + 1;
+        let read = (&mut reader).take(limit).read_until(b'\n', &mut line).await;
+        if read.map_err(fault::platform("hear its lifecycle"))? == 0 {
+            return Ok(hearing.end());
+        }
         hearing.line(&line)?;
     }
-    Ok(hearing.end())
-}
-
-/// Reads a line of at most `most` bytes, a longer one in pieces; `false` at the end.
-pub(crate) async fn read_line(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    line: &mut Vec<u8>,
-    most: usize,
-) -> io::Result<bool> {
-    line.clear();
-    Ok(reader.take(most as u64).read_until(b'\n', line).await? > 0)
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ const PAGE: u32 = 500;
 /// How long a grant may take until it counts, and how often that is looked at.
 const GRANTED: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(25);
+/// How long one request may take.
+const ATTEMPT: Duration = Duration::from_secs(30);
 /// How the API server begins to say that a name is still taken.
 const LEAVING: &str = "object is being deleted";
 
@@ -353,7 +355,9 @@ where
 }
 
 /// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
-pub async fn patient<T, F, W>(operation: &str, work: F) -> Result<T, ClusterError>
+///
+/// An attempt that is not answered within half a minute is given up and made again.
+pub async fn patient<T, F, W>(operation: &str, mut work: F) -> Result<T, ClusterError>
 where
     F: FnMut() -> W,
     W: Future<Output = Result<T, kube::Error>>,
@@ -364,7 +368,14 @@ where
         .with_total_delay(Some(Duration::from_mins(2)))
         .without_max_times()
         .with_jitter();
-    work.retry(waits).when(is_transient).await.map_err(|error| told(operation, error))
+    let mut attempt = || {
+        let work = work();
+        async move {
+            let answer = tokio::time::timeout(ATTEMPT, work).await;
+            answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
+        }
+    };
+    (|| attempt()).retry(waits).when(is_transient).await.map_err(|error| told(operation, error))
 }
 
 fn is_transient(error: &kube::Error) -> bool {

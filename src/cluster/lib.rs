@@ -9,9 +9,11 @@ mod connect;
 pub mod fence;
 mod known;
 mod object;
+mod output;
 mod owner;
 
 pub use apply::{Applied, Cluster, ClusterError, Present, create, kinds, patient, remove};
 pub use known::{Known, Name, name};
 pub use object::Object;
+pub use output::{Output, Position};
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};

@@ -6,13 +6,12 @@ use super::stage::{Failed, Stage, stage};
 use super::{Pods, not_taken};
 use crate::analyze::Before;
 use crate::executor::Task;
-use crate::hear::{Hearing, Told, read_line};
+use crate::hear::{Hearing, Told};
 use crate::{EventSink, fault};
 use futures::StreamExt;
 use hythe_carrier::Delivery;
-use hythe_cluster::{create, patient, remove, selector};
+use hythe_cluster::{Output, Position, create, patient, remove, selector};
 use hythe_model::{BuildEvent, Fault, Phase};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
@@ -20,10 +19,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::io::BufReader;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 /// Between two attempts to take up a log.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -190,7 +187,7 @@ impl Pods {
         mut hearing: Hearing<'_>,
         stages: watch::Receiver<Stage>,
     ) -> Result<Told, Fault> {
-        let mut last: Option<Timestamp> = None;
+        let mut last: Option<Position> = None;
         loop {
             // Looked at first: a log that was read to its end after it is whole.
             let ran = !matches!(*stages.borrow(), Stage::Building);
@@ -210,46 +207,21 @@ impl Pods {
         &self,
         name: &str,
         hearing: &mut Hearing<'_>,
-        last: &mut Option<Timestamp>,
+        last: &mut Option<Position>,
     ) -> Result<Heard, Fault> {
-        let params = LogParams {
-            container: Some(BUILD.to_owned()),
-            follow: true,
-            timestamps: true,
-            since_time: *last,
-            ..LogParams::default()
-        };
-        let stream = match self.pods().log_stream(name, &params).await {
-            Ok(stream) => stream,
+        let params =
+            LogParams { container: Some(BUILD.to_owned()), follow: true, ..LogParams::default() };
+        let mut output = match Output::open(&self.pods(), name, params, *last, LINE_MAX).await {
+            Ok(output) => output,
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(Heard::Nothing),
             Err(_) => return Ok(Heard::Some),
         };
-        // A stream begins at the second of the last line: what has come is passed by.
-        let mut behind = *last;
-        let mut reader = BufReader::new(stream.compat());
-        let mut line = Vec::new();
         loop {
-            match read_line(&mut reader, &mut line, LINE_MAX).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(Heard::All),
+            match output.next(last).await {
+                Ok(Some(line)) => hearing.line_without_outcome(line)?,
+                Ok(None) => return Ok(Heard::All),
                 Err(_) => return Ok(Heard::Some),
             }
-            let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            let (time, rest) = match text.iter().position(|byte| *byte == b' ') {
-                Some(end) => (str::from_utf8(&text[..end]).ok(), &text[end + 1..]),
-                None => (None, text),
-            };
-            let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
-                // The rest of a line that was too long.
-                hearing.line_without_outcome(text)?;
-                continue;
-            };
-            if behind.is_some_and(|behind| time <= behind) {
-                continue;
-            }
-            behind = None;
-            *last = Some(time);
-            hearing.line_without_outcome(rest)?;
         }
     }
 

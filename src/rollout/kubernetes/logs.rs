@@ -9,8 +9,7 @@ use super::view::{PodView, Stage};
 use crate::local::{last_lines, log_folder};
 use crate::runtime::Witness;
 use crate::status::ExitReason;
-use futures::AsyncBufReadExt;
-use hythe_cluster::Cluster;
+use hythe_cluster::{Cluster, Output, Position};
 use hythe_model::{InstanceId, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,6 +35,9 @@ const TOLD: Duration = Duration::from_secs(5);
 const LAST_ATTEMPTS: u32 = 10;
 /// Last lines asked of a node where none have come home.
 const TAIL: i64 = 50;
+const TAIL_BYTES: i64 = 64 << 10;
+/// Bytes of a line's time.
+const TIME: usize = 64;
 
 /// The streams of all pods that were seen.
 pub(crate) struct Logs {
@@ -156,22 +158,21 @@ impl Logs {
             container: Some(CONTAINER.to_owned()),
             follow: !replaced,
             previous: replaced,
-            timestamps: true,
-            since_time: spool.last,
             ..LogParams::default()
         };
-        let Ok(stream) = self.api(&pod.id).log_stream(&pod.name, &params).await else { return false };
-        let mut lines = stream.lines();
+        let mut at = spool.last;
+        let output = Output::open(&self.api(&pod.id), &pod.name, params, at, CUT + TIME).await;
+        let Ok(mut output) = output else { return false };
         loop {
-            match futures::TryStreamExt::try_next(&mut lines).await {
-                Ok(Some(line)) => {
-                    if let Err(error) = spool.take(&line) {
-                        tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
-                        return false;
-                    }
-                }
+            let text = match output.next(&mut at).await {
+                Ok(Some(text)) => text,
                 Ok(None) => return true,
                 Err(_) => return false,
+            };
+            let Some(position) = at else { continue };
+            if let Err(error) = spool.take(position, text) {
+                tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
+                return false;
             }
         }
     }
@@ -182,6 +183,7 @@ impl Logs {
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
             tail_lines: Some(TAIL),
+            limit_bytes: Some(TAIL_BYTES),
             previous: crashed,
             ..LogParams::default()
         };
@@ -202,7 +204,7 @@ struct Spool {
     number: u64,
     written: u64,
     file: File,
-    last: Option<Timestamp>,
+    last: Option<Position>,
 }
 
 impl Spool {
@@ -219,17 +221,11 @@ impl Spool {
         Ok(Self { folder: folder.to_owned(), segment_bytes, number, written, file, last })
     }
 
-    /// One line as the API server gives it: a time and the text.
-    fn take(&mut self, line: &str) -> io::Result<()> {
-        let (time, text) = line.split_once(' ').unwrap_or((line, ""));
-        let Ok(time) = time.parse::<Timestamp>() else { return Ok(()) };
-        // A stream begins at the second of the last line.
-        if self.last.is_some_and(|last| time <= last) {
-            return Ok(());
-        }
-        self.last = Some(time);
-        let nanos = time.as_nanosecond();
-        let mut rest = text.as_bytes();
+    /// A piece of a line.
+    fn take(&mut self, at: Position, text: &[u8]) -> io::Result<()> {
+        self.last = Some(at);
+        let nanos = at.time.as_nanosecond();
+        let mut rest = text;
         loop {
             let (piece, more) = rest.split_at(rest.len().min(CUT));
             let mut bytes = format!("{nanos} o ").into_bytes();
@@ -260,44 +256,46 @@ fn name(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:010}.log"))
 }
 
-/// The time of a file's last line.
-fn last_time(path: &Path) -> Option<Timestamp> {
+/// Where a file's last line was printed. Pieces of one line count each, which passes by a line more at the most.
+fn last_time(path: &Path) -> Option<Position> {
     let bytes = fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let nanos: i128 = text.lines().last()?.split(' ').next()?.parse().ok()?;
-    Timestamp::from_nanosecond(nanos).ok()
+    let time = |line: &[u8]| -> Option<i128> {
+        str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()
+    };
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let mut times = lines.rsplit(|byte| *byte == b'\n').map(time);
+    let last = times.next()??;
+    let count = 1 + times.take_while(|time| *time == Some(last)).count();
+    Some(Position { time: Timestamp::from_nanosecond(last).ok()?, count })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(second: u32, text: &str) -> String {
-        format!("2026-11-21T15:12:{second:02}.5Z {text}")
+    fn at(second: u32) -> Position {
+        let time = format!("2026-11-21T15:12:{second:02}.5Z").parse().unwrap();
+        Position { time, count: 1 }
     }
 
-    fn whole(folder: &Path) -> String {
+    fn whole(folder: &Path) -> Vec<u8> {
         let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+        files.iter().flat_map(|file| fs::read(file).unwrap()).collect()
     }
 
     #[test]
-    fn a_stream_that_is_taken_up_again_brings_no_line_twice() {
+    fn a_spool_that_is_opened_again_knows_where_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
-        spool.take(&line(1, "one")).unwrap();
-        spool.take(&line(2, "two")).unwrap();
+        assert_eq!(spool.last, None);
+        spool.take(at(1), b"one").unwrap();
+        spool.take(at(2), b"two").unwrap();
+        spool.take(Position { count: 2, ..at(2) }, b"\xff").unwrap();
         drop(spool);
-        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
-        for (second, text) in [(1, "one"), (2, "two"), (3, "three")] {
-            spool.take(&line(second, text)).unwrap();
-        }
-        spool.take("no time at all").unwrap();
-        let text = whole(folder.path());
-        let texts: Vec<_> = text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap()).collect();
-        assert_eq!(texts, ["one", "two", "three"]);
-        assert!(text.starts_with("1795273921500000000 o one\n"), "{text}");
+        let spool = Spool::open(folder.path(), 64 << 10).unwrap();
+        assert_eq!(spool.last, Some(Position { count: 2, ..at(2) }));
+        assert!(whole(folder.path()).starts_with(b"1795273921500000000 o one\n"));
     }
 
     #[test]
@@ -305,10 +303,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
         for second in 1..=50 {
-            spool.take(&line(second, &"x".repeat(40 << 10))).unwrap();
+            spool.take(at(second), &[b'x'; 40 << 10]).unwrap();
         }
         let text = whole(folder.path());
         assert!(text.len() <= 5 * (128 << 10), "{}", text.len());
-        assert!(text.lines().all(|line| line.len() <= CUT + 30));
+        assert!(text.split(|byte| *byte == b'\n').all(|line| line.len() <= CUT + 30));
     }
 }

@@ -7,14 +7,14 @@ use super::view::{Stage, stage_of};
 use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
 use crate::status::ExitReason;
 use futures::AsyncReadExt;
-use hythe_cluster::{patient, remove};
+use hythe_cluster::{create, patient, remove};
 use hythe_model::{Fault, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, LogParams, PostParams};
+use kube::api::{Api, DeleteParams, LogParams};
 use kube::runtime::wait::await_condition;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Pieces of output that wait for their reader.
@@ -34,30 +34,37 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     applied.map_err(|error| fault::not_applied(&release.release, &error))?;
     let api: Api<Pod> =
         Api::namespaced(rollouts.cluster.client.clone(), &namespace(&rollouts.settings, &tool));
-    let params = PostParams::default();
-    let made = patient("start a pod", || api.create(&params, &pod)).await;
-    let made = made.map_err(|error| fault::not_applied(&release.release, &error))?;
+    let process = Process { api, name: pod.name_any(), tool };
     let cancel = CancellationToken::new();
     let (sender, output) = mpsc::channel(WAITING);
     let session = OneOffSession::new(output, cancel.clone());
-    let process = Process { api, name: made.name_any(), tool };
-    let began = match tokio::time::timeout(START, process.began()).await {
-        Ok(began) => began,
-        Err(_) => Err(format!("it did not start within {} s", START.as_secs())),
-    };
-    if let Err(why) = began {
-        process.remove().await;
-        return Err(Fault::new("rollout/not-started", "The command could not be started.").why(why));
-    }
-    // Not a part of this future: who drops the session must not leave a pod behind.
+    let (mut told, begun) = oneshot::channel();
+    // Not a part of this future: who drops it, or the session, must not leave a pod behind.
     tokio::spawn(async move {
-        let exit = cancel.run_until_cancelled(Box::pin(process.carry(&sender))).await;
-        process.remove().await;
-        if let Some(Some(exit)) = exit {
-            let _ = sender.send(OneOffOutput::Exit(exit)).await;
+        let began = tokio::select! {
+            began = process.begin(&pod) => began,
+            () = told.closed() => Err(not_started("nobody waits for it any more")),
+        };
+        if began.is_err() {
+            process.remove().await;
+        }
+        let begins = began.is_ok();
+        if told.send(began).is_ok() && begins {
+            let exit = cancel.run_until_cancelled(Box::pin(process.carry(&sender))).await;
+            process.remove().await;
+            if let Some(Some(exit)) = exit {
+                let _ = sender.send(OneOffOutput::Exit(exit)).await;
+            }
+        } else if begins {
+            process.remove().await;
         }
     });
+    begun.await.unwrap_or_else(|_| Err(not_started("the server ends")))?;
     Ok(session)
+}
+
+fn not_started(why: impl Into<String>) -> Fault {
+    Fault::new("rollout/not-started", "The command could not be started.").why(why)
 }
 
 /// A pod that runs one command.
@@ -68,6 +75,16 @@ struct Process {
 }
 
 impl Process {
+    /// Makes the pod and waits until its container runs or has run.
+    async fn begin(&self, pod: &Pod) -> Result<(), Fault> {
+        let made = create("start a pod", &self.api, pod).await;
+        made.map_err(|error| not_started(error.to_string()))?;
+        match tokio::time::timeout(START, self.began()).await {
+            Ok(began) => began.map_err(not_started),
+            Err(_) => Err(not_started(format!("it did not start within {} s", START.as_secs()))),
+        }
+    }
+
     /// Waits until the container runs or has run.
     async fn began(&self) -> Result<(), String> {
         let comes = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");

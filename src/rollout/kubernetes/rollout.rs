@@ -25,6 +25,9 @@ const FIRST_LOOK: Duration = Duration::from_mins(1);
 /// How long a namespace may take to go before its deletion is said to hang.
 const DELETION: Duration = Duration::from_mins(2);
 
+/// After which time a tool is looked after again that could not be.
+const AGAIN: Duration = Duration::from_secs(15);
+
 /// The rollouts of this process, over what is seen of the cluster.
 pub(crate) struct Rollouts {
     pub(crate) cluster: Cluster,
@@ -280,7 +283,18 @@ impl Rollouts {
         };
         if let Err(error) = restored {
             tracing::error!(%tool, %error, "the release before could not be restored");
+            self.look_again(tool);
         }
+    }
+
+    /// Has a tool looked after once more in a while.
+    fn look_again(&self, tool: &ToolName) {
+        let (dirty, tool, end) = (self.dirty.clone(), tool.clone(), self.end.clone());
+        tokio::spawn(async move {
+            if end.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_some() {
+                dirty.add([tool]);
+            }
+        });
     }
 
     /// The rollout is what is live now.
@@ -367,7 +381,10 @@ impl Rollouts {
         };
         let applied = match self.cluster.apply(&self.owner(tool), &objects).await {
             Ok(applied) => applied,
-            Err(error) => return tracing::error!(%tool, %error, "a live release could not be applied"),
+            Err(error) => {
+                tracing::error!(%tool, %error, "a live release could not be applied");
+                return self.look_again(tool);
+            }
         };
         if !applied.written.is_empty() {
             let objects = applied.written.join(", ");

@@ -15,7 +15,8 @@ const LONGEST: i64 = 24 * 60 * 60;
 pub(crate) fn one_off(wish: &Wish<'_>, command: Vec<String>) -> Result<(Vec<Object>, Pod), Fault> {
     let secret = config::secret(wish)?;
     let mut container = process::base(wish, &secret.name_any());
-    container.command = Some(command);
+    // A cluster would put values of the environment in place of `$(NAME)`.
+    container.command = Some(command.into_iter().map(|word| word.replace('$', "$$")).collect());
     let mut spec = process::pod(wish, container);
     spec.restart_policy = Some("Never".to_owned());
     spec.active_deadline_seconds = Some(LONGEST);
@@ -24,7 +25,7 @@ pub(crate) fn one_off(wish: &Wish<'_>, command: Vec<String>) -> Result<(Vec<Obje
     let mut all = labels(wish);
     all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     let metadata = ObjectMeta {
-        generate_name: Some("run-".to_owned()),
+        name: Some(format!("run-{:08x}", rand::random::<u32>())),
         namespace: Some(wish.namespace()),
         labels: Some(all),
         ..ObjectMeta::default()
