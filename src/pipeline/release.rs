@@ -4,11 +4,12 @@ use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{
-    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ToolName,
+    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ReleaseState,
+    ToolName,
 };
 use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};
-use hythe_store::{DeployRef, NewRelease};
+use hythe_store::{DeployRef, NewRelease, StoreError};
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedMutexGuard;
 
@@ -229,12 +230,21 @@ impl Platform {
     async fn make_live(&self, release: &Release, base: &Base) -> Result<Release, Fault> {
         let expected = base.live.as_ref().map(|live| live.number);
         let deployed = DeployRef { reference: base.reference.clone(), commit: release.commit.clone() };
-        let activation = self.store().activate(&release.tool, release.number, expected, &deployed).await?;
+        let activated = self.store().activate(&release.tool, release.number, expected, &deployed).await;
+        let live = match activated {
+            Ok(activation) => activation.release,
+            // The answer was lost: what is written is what holds.
+            Err(unclear @ StoreError::Unclear { .. }) => {
+                let row = self.store().release(&release.tool, release.number).await?;
+                row.filter(|row| row.state == ReleaseState::Live).ok_or(unclear)?
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Err(fault) = self.point_ref(&release.tool, base.stands.as_ref(), &deployed).await {
             tracing::error!(tool = %release.tool, %fault, "the deploy ref was left behind");
             self.mend_ref_later(&release.tool);
         }
-        Ok(activation.release)
+        Ok(live)
     }
 }
 
