@@ -6,8 +6,6 @@ use std::process::ExitCode;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
-    // Nobody else has installed one.
-    let _ = rustls_ring::crypto::ring::default_provider().install_default();
     match run(&verb).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -371,7 +371,7 @@ where
     let mut attempt = || {
         let work = work();
         async move {
-            let answer = tokio::time::timeout(ATTEMPT, work).await;
+            let answer = tokio::time::timeout(ATTEMPT, Box::pin(work)).await;
             answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
         }
     };

@@ -4,8 +4,8 @@ use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{
-    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber, ReleaseState,
-    ToolName,
+    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber,
+    ReleaseState, ToolName,
 };
 use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};

@@ -209,8 +209,7 @@ impl Pods {
         hearing: &mut Hearing<'_>,
         last: &mut Option<Position>,
     ) -> Result<Heard, Fault> {
-        let params =
-            LogParams { container: Some(BUILD.to_owned()), follow: true, ..LogParams::default() };
+        let params = LogParams { container: Some(BUILD.to_owned()), follow: true, ..LogParams::default() };
         let mut output = match Output::open(&self.pods(), name, params, *last, LINE_MAX).await {
             Ok(output) => output,
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(Heard::Nothing),

@@ -303,7 +303,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
         for second in 1..=50 {
-            spool.take(at(second), &[b'x'; 40 << 10]).unwrap();
+            spool.take(at(second), &vec![b'x'; 40 << 10]).unwrap();
         }
         let text = whole(folder.path());
         assert!(text.len() <= 5 * (128 << 10), "{}", text.len());

@@ -38,7 +38,7 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let cancel = CancellationToken::new();
     let (sender, output) = mpsc::channel(WAITING);
     let session = OneOffSession::new(output, cancel.clone());
-    let (mut told, begun) = oneshot::channel();
+    let (mut told, answer) = oneshot::channel();
     // Not a part of this future: who drops it, or the session, must not leave a pod behind.
     tokio::spawn(async move {
         let began = tokio::select! {
@@ -59,7 +59,7 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
             process.remove().await;
         }
     });
-    begun.await.unwrap_or_else(|_| Err(not_started("the server ends")))?;
+    answer.await.unwrap_or_else(|_| Err(not_started("the server ends")))?;
     Ok(session)
 }
 
