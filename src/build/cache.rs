@@ -2,8 +2,7 @@
 
 use crate::EventSink;
 use hythe_cnb::output::{SbomFormat, StoreToml};
-use hythe_cnb::protocol::Outcome;
-use hythe_cnb::protocol::{Built, BuiltLayer};
+use hythe_cnb::protocol::{Built, BuiltLayer, Outcome};
 use hythe_cnb::{BuildpackId, LayerName, Table};
 use hythe_model::render::size;
 use hythe_model::{BuildEvent, Digest, Phase};

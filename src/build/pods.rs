@@ -152,21 +152,14 @@ impl Executor for Pods {
             }
             first => first,
         };
-        let delivery = delivery.map_err(|ended| match ended {
-            Ended::Failed(fault) | Ended::Unrestored(fault) => fault,
-            Ended::Lost(why) => fault::pod_lost(&why),
-        });
-        match delivery {
-            Ok(Delivery { refused: Some(refused), .. }) => {
-                parcel::remove(task.common, task.request.id).await;
-                Err(fault::refused(&refused))
-            }
-            Ok(delivery) => Ok(Box::new(PodSite { task, delivery })),
-            Err(fault) => {
-                parcel::remove(task.common, task.request.id).await;
-                Err(fault)
-            }
-        }
+        let fault = match delivery {
+            Ok(Delivery { refused: Some(refused), .. }) => fault::refused(&refused),
+            Ok(delivery) => return Ok(Box::new(PodSite { task, delivery })),
+            Err(Ended::Failed(fault) | Ended::Unrestored(fault)) => fault,
+            Err(Ended::Lost(why)) => fault::pod_lost(&why),
+        };
+        parcel::remove(task.common, task.request.id).await;
+        Err(fault)
     }
 
     async fn forget(&self, common: &Common, tool: &ToolName) -> Result<(), Fault> {

@@ -15,17 +15,13 @@ use crate::executor::{Executor, Layer, Site, Task};
 use crate::{Common, fault, until_cancelled};
 use async_trait::async_trait;
 use folder::Folder;
-use hythe_carrier::trees::{COMPRESSION, Tree, parts_of_app, spec};
+use hythe_carrier::trees::{COMPRESSION, Room, Tree, parts_of_app, spec};
 use hythe_cnb::protocol::Outcome;
 use hythe_layers::Layers;
 use hythe_model::{Fault, ToolName};
-use hythe_oci::{Filter, Fingerprint, LayerBounds, LayerDescriptor, LayerSpec};
+use hythe_oci::{Filter, Fingerprint, LayerDescriptor, LayerSpec};
 use hythe_registry::Repository;
 use hythe_sandbox::{Helper, RelPath};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What an entry takes in an archive besides its content.
-const HEADER: u64 = 512;
 
 /// The sandboxes of this machine.
 pub(crate) struct Sandboxes {
@@ -61,7 +57,7 @@ impl Executor for Sandboxes {
         };
         match done {
             Ok(outcome) => {
-                let room = AtomicU64::new(task.common.parts.limits.layer().max_bytes);
+                let room = Room::new(task.common.parts.limits.layer());
                 Ok(Box::new(SandboxSite { sandboxes: self, task, folder, outcome, room }))
             }
             Err(fault) => {
@@ -86,8 +82,7 @@ struct SandboxSite<'a> {
     task: Task<'a>,
     folder: Folder,
     outcome: Outcome,
-    /// Bytes of files that may still be written.
-    room: AtomicU64,
+    room: Room,
 }
 
 #[async_trait]
@@ -162,16 +157,12 @@ impl SandboxSite<'_> {
         let parts = &self.task.common.parts;
         let upload = parts.content.begin().map_err(fault::registry)?;
         let out = upload.file().try_clone().map_err(fault::platform("begin a layer"))?;
-        let room = self.room.load(Ordering::Relaxed);
-        let bounds = LayerBounds { max_bytes: room, ..parts.limits.layer() };
-        let packing = self.sandboxes.helper.pack(spec, COMPRESSION, bounds, out);
+        let packing = self.sandboxes.helper.pack(spec, COMPRESSION, self.room.bounds(), out);
         let info = until_cancelled(self.task.cancel, async {
             packing.await.map_err(|error| fault::packing(&tree.to_string(), error))
         })
         .await?;
-        let content = info.uncompressed.saturating_sub(info.files * HEADER);
-        let left = |room: u64| Some(room.saturating_sub(content));
-        let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        self.room.take(&info);
         let (repository, digest, bytes) = (repository.clone(), info.digest.clone(), info.size);
         let commit = move || upload.commit(&repository, &digest, bytes);
         let committed = tokio::task::spawn_blocking(commit).await.map_err(fault::platform("keep a layer"))?;

@@ -82,11 +82,9 @@ fn broke(operation: &str, reason: &dyn Display) -> CarryError {
 }
 
 /// The build's repository.
-#[derive(Clone)]
 pub struct Exchange {
     client: Client,
     place: Reference,
-    auth: RegistryAuth,
 }
 
 impl Exchange {
@@ -94,7 +92,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`CarryError::Registry`] where the authorities cannot be read.
-    pub fn open(access: &Access) -> Result<Self, CarryError> {
+    pub async fn open(access: &Access) -> Result<Self, CarryError> {
         let authorities = access
             .authorities
             .iter()
@@ -109,7 +107,9 @@ impl Exchange {
         let client = Client::try_from(config).map_err(registry("be spoken to"))?;
         let place =
             Reference::with_tag(access.registry.clone(), access.repository.clone(), DELIVERY.to_owned());
-        Ok(Self { client, place, auth: RegistryAuth::Basic(access.user.clone(), access.password.clone()) })
+        let auth = RegistryAuth::Basic(access.user.clone(), access.password.clone());
+        client.store_auth_if_needed(place.resolve_registry(), &auth).await;
+        Ok(Self { client, place })
     }
 
     /// The job.
@@ -219,11 +219,6 @@ impl Exchange {
         })
         .await
     }
-
-    /// Makes the client know its credential, which it forgets with no request.
-    pub(crate) async fn log_in(&self) {
-        self.client.store_auth_if_needed(self.place.resolve_registry(), &self.auth).await;
-    }
 }
 
 /// Tries until the registry does it, for three minutes. What is wrong with a tree stays wrong.
@@ -251,9 +246,7 @@ impl Pieces {
         let full = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE)).freeze();
         self.sender.blocking_send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
-}
 
-impl Pieces {
     /// Sees to it that what was sent so far is never taken for a layer.
     fn give_up(&self) {
         let _ = self.sender.blocking_send(Err(OciDistributionError::GenericError(None)));

@@ -3,30 +3,25 @@
 use crate::job::Restored;
 use crate::places::{EXCHANGE, OUTCOME, PRIVATE, WORK};
 use crate::restore::RESTORED;
-use crate::trees::{self, Tree};
-use crate::{Access, CarryError, Delivery, Exchange, Job, Packed, Refusal, Refused, files};
+use crate::trees::{self, Room, Tree};
+use crate::{Access, CarryError, Delivery, Exchange, Packed, Refusal, Refused, files};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hythe_cnb::protocol::{MESSAGE_MAX, Message, Outcome};
-use hythe_oci::{LayerBounds, LayerDescriptor, LayerError, LayerSpec, fingerprint};
+use hythe_oci::{LayerDescriptor, LayerError, LayerSpec, fingerprint};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Layers that are written at the same time.
 const AT_ONCE: usize = 2;
-/// What an entry takes in an archive besides its content.
-const HEADER: u64 = 512;
 /// The largest note of what was restored, bytes.
 const RESTORED_MAX: u64 = 64 << 20;
 
 /// Brings everything out.
 pub async fn export(access: &Access) -> Result<(), CarryError> {
-    let exchange = Exchange::open(access)?;
-    exchange.log_in().await;
+    let exchange = Exchange::open(access).await?;
     let job = exchange.job(&access.job).await?;
     let outcome = outcome()?;
     let restored = files::read(&Path::new(PRIVATE).join(RESTORED), RESTORED_MAX)?;
-    let export =
-        Export { exchange: &exchange, job: &job, restored, room: AtomicU64::new(job.bounds.max_bytes) };
+    let export = Export { exchange: &exchange, restored, room: Room::new(job.bounds) };
     // Whoever reads the delivery refuses it for their number.
     let trees = if trees::too_many(&outcome, 0).is_some() {
         Vec::new()
@@ -53,10 +48,8 @@ fn outcome() -> Result<Outcome, CarryError> {
 /// One export, under way.
 struct Export<'a> {
     exchange: &'a Exchange,
-    job: &'a Job,
     restored: Vec<Restored>,
-    /// Bytes of files that may still be written.
-    room: AtomicU64,
+    room: Room,
 }
 
 /// Why a tree is no layer.
@@ -74,11 +67,8 @@ impl Export<'_> {
         if let Some(layer) = self.unchanged(&tree, &spec).map_err(|error| broken(error.into()))? {
             return Ok(Packed { tree, layer });
         }
-        let bounds = LayerBounds { max_bytes: self.room.load(Ordering::Relaxed), ..self.job.bounds };
-        let info = self.exchange.pack(&spec, bounds).await.map_err(broken)?;
-        let content = info.uncompressed.saturating_sub(info.files * HEADER);
-        let left = |room: u64| Some(room.saturating_sub(content));
-        let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        let info = self.exchange.pack(&spec, self.room.bounds()).await.map_err(broken)?;
+        self.room.take(&info);
         let layer = LayerDescriptor::of(&info, trees::COMPRESSION);
         Ok(Packed { tree, layer })
     }

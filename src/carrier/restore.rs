@@ -16,8 +16,7 @@ pub(crate) const RESTORED: &str = "restored.json";
 
 /// Brings everything in.
 pub async fn restore(access: &Access) -> Result<(), CarryError> {
-    let exchange = Exchange::open(access)?;
-    exchange.log_in().await;
+    let exchange = Exchange::open(access).await?;
     let job = exchange.job(&access.job).await?;
     let work = Path::new(WORK);
     for name in [LAYERS, WORKSPACE] {

@@ -4,10 +4,11 @@ use crate::places::{LAYERS, WORKSPACE};
 use hythe_cnb::launch::Slice;
 use hythe_cnb::protocol::Outcome;
 use hythe_cnb::{BuildpackId, LayerName};
-use hythe_oci::{Compression, Filter, LayerSpec, Owner, Part};
+use hythe_oci::{Compression, Filter, LayerBounds, LayerInfo, LayerSpec, Owner, Part};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How layers are compressed: quick, and small enough.
 pub const COMPRESSION: Compression = Compression::Gzip { level: 1 };
@@ -21,6 +22,35 @@ const LAYERS_MAX: usize = 120;
 const OWN: usize = 4;
 /// Most layers that are cached and not in the image.
 const OTHERS_MAX: usize = 500;
+
+/// What an entry takes in an archive besides its content.
+const HEADER: u64 = 512;
+
+/// Bytes of files that the trees of one build may still have, all together.
+#[derive(Debug)]
+pub struct Room {
+    bounds: LayerBounds,
+    left: AtomicU64,
+}
+
+impl Room {
+    /// All of it.
+    pub fn new(bounds: LayerBounds) -> Self {
+        Self { bounds, left: AtomicU64::new(bounds.max_bytes) }
+    }
+
+    /// How far the next tree may go.
+    pub fn bounds(&self) -> LayerBounds {
+        LayerBounds { max_bytes: self.left.load(Ordering::Relaxed), ..self.bounds }
+    }
+
+    /// A tree was packed.
+    pub fn take(&self, packed: &LayerInfo) {
+        let content = packed.uncompressed.saturating_sub(packed.files * HEADER);
+        let left = |left: u64| Some(left.saturating_sub(content));
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+}
 
 /// A tree of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! A tool's cached layers as an artifact of the registry, `caches/<tool>:latest`: the index is its config, the layers are its blobs.
 
-use super::parcel::take_out;
+use super::parcel::{blocking, take_out};
 use crate::cache::{Candidate, Found, INDEX_MAX, Index, Place, Slice, UNREADABLE, that_fit};
 use crate::executor::Task;
 use crate::{Common, fault};
@@ -75,8 +75,7 @@ pub(crate) async fn keep(task: Task<'_>, delivery: &Delivery, mut index: Index) 
         index.slices.push(Slice::of(built, name, layer, Place::Blob(written.clone()), bytes));
     }
     let (content, tag) = (common.parts.content.clone(), latest()?);
-    let writing = tokio::task::spawn_blocking(move || write_here(&content, &repository, tag, &index, &blobs));
-    writing.await.map_err(fault::platform("write a cache"))?.map_err(fault::registry)
+    blocking("write a cache", move || write_here(&content, &repository, tag, &index, &blobs)).await
 }
 
 fn written<'d>(
@@ -113,6 +112,5 @@ fn write_here(
 /// Removes a tool's cache.
 pub(crate) async fn forget(common: &Common, tool: &ToolName) -> Result<(), Fault> {
     let (content, repository) = (common.parts.content.clone(), repository(tool)?);
-    let removing = tokio::task::spawn_blocking(move || content.delete_repository(&repository));
-    removing.await.map_err(fault::platform("remove a cache"))?.map_err(fault::registry)
+    blocking("remove a cache", move || content.delete_repository(&repository)).await
 }

@@ -31,7 +31,7 @@ pub(crate) fn repository(build: BuildId) -> Result<Repository, Fault> {
 }
 
 /// Does what touches the disk on a thread of its own.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, Fault> {

@@ -8,7 +8,7 @@ use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
 use crate::status::ExitReason;
 use futures::AsyncReadExt;
 use hythe_cluster::{create, patient, remove};
-use hythe_model::{Fault, ToolName};
+use hythe_model::{Fault, Release, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, LogParams};
@@ -39,24 +39,23 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let (sender, output) = mpsc::channel(WAITING);
     let session = OneOffSession::new(output, cancel.clone());
     let (mut told, answer) = oneshot::channel();
+    let release = release.release.clone();
     // Not a part of this future: who drops it, or the session, must not leave a pod behind.
     tokio::spawn(async move {
         let began = tokio::select! {
-            began = process.begin(&pod) => began,
+            began = process.begin(&pod, &release) => began,
             () = told.closed() => Err(not_started("nobody waits for it any more")),
         };
-        if began.is_err() {
-            process.remove().await;
-        }
-        let begins = began.is_ok();
-        if told.send(began).is_ok() && begins {
-            let exit = cancel.run_until_cancelled(Box::pin(process.carry(&sender))).await;
-            process.remove().await;
-            if let Some(Some(exit)) = exit {
-                let _ = sender.send(OneOffOutput::Exit(exit)).await;
-            }
-        } else if begins {
-            process.remove().await;
+        let runs = began.is_ok();
+        let waited_for = told.send(began).is_ok();
+        let exit = if runs && waited_for {
+            cancel.run_until_cancelled(Box::pin(process.carry(&sender))).await.flatten()
+        } else {
+            None
+        };
+        process.remove().await;
+        if let Some(exit) = exit {
+            let _ = sender.send(OneOffOutput::Exit(exit)).await;
         }
     });
     answer.await.unwrap_or_else(|_| Err(not_started("the server ends")))?;
@@ -76,9 +75,9 @@ struct Process {
 
 impl Process {
     /// Makes the pod and waits until its container runs or has run.
-    async fn begin(&self, pod: &Pod) -> Result<(), Fault> {
+    async fn begin(&self, pod: &Pod, release: &Release) -> Result<(), Fault> {
         let made = create("start a pod", &self.api, pod).await;
-        made.map_err(|error| not_started(error.to_string()))?;
+        made.map_err(|error| fault::not_applied(release, &error))?;
         match tokio::time::timeout(START, self.began()).await {
             Ok(began) => began.map_err(not_started),
             Err(_) => Err(not_started(format!("it did not start within {} s", START.as_secs()))),
