@@ -1,7 +1,7 @@
 //! The environment over the file: `HYTHE_<SECTION>__<SETTING>`.
 
-use crate::error::explain;
 use crate::{Config, ConfigError};
+use hythe_model::mistake::explain;
 use toml::{Table, Value};
 
 /// The configuration of a text that was checked before, with the variables laid over it. Empty variables count as unset.

@@ -7,17 +7,16 @@
 mod environment;
 mod error;
 mod sections;
-mod units;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{ConfigError, Invalid};
+pub use hythe_model::units::{Cores, Size, Span};
 pub use sections::{
     Api, Builder, Egress, ExecutorKind, Kubernetes, Limits, Logs, Mirrors, Quota, Registry, Rollout, Router,
     RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
 };
-pub use units::{Cores, Size, Span};
 
 use serde::Deserialize;
 use std::path::Path;

@@ -6,17 +6,23 @@
 pub mod event;
 pub mod fault;
 pub mod image;
+pub mod mistake;
 pub mod name;
+pub mod project;
 pub mod push;
 pub mod release;
 pub mod render;
 pub mod route;
 pub mod source;
+pub mod units;
 
 pub use event::{BuildEvent, Phase};
 pub use fault::Fault;
 pub use image::{Digest, PublishedImage};
-pub use name::{BuildId, InstanceId, MaintainerName, NameError, Place, ProcessType, ReleaseNumber, ToolName};
+pub use name::{
+    BuildId, InstanceId, JobName, MaintainerName, NameError, Place, ProcessType, ReleaseNumber, ToolName,
+};
+pub use project::Project;
 pub use push::{Actor, BuildCause, PushOptions, PushRequest};
 pub use release::{Formation, Process, Release, ReleaseCause, ReleaseState};
 pub use route::{Route, RouteTable, Upstream};

@@ -21,6 +21,11 @@ pub enum NameError {
     /// Not a process type of the CNB specification.
     #[error("`{0}` is not a process type: use letters, digits, and any of . _ -")]
     ProcessType(String),
+    /// Not a job's name.
+    #[error(
+        "`{0}` is not a job name: use 1 to 40 lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen"
+    )]
+    Job(String),
     /// Not of the form `v14`.
     #[error("`{0}` is not a release: releases are written v1, v2, ...")]
     Release(String),
@@ -105,13 +110,17 @@ impl ToolName {
     ];
 }
 
+/// Whether it is a DNS label of lower-case letters, digits and hyphens that starts with a letter.
+fn is_label(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
 impl FromStr for ToolName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let shape = text.len() <= Self::MAX
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && !text.ends_with('-')
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let shape = text.len() <= Self::MAX && is_label(text);
         // Two hyphens in the third place mark IDNA labels ("xn--"), which could imitate another name.
         if !shape || text.get(2..4) == Some("--") {
             return Err(NameError::Tool(text.to_owned()));
@@ -141,6 +150,9 @@ impl FromStr for MaintainerName {
 }
 string_name!(MaintainerName);
 
+/// What the process types of jobs begin with. Procfiles cannot name such a type: they have no dots.
+const JOB: &str = "job.";
+
 /// A process type, as in `web` or `worker` (CNB Buildpack specification, launch.toml `[[processes]]`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -150,6 +162,16 @@ impl ProcessType {
     /// The process type that receives traffic.
     pub fn web() -> Self {
         Self("web".to_owned())
+    }
+
+    /// The type that a job of this name runs as: no image offers it.
+    pub fn of_job(name: &JobName) -> Self {
+        Self(format!("{JOB}{name}"))
+    }
+
+    /// Whether this is the command that runs before a release takes traffic, as Procfiles name it; it has no instances.
+    pub fn is_release(&self) -> bool {
+        self.0 == "release"
     }
 
     /// Whether this type receives traffic.
@@ -170,6 +192,22 @@ impl FromStr for ProcessType {
     }
 }
 string_name!(ProcessType);
+
+/// The name of something that runs to its end, by the clock or once: a DNS label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobName(String);
+
+impl FromStr for JobName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.len() > 40 || !is_label(text) {
+            return Err(NameError::Job(text.chars().take(60).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+string_name!(JobName);
 
 /// A release's number within its tool, shown as `v14`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -261,6 +299,13 @@ pub struct InstanceId {
     pub place: Place,
     /// Start attempts of this place before this one, so that a restarted instance has a name of its own.
     pub attempt: u32,
+}
+
+impl InstanceId {
+    /// The job that it is a run of, where it is not an instance of the formation.
+    pub fn job(&self) -> Option<&str> {
+        self.process.as_str().strip_prefix(JOB)
+    }
 }
 
 impl fmt::Display for InstanceId {

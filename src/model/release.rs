@@ -1,6 +1,6 @@
 //! Releases: immutable, numbered triples of image, config and formation.
 
-use crate::{Actor, BuildId, CommitId, Digest, Fault, ProcessType, ReleaseNumber, ToolName};
+use crate::{Actor, BuildId, CommitId, Digest, Fault, ProcessType, Project, ReleaseNumber, ToolName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -77,6 +77,8 @@ pub struct Release {
     pub commit: CommitId,
     /// The processes the image offers.
     pub processes: Vec<Process>,
+    /// What the repository says of how they run.
+    pub project: Project,
     /// Number of the config's version.
     pub config: i64,
     /// How many instances of what.

@@ -1,6 +1,6 @@
 //! What was pushed: a commit and its tree, stored durably.
 
-use crate::Digest;
+use crate::{Digest, Project};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -70,4 +70,7 @@ pub struct SourceTree {
     pub files: u64,
     /// Bytes of their contents.
     pub bytes: u64,
+    /// What its `project.toml` says of how it runs.
+    #[serde(default, skip_serializing_if = "Project::is_empty")]
+    pub project: Project,
 }

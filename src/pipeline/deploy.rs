@@ -134,6 +134,7 @@ impl Platform {
             commit: commit.clone(),
             formation: formation_for(&image.processes, base.live.as_ref().map(|live| &live.formation)),
             processes: image.processes.clone(),
+            project: build.source.project.clone(),
             config: None,
             cause: ReleaseCause::Code { commit, subject: build.source.subject.clone(), build: build.id },
             message: build.options.message.clone(),
@@ -149,7 +150,8 @@ fn formation_for(processes: &[Process], before: Option<&Formation>) -> Formation
     let count = |kind: &ProcessType| {
         before.and_then(|formation| formation.0.get(kind)).copied().unwrap_or(u32::from(kind.is_web()))
     };
-    Formation(processes.iter().map(|process| (process.kind.clone(), count(&process.kind))).collect())
+    let running = processes.iter().filter(|process| !process.kind.is_release());
+    Formation(running.map(|process| (process.kind.clone(), count(&process.kind))).collect())
 }
 
 #[cfg(test)]
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_first_release_runs_one_web_instance_and_nothing_else() {
-        let formation = formation_for(&[process("web"), process("worker")], None);
+        let formation = formation_for(&[process("web"), process("worker"), process("release")], None);
         assert_eq!(counts(&formation), [("web", 1), ("worker", 0)]);
     }
 

@@ -15,6 +15,7 @@ mod push;
 mod queue;
 mod release;
 mod run;
+mod settings;
 mod tools;
 mod turns;
 mod upkeep;

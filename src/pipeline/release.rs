@@ -4,7 +4,7 @@ use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::{
-    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Release, ReleaseCause, ReleaseNumber,
+    Actor, CommitId, Digest, Fault, Formation, Phase, Process, Project, Release, ReleaseCause, ReleaseNumber,
     ReleaseState, ToolName,
 };
 use hythe_registry::{Reference, Repository};
@@ -32,6 +32,7 @@ pub(crate) struct Draft {
     pub(crate) image: Digest,
     pub(crate) commit: CommitId,
     pub(crate) processes: Vec<Process>,
+    pub(crate) project: Project,
     pub(crate) formation: Formation,
     /// The config's version; the current one where `None`.
     pub(crate) config: Option<i64>,
@@ -75,6 +76,7 @@ impl Platform {
             draft.image = earlier.image;
             draft.commit = earlier.commit;
             draft.processes = earlier.processes;
+            draft.project = earlier.project;
             draft.formation = earlier.formation;
             draft.config = Some(earlier.config);
             Ok(ReleaseCause::Rollback { to })
@@ -127,6 +129,7 @@ impl Platform {
             image: live.image,
             commit: live.commit,
             processes: live.processes,
+            project: live.project,
             formation: live.formation,
             config: Some(live.config),
             cause: ReleaseCause::Restart,
@@ -163,6 +166,7 @@ impl Platform {
             commit: draft.commit,
             processes: draft.processes,
             config,
+            project: draft.project,
             formation: draft.formation,
             cause: draft.cause,
             message: draft.message,

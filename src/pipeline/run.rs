@@ -1,9 +1,9 @@
 //! What a release needs to run, and one-off processes in its image.
 
+use crate::settings::{release_command, resolve};
 use crate::{Platform, faults};
 use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
-use hythe_rollout::{OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
-use std::time::Duration;
+use hythe_rollout::{OneOff, OneOffSession, RunSettings, RunnableRelease};
 
 /// What to run once.
 #[derive(Debug, Clone)]
@@ -44,23 +44,13 @@ impl Platform {
             release: release.clone(),
             env,
             settings,
+            release_command: release_command(release),
         })
     }
 
-    /// The tool's settings, as they were when the release was made, over the platform's.
+    /// How a release is run, by what was said when it was made.
     async fn run_settings(&self, release: &Release) -> Result<RunSettings, Fault> {
-        let chosen = self.store().release_settings(&release.tool, release.number).await?;
-        let mut settings = self.parts().settings.run.clone();
-        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        if let Some(path) = chosen.health_path {
-            settings.readiness = Readiness::Http { path };
-        }
-        settings.timeout = chosen.readiness_seconds.map_or(settings.timeout, seconds);
-        settings.grace = chosen.grace_seconds.map_or(settings.grace, seconds);
-        // A tool may ask for less than the platform's limit, never for more.
-        let memory = settings.limits.memory_bytes;
-        settings.limits.memory_bytes = chosen.memory_bytes.map_or(memory, |bytes| bytes.min(memory));
-        settings.read_only = chosen.read_only_root;
-        Ok(settings)
+        let tool = self.store().release_settings(&release.tool, release.number).await?;
+        Ok(resolve(&self.parts().settings.run, &tool, &release.project))
     }
 }

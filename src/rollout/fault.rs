@@ -2,7 +2,8 @@
 //!
 //! Each function is one fault with a stable id; [`of_failure`] picks the one that fits.
 
-use crate::runtime::{Readiness, RunnableRelease};
+use crate::runtime::RunnableRelease;
+use crate::settings::Readiness;
 use crate::status::ExitReason;
 use crate::status::limit as size;
 use hythe_model::render::duration;

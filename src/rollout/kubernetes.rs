@@ -4,6 +4,7 @@
 //! follows what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes
 //! back what somebody else has changed; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
+mod command;
 mod desired;
 mod drift;
 mod fault;

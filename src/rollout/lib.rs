@@ -6,16 +6,19 @@
 //! [`hythe_model::RouteTable`] on a watch channel. This room never writes a row and never speaks HTTP to a client.
 
 mod backoff;
+mod command;
 mod fault;
 mod kubernetes;
 mod local;
 mod runtime;
+mod settings;
 mod status;
 
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
 pub use runtime::{
-    Adopted, Candidate, EgressSettings, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, Readiness,
-    RunLimits, RunSettings, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
+    Adopted, Candidate, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, RunnableRelease, Runtime,
+    Switched, Traffic, Unwatched, Witness,
 };
+pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

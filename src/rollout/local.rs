@@ -4,6 +4,7 @@
 //! says where traffic goes, `adopt` takes back what outlived the server; `sandbox` and `layers` are the machine.
 
 mod adopt;
+mod command;
 mod group;
 mod image;
 mod leftovers;
@@ -22,7 +23,7 @@ mod tests;
 mod tools;
 
 pub(crate) use leftovers::folder as log_folder;
-pub(crate) use lines::last_lines;
+pub(crate) use lines::{last_lines, without_controls};
 
 use crate::runtime::{
     Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,

@@ -1,7 +1,9 @@
 //! What a runtime is asked and what it answers; the same for sandboxes here and for pods of a cluster.
 
+use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
+use hythe_model::project::ReleaseCommand;
 use hythe_model::{BuildEvent, Digest, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
 use std::fmt;
 use std::io;
@@ -21,6 +23,9 @@ pub trait Runtime: Send + Sync {
 
     /// Starts every instance of the release's formation beside what runs, and waits until each is ready. `before` is the
     /// live release.
+    ///
+    /// Where the release has a command that runs before it takes traffic, that is run first, to its end. One that a server which
+    /// was killed has begun is gone on with in a cluster, and begun again on one machine.
     ///
     /// Until the switch they take no traffic, or, in a cluster, share it with the instances that they are to replace one by
     /// one. On a fault or a cancellation (`rollout/cancelled`) what served before goes on serving, alone, and within two
@@ -99,6 +104,8 @@ pub struct RunnableRelease {
     pub env: Vec<(String, String)>,
     /// How its instances are run.
     pub settings: RunSettings,
+    /// What runs once before it takes traffic.
+    pub release_command: Option<ReleaseCommand>,
 }
 
 impl fmt::Debug for RunnableRelease {
@@ -110,95 +117,6 @@ impl fmt::Debug for RunnableRelease {
             .field("image", &self.release.image)
             .field("env", &keys)
             .finish_non_exhaustive()
-    }
-}
-
-/// How instances are run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunSettings {
-    /// The port that a web process must listen on; its `$PORT`.
-    pub port: u16,
-    /// When a web instance counts as ready.
-    pub readiness: Readiness,
-    /// How long it may take to get ready.
-    pub timeout: Duration,
-    /// How long its last requests may take once traffic has moved.
-    pub drain: Duration,
-    /// How long its own shutdown may take after SIGTERM.
-    pub grace: Duration,
-    /// The longest wait before it is started again after a crash.
-    pub backoff: Duration,
-    /// What one instance may use.
-    pub limits: RunLimits,
-    /// What it may reach.
-    pub egress: EgressSettings,
-    /// Whether its root filesystem is read-only.
-    pub read_only: bool,
-}
-
-impl Default for RunSettings {
-    fn default() -> Self {
-        Self {
-            port: 8080,
-            readiness: Readiness::Tcp,
-            timeout: Duration::from_mins(1),
-            drain: Duration::from_secs(30),
-            grace: Duration::from_secs(10),
-            backoff: Duration::from_mins(5),
-            limits: RunLimits::default(),
-            egress: EgressSettings::default(),
-            read_only: false,
-        }
-    }
-}
-
-/// When a web instance counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It accepts a connection on its port.
-    Tcp,
-    /// It answers GET of this path with a status of 200 to 399.
-    Http {
-        /// The path, with its leading slash.
-        path: String,
-    },
-}
-
-/// What one instance may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunLimits {
-    /// Memory, bytes.
-    pub memory_bytes: u64,
-    /// CPU, thousandths of a core.
-    pub cpu_millis: u32,
-    /// Processes and threads.
-    pub pids: u32,
-    /// What it writes to its root, bytes.
-    pub disk_bytes: u64,
-    /// Open files of a process.
-    pub nofile: u64,
-}
-
-impl Default for RunLimits {
-    fn default() -> Self {
-        Self { memory_bytes: 512 << 20, cpu_millis: 1000, pids: 256, disk_bytes: 1 << 30, nofile: 65_536 }
-    }
-}
-
-/// What an instance may reach.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EgressSettings {
-    /// Whether it reaches the Internet at all.
-    pub enabled: bool,
-    /// Private ranges opened to it, as CIDR.
-    pub allow_private: Vec<String>,
-    /// Name servers; the machine's own where empty.
-    pub dns: Vec<std::net::IpAddr>,
-}
-
-impl Default for EgressSettings {
-    fn default() -> Self {
-        Self { enabled: true, allow_private: Vec::new(), dns: Vec::new() }
     }
 }
 

@@ -14,6 +14,7 @@ mod history;
 mod limits;
 mod links;
 mod names;
+mod project;
 mod quarantine;
 mod repositories;
 mod store;

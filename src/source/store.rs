@@ -68,6 +68,7 @@ impl SourceStore {
             digest,
             files: survey.files,
             bytes: survey.bytes,
+            project: survey.project,
         })
     }
 

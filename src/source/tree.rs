@@ -4,10 +4,11 @@
 
 use crate::findings::{Findings, Kind, shown};
 use crate::links::{Judge, Links, Tangled};
+use crate::project::project_of;
 use crate::{SourceLimits, names};
 use git2::{ObjectType, Odb, Oid, Repository};
-use hythe_model::Fault;
 use hythe_model::render::size;
+use hythe_model::{Fault, Project};
 use std::collections::HashMap;
 
 /// An entry of a surveyed tree; its path is UTF-8, relative and clean.
@@ -38,6 +39,8 @@ pub(crate) struct Survey {
     pub(crate) files: u64,
     /// Bytes of their contents.
     pub(crate) bytes: u64,
+    /// What it says of how it is run.
+    pub(crate) project: Project,
 }
 
 /// Why a tree could not be surveyed.
@@ -81,6 +84,7 @@ pub(crate) fn survey(
     walk.folder(tree, "", 0)?;
     walk.judge_links();
     walk.findings.verdict().map_err(SurveyError::Refused)?;
+    walk.survey.project = project_of(&walk.odb, &walk.survey.entries)?;
     Ok(walk.survey)
 }
 

@@ -101,7 +101,7 @@ table!(BuildRow in builds by builds::id;
 table!(ReleaseRow in releases by (releases::tool_id, releases::number);
     tool_id: i64, number: i64, image: String, commit_id: String, processes: String, config: i64, formation: String,
     cause: String, message: Option<String>, actor: String, state: String, fault: Option<String>,
-    build_id: Option<i64>, created_at: i64, settings: Option<String>);
+    build_id: Option<i64>, created_at: i64, settings: Option<String>, project: Option<String>);
 table!(VersionRow in config_versions by (config_versions::tool_id, config_versions::number);
     tool_id: i64, number: i64, actor: String, created_at: i64);
 table!(ValueRow in config_values by (config_values::tool_id, config_values::version, config_values::key);

@@ -9,8 +9,8 @@ use crate::tools::tool_id;
 use crate::{BuildOutcome, DeployRef, Store, StoreError, ToolSettings};
 use diesel::prelude::*;
 use hythe_model::{
-    Actor, BuildId, CommitId, Digest, Fault, Formation, Process, Release, ReleaseCause, ReleaseNumber,
-    ReleaseState, ToolName,
+    Actor, BuildId, CommitId, Digest, Fault, Formation, Process, Project, Release, ReleaseCause,
+    ReleaseNumber, ReleaseState, ToolName,
 };
 
 /// A release to write.
@@ -24,6 +24,8 @@ pub struct NewRelease {
     pub commit: CommitId,
     /// The processes the image offers.
     pub processes: Vec<Process>,
+    /// What the repository says of how they run.
+    pub project: Project,
     /// Number of the config's version; 0 is the empty config.
     pub config: i64,
     /// How many instances of what.
@@ -62,6 +64,7 @@ struct Row {
     state: String,
     fault: Option<String>,
     created_at: i64,
+    project: Option<String>,
 }
 
 impl Row {
@@ -72,6 +75,11 @@ impl Row {
             image: parse("releases.image", &self.image)?,
             commit: parse("releases.commit_id", &self.commit_id)?,
             processes: from_json("releases.processes", &self.processes)?,
+            project: self
+                .project
+                .map(|text| from_json("releases.project", &text))
+                .transpose()?
+                .unwrap_or_default(),
             config: self.config,
             formation: from_json("releases.formation", &self.formation)?,
             cause: from_json("releases.cause", &self.cause)?,
@@ -175,6 +183,7 @@ fn insert(writer: &mut AnyConnection, tool: i64, new: &NewRelease) -> Outcome<Re
         releases::build_id.eq(new.build.map(|build| build.0)),
         releases::created_at.eq(now()),
         releases::settings.eq(settings),
+        releases::project.eq(json("releases.project", &new.project)?),
     );
     diesel::insert_into(releases::table).values(row).execute(writer)?;
     if let Some(build) = new.build {

@@ -102,6 +102,7 @@ diesel::table! {
         build_id -> Nullable<BigInt>,
         created_at -> BigInt,
         settings -> Nullable<Text>,
+        project -> Nullable<Text>,
     }
 }
 

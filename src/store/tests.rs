@@ -103,6 +103,7 @@ fn new_build(name: &str) -> NewBuild {
         digest: Digest::sha256([1; 32]),
         files: 312,
         bytes: 1_800_000,
+        project: hythe_model::Project::default(),
     };
     NewBuild {
         tool: tool(name),
@@ -121,6 +122,7 @@ fn new_release(name: &str, build: Option<BuildId>) -> NewRelease {
         image: Digest::sha256([2; 32]),
         commit: commit('a'),
         processes: vec![Process { kind: ProcessType::web(), command: "gunicorn app:app".to_owned() }],
+        project: hythe_model::Project::default(),
         config: 0,
         formation: Formation([(ProcessType::web(), 1)].into()),
         cause: ReleaseCause::Restart,

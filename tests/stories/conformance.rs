@@ -21,6 +21,7 @@ fn tell(server: &Server) {
     robin.push("weather").ok().says("v1 is live");
     day_two(&robin);
     bad_releases(&robin);
+    commanded_releases(&robin);
     robin.hythe(&["tools", "delete", "weather", "--yes"]).ok();
     assert_eq!(robin.get("weather", "/").status, 404);
 }
@@ -69,6 +70,36 @@ fn bad_releases(robin: &Client<'_>) {
     robin.git("weather", &["rm", "-q", "Procfile"]).ok();
     robin.commit("weather", "Mend it");
     robin.push("weather").ok().says("is live");
+}
+
+/// A release's command runs before its traffic, in its image and with its config; where it fails, nothing has changed.
+fn commanded_releases(robin: &Client<'_>) {
+    let command = |text: &str| format!("[hythe.release]\ncommand = \"{text}\"\ntimeout = \"20 s\"\n");
+    let served = |path: &str| robin.get("weather", path).body.trim().to_owned();
+    robin.write("weather", "project.toml", &command("echo moving for $GREETING; test -f app.py; exit 3"));
+    robin.commit("weather", "A migration that fails");
+    robin
+        .push("weather")
+        .failed()
+        .says("rollout/release-command")
+        .says("moving for [masked]")
+        .says("exit code 3");
+    robin.write("weather", "project.toml", &command("sleep 60"));
+    robin.commit("weather", "A migration without end");
+    robin.push("weather").failed().says("rollout/release-command-time");
+    assert_eq!(served("/env/GREETING"), "good morning");
+
+    robin.write("weather", "project.toml", "[hythe.release]\n\ncomand = \"true\"\n");
+    robin.commit("weather", "A mistake");
+    robin.push("weather").failed().says("source/project-file").says("line 3").says("`command`");
+
+    robin.write("weather", "project.toml", &command("echo moved to $HYTHE_RELEASE"));
+    robin.commit("weather", "A migration that is well");
+    let push = robin.push("weather").ok().says("moved to v");
+    let (moved, live) = (push.err.find("moved to v"), push.err.find("is live"));
+    assert!(moved < live, "{}", push.err);
+    let restarted = robin.hythe(&["restart", "-t", "weather"]).ok();
+    assert!(!restarted.err.contains("moved"), "a restart runs no command: {}", restarted.err);
 }
 
 /// Instances that are ready.

@@ -92,6 +92,7 @@ async fn build(builder: &Builder, folder: &Path, source: &Path, id: i64, previou
             digest: Hasher::digest(&std::fs::read(&archive).unwrap()),
             files: 0,
             bytes: 0,
+            project: hythe_model::Project::default(),
         },
         archive,
         previous,

@@ -118,6 +118,7 @@ mod tests {
                 image: Digest::sha256([byte; 32]),
                 commit: "a".repeat(40).parse().unwrap(),
                 processes: Vec::new(),
+                project: hythe_model::Project::default(),
                 config: 0,
                 formation: Formation::default(),
                 cause: ReleaseCause::Restart,

@@ -5,17 +5,20 @@
 
 mod config;
 mod fence;
+mod job;
 mod names;
 mod one_off;
+mod pod;
 mod process;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use job::{release_job, release_job_name};
 pub(crate) use names::{
     LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
 };
 pub(crate) use one_off::one_off;
-pub(crate) use process::CONTAINER;
+pub(crate) use pod::CONTAINER;
 
 use super::settings::ClusterSettings;
 use crate::runtime::RunnableRelease;

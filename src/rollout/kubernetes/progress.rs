@@ -36,7 +36,7 @@ pub(crate) enum Trouble {
 
 /// How far this release with this formation is.
 pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Formation) -> Progress {
-    let pods = || view.pods.values().filter(|pod| pod.id.release == release);
+    let pods = || view.instances().filter(|pod| pod.id.release == release);
     if let Some(trouble) = pods().find_map(trouble) {
         return Progress::Fails(Box::new(trouble));
     }
@@ -99,7 +99,7 @@ pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<Strin
 }
 
 /// What keeps a pod from ever getting ready.
-fn trouble(pod: &PodView) -> Option<Trouble> {
+pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
     if pod.leaving {
         return None;
     }

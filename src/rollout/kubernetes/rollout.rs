@@ -103,7 +103,7 @@ impl Rollouts {
     }
 
     /// Waits until nobody else writes this tool's objects.
-    async fn alone(&self, tool: &ToolName) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn alone(&self, tool: &ToolName) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             writing.entry(tool.clone()).or_default().clone()
@@ -153,7 +153,11 @@ impl Rollouts {
         let dropped = CancellationToken::new();
         let guard = dropped.clone().drop_guard();
         self.clone().watch_over(tool.clone(), settled, dropped.clone());
-        let failed = match cancel.run_until_cancelled(self.bring_up(&release, &objects, notes)).await {
+        let coming = async {
+            self.release_command(&release, notes).await?;
+            self.bring_up(&release, &objects, notes).await
+        };
+        let failed = match cancel.run_until_cancelled(coming).await {
             Some(Ok(instances)) => {
                 let _ = guard.disarm();
                 return Ok(Candidate::new(tool, release.release.number, instances, begun.elapsed(), dropped));
@@ -218,7 +222,12 @@ impl Rollouts {
     }
 
     /// A trouble in words, with the last lines of the instance.
-    async fn explain(&self, release: &RunnableRelease, trouble: Trouble, notes: &Notes<'_>) -> Fault {
+    pub(super) async fn explain(
+        &self,
+        release: &RunnableRelease,
+        trouble: Trouble,
+        notes: &Notes<'_>,
+    ) -> Fault {
         let trouble = match trouble {
             Trouble::Exited { pod, exit } => {
                 let last_lines = self.logs.last_lines(&pod).await;
@@ -237,7 +246,7 @@ impl Rollouts {
         let view = self.seen.tool(&release.release.tool);
         let number = release.release.number;
         let hindrance = hindrance(&view, number);
-        let silent = view.pods.values().find(|pod| {
+        let silent = view.instances().find(|pod| {
             pod.id.release == number
                 && pod.id.process.is_web()
                 && !pod.ready
@@ -268,6 +277,9 @@ impl Rollouts {
         let _alone = self.alone(tool).await;
         let Some(pending) = self.pending().remove(tool) else { return };
         pending.settled.cancel();
+        if let Err(error) = self.end_release_command(&pending.release).await {
+            tracing::error!(%tool, %error, "a release command could not be ended");
+        }
         let objects = match &pending.before {
             Some(before) => self.objects(before),
             // Of a first release nothing but the fence stays.

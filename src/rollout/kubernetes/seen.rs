@@ -49,6 +49,11 @@ impl ToolView {
         &mut self.slices
     }
 
+    /// Pods of the formation; the others are runs of jobs.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &PodView> {
+        self.pods.values().filter(|pod| pod.id.job().is_none())
+    }
+
     /// Pods that take traffic.
     pub(crate) fn in_route(&self) -> impl Iterator<Item = &PodView> {
         let names: HashSet<_> = self.slices.values().flatten().collect();
@@ -155,7 +160,7 @@ impl Seen {
     /// What people see of a tool's instances.
     pub(crate) fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus> {
         let view = self.tool(tool);
-        let mut all: Vec<_> = view.pods.values().filter_map(status).collect();
+        let mut all: Vec<_> = view.instances().filter_map(status).collect();
         all.sort_by_key(|status| {
             let id = &status.id;
             let stops = matches!(status.state, InstanceState::Stopping);

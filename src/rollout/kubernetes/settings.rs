@@ -1,6 +1,6 @@
 //! What the operator chose for the cluster.
 
-use crate::runtime::RunLimits;
+use crate::settings::RunLimits;
 use hythe_cluster::fence::Account;
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ fn printed(line: &str) -> Option<String> {
 }
 
 /// Text without escape sequences and control characters, which could rewrite a reader's screen.
-fn without_controls(text: &str) -> String {
+pub(crate) fn without_controls(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -7,7 +7,8 @@ use super::image::{self, Image};
 use super::leftovers;
 use super::machine::{Found, Guest, Machine};
 use super::{LocalParts, lines, probe};
-use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunnableRelease, Witness};
+use crate::runtime::{ImageName, OneOff, OneOffSession, RunnableRelease, Witness};
+use crate::settings::{Readiness, RunLimits};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId, ToolName};
@@ -133,14 +134,15 @@ impl Machine for Sandboxes {
         let image = self.image(release).await?;
         let log = leftovers::folder(&self.parts.logs, instance);
         let args = vec![format!("/cnb/process/{}", instance.process)];
-        let mut labels = labels(release, INSTANCE);
+        let limits = release.settings.limits_of(&instance.process);
+        let mut labels = labels(release, INSTANCE, limits);
         labels.insert(ID.to_owned(), serde_json::to_string(instance).unwrap_or_default());
         labels.insert(LOG.to_owned(), log.to_string_lossy().into_owned());
         let own = [
             ("HYTHE_PROCESS".to_owned(), instance.process.to_string()),
             ("HYTHE_INSTANCE".to_owned(), instance.place.to_string()),
         ];
-        let spec = spec(self.fresh_name(release), labels, args, release, image, own)?;
+        let spec = spec(self.fresh_name(release), labels, args, release, image, limits, own)?;
         let labels = spec.labels.clone();
         let segment_bytes = (self.parts.log_bytes / u64::from(SEGMENTS)).max(64 << 10);
         let stdio = Stdio::Log { dir: log.clone(), segment_bytes, segments: SEGMENTS };
@@ -230,8 +232,7 @@ fn instance_of(status: &SandboxStatus) -> Option<InstanceId> {
 }
 
 /// The labels that every sandbox of a release bears.
-fn labels(release: &RunnableRelease, kind: &str) -> BTreeMap<String, String> {
-    let limits = &release.settings.limits;
+fn labels(release: &RunnableRelease, kind: &str, limits: &RunLimits) -> BTreeMap<String, String> {
     let pairs = [
         (KIND, kind.to_owned()),
         (REPOSITORY, release.repository.clone()),
@@ -253,7 +254,8 @@ pub(super) fn one_off_spec(
     args: Vec<String>,
 ) -> Result<SandboxSpec, Fault> {
     let own = [("HYTHE_PROCESS".to_owned(), ONE_OFF.to_owned())];
-    spec(sandboxes.fresh_name(release), labels(release, ONE_OFF), args, release, image, own)
+    let limits = &release.settings.limits;
+    spec(sandboxes.fresh_name(release), labels(release, ONE_OFF, limits), args, release, image, limits, own)
 }
 
 fn spec(
@@ -262,6 +264,7 @@ fn spec(
     args: Vec<String>,
     release: &RunnableRelease,
     image: Image,
+    limits: &RunLimits,
     own: impl IntoIterator<Item = (String, String)>,
 ) -> Result<SandboxSpec, Fault> {
     let settings = &release.settings;
@@ -283,13 +286,13 @@ fn spec(
         },
         hostname: release.release.tool.to_string(),
         limits: Limits {
-            memory_bytes: settings.limits.memory_bytes,
-            cpu_millis: settings.limits.cpu_millis,
-            pids: settings.limits.pids,
-            disk_bytes: settings.limits.disk_bytes,
+            memory_bytes: limits.memory_bytes,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            disk_bytes: limits.disk_bytes,
             wall: None,
             output_bytes: None,
-            nofile: settings.limits.nofile,
+            nofile: limits.nofile,
         },
         network: Network::Private {
             egress: Egress { enabled: egress.enabled, allow_private: egress.allow_private, dns: egress.dns },

@@ -25,6 +25,8 @@ impl Tools {
         let cancelled = || fault::cancelled(&release.release);
         let prepared = cancel.run_until_cancelled(self.machine.prepare(&release)).await;
         prepared.ok_or_else(cancelled)??;
+        let commanded = cancel.run_until_cancelled(self.release_command(&release, notes)).await;
+        commanded.ok_or_else(cancelled)??;
         let group = {
             let mut states = self.states();
             let state = states.entry(release.release.tool.clone()).or_default();

@@ -8,6 +8,7 @@ use super::machine::{Guest, Machine};
 use crate::backoff::Backoff;
 use crate::fault::Failure;
 use crate::runtime::Traffic;
+use crate::settings::Readiness;
 use crate::status::ExitReason;
 use hythe_model::InstanceId;
 use std::sync::Arc;
@@ -131,17 +132,49 @@ impl Supervision {
         }
         self.enter(slot, Stage::Ready);
         let since = Instant::now();
-        tokio::select! {
+        let exit = tokio::select! {
             biased;
-            how = told(stop) => self.end(slot, &guest, how, stop).await,
-            exit = guest.exit() => {
-                // Out of the route first: what is left of it takes a moment to clear away.
-                slot.update(|view| view.last_exit = Some(exit.clone()));
+            how = told(stop) => return self.end(slot, &guest, how, stop).await,
+            exit = guest.exit() => exit,
+            seen = self.dead(&id, &*guest) => {
                 self.enter(slot, Stage::Crashed(jiff::Timestamp::now()));
-                guest.dispose(&exit).await;
-                Ended::Crashed(exit, since.elapsed())
+                let exit = self.shut_down(&id, &guest).await;
+                ExitReason { ended_because: Some(format!("not alive: {seen}")), ..exit }
+            }
+        };
+        // Out of the route first: what is left of it takes a moment to clear away.
+        slot.update(|view| view.last_exit = Some(exit.clone()));
+        self.enter(slot, Stage::Crashed(jiff::Timestamp::now()));
+        guest.dispose(&exit).await;
+        Ended::Crashed(exit, since.elapsed())
+    }
+
+    /// Returns when a ready instance is to be taken for dead, with what was seen last instead of life.
+    async fn dead(&self, id: &InstanceId, guest: &dyn Guest) -> String {
+        let settings = &self.group.release.settings;
+        let Some(asked) = settings.liveness.as_ref().filter(|_| id.process.is_web()) else {
+            return std::future::pending().await;
+        };
+        let check = Readiness::of(asked.path.as_ref());
+        let mut failures = 0;
+        loop {
+            sleep(asked.every.duration()).await;
+            match guest.probe(&check, settings.port).await {
+                Ok(()) => failures = 0,
+                Err(_) if failures + 1 < asked.failures => failures += 1,
+                Err(seen) => return seen,
             }
         }
+    }
+
+    /// Asks an instance to stop and ends it where it does not.
+    async fn shut_down(&self, id: &InstanceId, guest: &Arc<dyn Guest>) -> ExitReason {
+        guest.terminate().await;
+        if let Ok(exit) = timeout(self.group.release.settings.grace_of(&id.process), guest.exit()).await {
+            return exit;
+        }
+        guest.kill().await;
+        guest.exit().await
     }
 
     /// Waits for readiness; the error says what was seen last instead.
@@ -205,7 +238,8 @@ impl Supervision {
         stop: &mut watch::Receiver<Stop>,
     ) -> Ended {
         let id = slot.view().id;
-        let (drain, grace) = (self.group.release.settings.drain, self.group.release.settings.grace);
+        let settings = &self.group.release.settings;
+        let (drain, grace) = (settings.drain, settings.grace_of(&id.process));
         self.enter(slot, Stage::Stopping);
         let hurried = hurried(stop);
         let gently = async {

@@ -1,7 +1,8 @@
 //! A machine in memory, and releases to run on it.
 
 use super::machine::{Found, Guest, Machine};
-use crate::runtime::{ImageName, OneOff, OneOffSession, Readiness, RunSettings, RunnableRelease};
+use crate::runtime::{ImageName, OneOff, OneOffSession, RunnableRelease};
+use crate::settings::{Readiness, RunSettings};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{
@@ -34,6 +35,7 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
             process("web", "gunicorn app:app --bind 0.0.0.0:$PORT"),
             process("worker", "python worker.py"),
         ],
+        project: hythe_model::Project::default(),
         config: 1,
         formation: Formation(counts.collect()),
         cause: ReleaseCause::Code {
@@ -52,6 +54,7 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
         release,
         env: Vec::new(),
         settings: RunSettings::default(),
+        release_command: None,
     }
 }
 
@@ -72,6 +75,8 @@ pub(crate) fn instance(release: &RunnableRelease, process: &str, index: u32) -> 
 pub(crate) struct Program {
     /// When it is ready.
     pub(crate) listens_after: Option<Duration>,
+    /// When it stops answering.
+    pub(crate) hangs_after: Option<Duration>,
     /// When it ends by itself, and how.
     pub(crate) ends_after: Option<(Duration, ExitReason)>,
     /// How long it takes to stop; for ever where `None`.
@@ -83,6 +88,7 @@ impl Program {
     pub(crate) fn good() -> Self {
         Self {
             listens_after: Some(Duration::from_millis(100)),
+            hangs_after: None,
             ends_after: None,
             stops_within: Some(Duration::ZERO),
         }
@@ -224,6 +230,9 @@ impl Guest for Running {
     }
 
     async fn probe(&self, _: &Readiness, _: u16) -> Result<(), String> {
+        if self.program.hangs_after.is_some_and(|after| self.begun.elapsed() >= after) {
+            return Err("no answer".to_owned());
+        }
         match self.program.listens_after {
             Some(after) if self.begun.elapsed() >= after => Ok(()),
             _ => Err("connection refused".to_owned()),

@@ -5,6 +5,8 @@ use super::tools::Tools;
 use crate::runtime::{Traffic, Unwatched};
 use crate::status::{ExitReason, InstanceState};
 use async_trait::async_trait;
+use hythe_model::project::Liveness;
+use hythe_model::units::Span;
 use hythe_model::{BuildEvent, Fault, InstanceId, ReleaseNumber, Route, ToolName};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -280,6 +282,31 @@ async fn crashes_are_restarted_with_patience_and_the_route_says_so() {
     sleep(secs(60)).await;
     assert_eq!(world.live().1, ["weather.v1.web.1.3"]);
     assert_eq!(world.tools.instances(&weather())[0].restarts, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_hangs_is_started_anew_where_its_liveness_is_asked() {
+    let world = world();
+    let hangs = || Program { hangs_after: Some(secs(20)), stops_within: None, ..Program::good() };
+    let deploy = async |number: u32, liveness: Option<Liveness>| {
+        world.machine.plan(&format!("weather.v{number}.web.1"), [hangs()]);
+        let mut release = release("weather", number, "web=1");
+        release.settings.liveness = liveness;
+        let candidate = world.tools.start(release, &|_| {}, CancellationToken::new()).await.unwrap();
+        world.tools.switch(candidate);
+    };
+    deploy(1, None).await;
+    sleep(secs(300)).await;
+    assert_eq!(world.live().1, ["weather.v1.web.1"], "nobody asked");
+    deploy(2, Some(Liveness { path: None, every: Span::seconds(5), failures: 3 })).await;
+    sleep(secs(29)).await;
+    assert_eq!(world.live().1, ["weather.v2.web.1"], "two failures are not three");
+    // The third look, the grace that it does not use, and the pause before the next start.
+    sleep(secs(13)).await;
+    assert_eq!(world.live().1, ["weather.v2.web.1.1"]);
+    let status = &world.tools.instances(&weather())[0];
+    assert_eq!(status.last_exit.as_ref().unwrap().text(), "not alive: no answer");
+    assert!(world.machine.happened().contains(&"kill weather.v2.web.1".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,7 @@ impl World {
             image: self.image.clone(),
             commit,
             processes: vec![process("web"), process("worker")],
+            project: hythe_model::Project::default(),
             config: 1,
             formation: Formation(counts.collect()),
             cause,
@@ -87,7 +88,13 @@ impl World {
         settings.limits.memory_bytes = 64 << 20;
         settings.egress.enabled = false;
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        RunnableRelease { release, repository: "tools/weather".to_owned(), env, settings }
+        RunnableRelease {
+            release,
+            repository: "tools/weather".to_owned(),
+            env,
+            settings,
+            release_command: None,
+        }
     }
 
     pub(crate) async fn start(&self, release: RunnableRelease) -> Result<Candidate, Fault> {

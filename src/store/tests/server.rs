@@ -18,7 +18,7 @@ async fn two_replicas_migrate_at_the_same_instant() {
         }
         assert_eq!(bed.open().await.tools().await.unwrap().len(), 1);
         let versions = Postgres::shared().sql(bed.url(), "SELECT count(*) FROM __diesel_schema_migrations");
-        assert_eq!(versions, "4");
+        assert_eq!(versions, "5");
         let locks = Postgres::shared().sql(bed.url(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
         assert_eq!(locks, "0");
     }

@@ -11,6 +11,7 @@ fn release(web: u32) -> Release {
         image: Digest::sha256([1; 32]),
         commit: "a".repeat(40).parse().unwrap(),
         processes: Vec::new(),
+        project: hythe_model::Project::default(),
         config: 0,
         formation: Formation([("web".parse().unwrap(), web)].into()),
         cause: ReleaseCause::Restart,

@@ -26,6 +26,7 @@ fn request() -> BuildRequest {
             digest: Digest::sha256([1; 32]),
             files: 1,
             bytes: 1,
+            project: hythe_model::Project::default(),
         },
         archive: "/source.tar".into(),
         previous: None,

@@ -149,6 +149,7 @@ impl World {
             digest: Hasher::digest(&fs::read(&archive).unwrap()),
             files: files.len() as u64,
             bytes: 0,
+            project: hythe_model::Project::default(),
         };
         BuildRequest {
             tool: tool(),

@@ -1,7 +1,7 @@
 //! A pod that runs one command in a release's image.
 
 use super::names::{LABEL_RELEASE, labels};
-use super::{Wish, config, fence, process};
+use super::{Wish, config, fence, pod};
 use hythe_cluster::Object;
 use hythe_model::Fault;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,10 +14,9 @@ const LONGEST: i64 = 24 * 60 * 60;
 /// What has to be there first, and the pod.
 pub(crate) fn one_off(wish: &Wish<'_>, command: Vec<String>) -> Result<(Vec<Object>, Pod), Fault> {
     let secret = config::secret(wish)?;
-    let mut container = process::base(wish, &secret.name_any());
-    // A cluster would put values of the environment in place of `$(NAME)`.
-    container.command = Some(command.into_iter().map(|word| word.replace('$', "$$")).collect());
-    let mut spec = process::pod(wish, container);
+    let mut container = pod::base(wish, &secret.name_any(), &wish.release.settings.limits);
+    container.command = Some(pod::literal(command));
+    let mut spec = pod::pod(wish, container);
     spec.restart_policy = Some("Never".to_owned());
     spec.active_deadline_seconds = Some(LONGEST);
     // It has nothing to finish.

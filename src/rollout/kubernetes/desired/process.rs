@@ -1,17 +1,12 @@
 //! A Deployment for each process type, the Service of the web processes, and how many may be missing at once.
 
 use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, of_process};
-use super::{Wish, fence};
-use crate::runtime::Readiness;
-use hythe_cluster::fence::{amounts, container_security, pod_security, quantity};
+use super::{Wish, pod};
 use hythe_cluster::{LABEL_TOOL, Object};
 use hythe_model::ProcessType;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-    Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SecretEnvSource, Service, ServicePort, ServiceSpec, SleepAction, TCPSocketAction,
-    TopologySpreadConstraint, Volume, VolumeMount,
+    PodTemplateSpec, Service, ServicePort, ServiceSpec, TopologySpreadConstraint,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -19,12 +14,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 
-/// The container of a pod that is the tool's.
-pub(crate) const CONTAINER: &str = "process";
 /// The port that the web Service listens on.
 const SERVICE_PORT: i32 = 80;
-/// The part of its CPU limit that an instance is promised: idle tools are many, busy ones are few.
-const PROMISED_CPU: u32 = 10;
 
 /// The objects of the formation's processes, in the order of their types.
 pub(crate) fn objects(wish: &Wish<'_>, config: &str) -> Vec<Object> {
@@ -120,7 +111,7 @@ fn template(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> PodTemplateSpe
     labels.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     let notes = BTreeMap::from([(NOTE_PROCESS.to_owned(), kind.to_string())]);
     let metadata = ObjectMeta { labels: Some(labels), annotations: Some(notes), ..ObjectMeta::default() };
-    let mut spec = pod(wish, container(wish, kind, config));
+    let mut spec = pod::of_process(wish, kind, config);
     spec.topology_spread_constraints = Some(
         ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(|key| spread(wish, kind, key)).into(),
     );
@@ -138,123 +129,4 @@ fn spread(wish: &Wish<'_>, kind: &ProcessType, key: &str) -> TopologySpreadConst
         label_selector: Some(selector(labels)),
         ..TopologySpreadConstraint::default()
     }
-}
-
-/// A pod of the tool around its one container: no rights, no token, no root.
-pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
-    let settings = &wish.release.settings;
-    let grace = i64::try_from(settings.grace.as_secs()).unwrap_or(i64::MAX / 2)
-        + i64::from(wish.settings.leave_seconds);
-    let scratch = Volume {
-        name: "tmp".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(quantity(settings.limits.disk_bytes)),
-            ..EmptyDirVolumeSource::default()
-        }),
-        ..Volume::default()
-    };
-    let pull = LocalObjectReference { name: fence::PULL.to_owned() };
-    PodSpec {
-        containers: vec![container],
-        volumes: settings.read_only.then(|| vec![scratch]),
-        service_account_name: Some(fence::ACCOUNT.to_owned()),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        image_pull_secrets: wish.pull.map(|_| vec![pull]),
-        termination_grace_period_seconds: Some(grace),
-        security_context: Some(pod_security()),
-        ..PodSpec::default()
-    }
-}
-
-fn container(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> Container {
-    let mut container = base(wish, config);
-    container.command = Some(vec![format!("/cnb/process/{kind}")]);
-    container.env.get_or_insert_default().push(named("HYTHE_PROCESS", kind.to_string()));
-    // A pod leaves the route when it is told to go; until every router knows, it serves.
-    let leave = SleepAction { seconds: wish.settings.leave_seconds.into() };
-    let hook = LifecycleHandler { sleep: Some(leave), ..LifecycleHandler::default() };
-    container.lifecycle = (wish.settings.leave_seconds > 0 && kind.is_web())
-        .then(|| Lifecycle { pre_stop: Some(hook), ..Lifecycle::default() });
-    if kind.is_web() {
-        let settings = &wish.release.settings;
-        container.ports = Some(vec![ContainerPort {
-            name: Some("http".to_owned()),
-            container_port: settings.port.into(),
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]);
-        // Later than the platform's own clock, which tells the reason.
-        let patience = i32::try_from(settings.timeout.as_secs()).unwrap_or(i32::MAX / 2).saturating_add(30);
-        container.startup_probe = Some(probe(wish, 1, patience));
-        container.readiness_probe = Some(probe(wish, 5, 3));
-    }
-    container
-}
-
-/// The tool's image with its config and limits, and nothing to run yet.
-pub(crate) fn base(wish: &Wish<'_>, config: &str) -> Container {
-    let (release, settings) = (&wish.release.release, &wish.release.settings);
-    let image = format!("{}/{}@{}", wish.settings.registry, wish.release.repository, release.image);
-    let from = SecretEnvSource { name: config.to_owned(), optional: Some(false) };
-    let scratch =
-        VolumeMount { name: "tmp".to_owned(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };
-    Container {
-        name: CONTAINER.to_owned(),
-        image: Some(image),
-        // A digest never changes.
-        image_pull_policy: Some("IfNotPresent".to_owned()),
-        env: Some(env(wish)),
-        env_from: Some(vec![EnvFromSource { secret_ref: Some(from), ..EnvFromSource::default() }]),
-        volume_mounts: settings.read_only.then(|| vec![scratch]),
-        resources: Some(resources(wish)),
-        security_context: Some(container_security(settings.read_only)),
-        ..Container::default()
-    }
-}
-
-/// What every process of a tool knows of itself.
-fn env(wish: &Wish<'_>) -> Vec<EnvVar> {
-    let release = &wish.release.release;
-    let values = [
-        ("PORT", wish.release.settings.port.to_string()),
-        ("HYTHE_TOOL", release.tool.to_string()),
-        ("HYTHE_RELEASE", release.number.to_string()),
-    ];
-    let mut env: Vec<_> = values.map(|(name, value)| named(name, value)).into();
-    let field =
-        ObjectFieldSelector { field_path: "metadata.name".to_owned(), api_version: Some("v1".to_owned()) };
-    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
-    env.push(EnvVar { name: "HYTHE_INSTANCE".to_owned(), value: None, value_from: Some(source) });
-    env
-}
-
-fn named(name: &str, value: String) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
-}
-
-fn resources(wish: &Wish<'_>) -> ResourceRequirements {
-    let limits = &wish.release.settings.limits;
-    let most = amounts(limits.cpu_millis, limits.memory_bytes, limits.disk_bytes);
-    let cpu = (limits.cpu_millis / PROMISED_CPU).max(1);
-    let promised = amounts(cpu, limits.memory_bytes / 2, limits.disk_bytes / 10);
-    ResourceRequirements { limits: Some(most), requests: Some(promised), ..ResourceRequirements::default() }
-}
-
-fn probe(wish: &Wish<'_>, period: i32, failures: i32) -> Probe {
-    let port = IntOrString::Int(wish.release.settings.port.into());
-    let mut probe = Probe {
-        period_seconds: Some(period),
-        failure_threshold: Some(failures),
-        timeout_seconds: Some(5),
-        ..Probe::default()
-    };
-    match &wish.release.settings.readiness {
-        Readiness::Tcp => probe.tcp_socket = Some(TCPSocketAction { port, ..TCPSocketAction::default() }),
-        Readiness::Http { path } => {
-            probe.http_get =
-                Some(HTTPGetAction { path: Some(path.clone()), port, ..HTTPGetAction::default() });
-        }
-    }
-    probe
 }

@@ -1,7 +1,10 @@
 use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
-use crate::runtime::Readiness;
+use crate::settings::{ProcessSettings, Readiness, RunLimits};
+use hythe_model::project::{CommandLine, Liveness, ReleaseCommand};
+use hythe_model::units::Span;
+use std::time::Duration;
 
 fn settings() -> ClusterSettings {
     ClusterSettings {
@@ -64,6 +67,33 @@ fn difference(before: &str, after: &str) -> String {
         lines
     };
     [only(before, after, '-'), only(after, before, '+')].concat().join("\n")
+}
+
+#[test]
+fn processes_have_limits_and_health_of_their_own() {
+    let usual = text(&wanted(&testing::release("weather", 14, "web=1 worker=1"), &settings()));
+    let mut release = testing::release("weather", 14, "web=1 worker=1");
+    release.settings.liveness =
+        Some(Liveness { path: Some("/livez".to_owned()), every: Span::seconds(10), failures: 4 });
+    let limits = RunLimits { memory_bytes: 64 << 20, cpu_millis: 250, ..RunLimits::default() };
+    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_secs(60)), scale: None };
+    release.settings.processes.insert("worker".parse().unwrap(), own);
+    insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
+}
+
+#[test]
+fn a_release_command_is_a_job_that_runs_once() {
+    let release = testing::release("weather", 14, "web=1");
+    let command = ReleaseCommand {
+        command: CommandLine::Text("python manage.py migrate --database $(DATABASE)".to_owned()),
+        timeout: Span::seconds(300),
+    };
+    let settings = settings();
+    let (objects, job) =
+        release_job(&Wish { release: &release, settings: &settings, pull: Some(&pull()) }, &command).unwrap();
+    let titles: Vec<_> = objects.iter().map(Object::title).collect();
+    assert!(titles.iter().any(|title| title.starts_with("Secret config-")), "{titles:?}");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&job).unwrap());
 }
 
 #[test]

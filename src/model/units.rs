@@ -1,7 +1,7 @@
 //! Sizes, spans of time and cores as people write them.
 
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -160,6 +160,9 @@ impl Visitor<'_> for CoresVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number of cores, as in 2 or 0.5")
     }
+    fn visit_u64<E: Error>(self, cores: u64) -> Result<Cores, E> {
+        self.visit_i64(i64::try_from(cores).map_err(|_| E::custom(refused_cores(cores)))?)
+    }
     fn visit_i64<E: Error>(self, cores: i64) -> Result<Cores, E> {
         let millis = u32::try_from(cores).ok().and_then(|cores| cores.checked_mul(1000));
         millis.filter(|m| *m > 0).map(Cores).ok_or_else(|| E::custom(refused_cores(cores)))
@@ -184,6 +187,24 @@ impl<'de> Deserialize<'de> for Cores {
     }
 }
 
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl Serialize for Cores {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(f64::from(self.0) / 1000.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +221,13 @@ mod tests {
         for text in ["20 min", "30 s", "500 ms", "1 d"] {
             assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));
         }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let all = (Size(1_500_000_001), Span(Duration::from_millis(90_500)), Cores(250), Cores(2000));
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<(Size, Span, Cores, Cores)>(&text).unwrap(), all, "{text}");
     }
 
     #[test]

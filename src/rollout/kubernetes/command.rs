@@ -1,0 +1,150 @@
+//! The command that runs before a release takes traffic: a Job, made once, followed to its end.
+//!
+//! A server that dies in the middle leaves the Job running. Whoever goes on with the release finds it by its name and hears it
+//! from its first line on.
+
+use super::desired::{self, CONTAINER, namespace};
+use super::fault;
+use super::progress::{hindrance, trouble};
+use super::rollout::Rollouts;
+use super::seen::ToolView;
+use super::view::{PodView, Stage};
+use crate::command::Heard;
+use crate::fault::cancelled;
+use crate::runtime::{Notes, RunnableRelease};
+use crate::status::ExitReason;
+use hythe_cluster::{ClusterError, Output, Position, create, remove};
+use hythe_model::{Fault, ReleaseNumber};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, LogParams};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Between two looks at a stream that broke.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How many looks at the output of a container that has ended are worth it.
+const LAST_LOOKS: u32 = 10;
+/// The longest piece of a line, in bytes.
+const PIECE: usize = 16 << 10;
+
+impl Rollouts {
+    /// Runs the release's command, where it has one, and tells what it prints.
+    pub(super) async fn release_command(
+        &self,
+        release: &RunnableRelease,
+        notes: &Notes<'_>,
+    ) -> Result<(), Fault> {
+        let Some(command) = &release.release_command else { return Ok(()) };
+        let not_applied = |error: ClusterError| fault::not_applied(&release.release, &error);
+        let tool = &release.release.tool;
+        let pull = self.pull(tool);
+        let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
+        let alone = self.alone(tool).await;
+        self.cluster.apply(&self.owner(tool), &objects).await.map_err(not_applied)?;
+        create("start a release command", &self.jobs(release), &job).await.map_err(not_applied)?;
+        drop(alone);
+        let mut heard = Heard::new(command, notes);
+        let pod = self.begun(release, notes).await?;
+        let begun = Instant::now();
+        let exit = timeout(command.timeout.duration(), self.follow(release, &pod, &mut heard)).await;
+        heard.judge(release, command, exit.ok().as_ref(), begun.elapsed())
+    }
+
+    /// Ends the release's command, should it still run.
+    pub(super) async fn end_release_command(&self, release: &RunnableRelease) -> Result<(), ClusterError> {
+        if release.release_command.is_none() {
+            return Ok(());
+        }
+        let pull = self.pull(&release.release.tool);
+        let name = desired::release_job_name(&self.wish(release, pull.as_ref()));
+        remove(&self.jobs(release), &name, &DeleteParams::background().grace_period(0)).await
+    }
+
+    fn jobs(&self, release: &RunnableRelease) -> Api<Job> {
+        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &release.release.tool))
+    }
+
+    /// Waits until the command's container runs or has run.
+    async fn begun(&self, release: &RunnableRelease, notes: &Notes<'_>) -> Result<PodView, Fault> {
+        let (tool, number) = (&release.release.tool, release.release.number);
+        let mut changes = self.seen.changes(tool);
+        let until = Instant::now() + self.settings.start;
+        loop {
+            changes.mark_unchanged();
+            let view = self.seen.tool(tool);
+            if let Some(pod) = pod_of(&view, number) {
+                if !matches!(pod.stage, Stage::Waiting { .. }) {
+                    return Ok(pod.clone());
+                }
+                if let Some(trouble) = trouble(pod) {
+                    return Err(self.explain(release, trouble, notes).await);
+                }
+            }
+            match timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                // The tool itself is gone.
+                Ok(Err(_)) => return Err(cancelled(&release.release)),
+                Err(_) => {
+                    let waits = "release command: not started";
+                    let why = hindrance(&view, number);
+                    return Err(fault::not_ready(
+                        &release.release,
+                        waits,
+                        why,
+                        self.settings.start.as_secs(),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Hears the command to its end.
+    async fn follow(
+        &self,
+        release: &RunnableRelease,
+        pod: &PodView,
+        heard: &mut Heard<'_, '_>,
+    ) -> ExitReason {
+        let tool = &release.release.tool;
+        let mut changes = self.seen.changes(tool);
+        let (mut at, mut looks) = (None, 0);
+        loop {
+            // Looked at first: output that was read to its end after it is whole.
+            let stage = self.seen.tool(tool).pods.get(&pod.name).map(|pod| pod.stage.clone());
+            let whole = self.hear(pod, heard, &mut at).await;
+            match stage {
+                Some(Stage::Ended(exit)) if whole || looks >= LAST_LOOKS => return exit,
+                Some(Stage::Ended(_)) => looks += 1,
+                Some(_) => {}
+                None => {
+                    let ended_because = Some("its pod was removed".to_owned());
+                    return ExitReason { ended_because, ..ExitReason::default() };
+                }
+            }
+            let _ = timeout(AGAIN, changes.changed()).await;
+        }
+    }
+
+    /// Hears the output from behind the last line that has come; whether it came to its end.
+    async fn hear(&self, pod: &PodView, heard: &mut Heard<'_, '_>, at: &mut Option<Position>) -> bool {
+        let api: Api<Pod> =
+            Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &pod.id.tool));
+        let params =
+            LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+        let Ok(mut output) = Output::open(&api, &pod.name, params, *at, PIECE).await else { return false };
+        loop {
+            match output.next(at).await {
+                Ok(Some(line)) => heard.line(line),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// The pod of a release's command.
+fn pod_of(view: &ToolView, number: ReleaseNumber) -> Option<&PodView> {
+    let own = |pod: &&PodView| pod.id.release == number && pod.id.job() == Some("release");
+    view.pods.values().find(own)
+}
