@@ -10,6 +10,7 @@ mod convert;
 mod error;
 mod extract;
 mod health;
+mod jobs;
 mod keys;
 mod limits;
 mod logs;
@@ -126,6 +127,9 @@ fn described() -> OpenApiRouter<Api> {
         .routes(handlers!(builds::redeploy))
         .routes(handlers!(releases::list))
         .routes(handlers!(releases::instances))
+        .routes(handlers!(jobs::list))
+        .routes(handlers!(jobs::start))
+        .routes(handlers!(jobs::end))
         .routes(handlers!(logs::ended))
         .routes(handlers!(config::list));
     let slow = OpenApiRouter::new()

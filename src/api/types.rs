@@ -5,6 +5,7 @@
 
 mod build;
 mod config;
+mod job;
 mod log;
 mod release;
 mod run;
@@ -14,6 +15,7 @@ mod who;
 
 pub use build::{Build, BuildRecord, BuildState, Redeploy};
 pub use config::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet};
+pub use job::{Job, JobRun, JobRunState, Jobs};
 pub use log::{EndedInstance, LogLine, LogSource};
 pub use release::{Instance, InstanceState, Progress, Release, Rollback, Scale};
 pub use run::{Run, RunLine};

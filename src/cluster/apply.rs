@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
     LimitRange, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
 };
@@ -84,7 +85,7 @@ pub struct Cluster {
 }
 
 /// Kinds that lie in a namespace of ours and are ours to prune.
-pub fn kinds() -> [ApiResource; 8] {
+pub fn kinds() -> [ApiResource; 9] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
@@ -94,6 +95,7 @@ pub fn kinds() -> [ApiResource; 8] {
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<PodDisruptionBudget>(&()),
         ApiResource::erase::<Deployment>(&()),
+        ApiResource::erase::<CronJob>(&()),
     ]
 }
 
@@ -310,7 +312,13 @@ impl Cluster {
     /// Ends what runs in a namespace, at once: one that holds nothing any more goes quickly.
     async fn end_pods(&self, namespace: &str) -> Result<(), ClusterError> {
         let (now, all) = (DeleteParams::background().grace_period(0), ListParams::default());
-        for resource in [ApiResource::erase::<Deployment>(&()), ApiResource::erase::<Pod>(&())] {
+        let kinds = [
+            ApiResource::erase::<Deployment>(&()),
+            ApiResource::erase::<CronJob>(&()),
+            ApiResource::erase::<Job>(&()),
+            ApiResource::erase::<Pod>(&()),
+        ];
+        for resource in kinds {
             let api = self.api(&resource, namespace);
             let operation = format!("end the {} of {namespace}", resource.plural);
             patient(&operation, || async { api.delete_collection(&now, &all).await.map(drop) }).await?;

@@ -4,6 +4,7 @@ mod accounts;
 mod builds;
 mod completions;
 mod config;
+mod jobs;
 mod keys;
 mod login;
 mod logs;
@@ -43,6 +44,7 @@ pub(crate) enum Verb {
     Scale(scale::Scale),
     Config(config::Config),
     Run(run::Run),
+    Jobs(jobs::Jobs),
     Tokens(tokens::Tokens),
     Accounts(accounts::Accounts),
     Completions(completions::Completions),
@@ -68,6 +70,7 @@ impl Verb {
             Self::Scale(verb) => verb.run(context).await,
             Self::Config(verb) => verb.run(context).await,
             Self::Run(verb) => verb.run(context).await,
+            Self::Jobs(verb) => verb.run(context).await,
             Self::Tokens(verb) => verb.run(context).await,
             Self::Accounts(verb) => verb.run(context).await,
             Self::Completions(verb) => verb.run(),

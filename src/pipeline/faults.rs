@@ -58,6 +58,12 @@ pub(crate) fn cancelled() -> Fault {
     Fault::new("push/cancelled", "The push was cancelled before its release was live.")
 }
 
+pub(crate) fn no_job_run(tool: &ToolName, run: &str) -> Fault {
+    let run: String = run.chars().take(60).collect();
+    Fault::new("jobs/over", format!("No run `{run}` of {tool} goes on."))
+        .next(format!("See its runs: hythe jobs runs -t {tool}"))
+}
+
 pub(crate) fn client_gone() -> Fault {
     Fault::new("push/cancelled", "The push was cancelled: its client went away before the release was live.")
         .next("To build without waiting: git push -o detach hythe main")

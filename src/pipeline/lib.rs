@@ -8,6 +8,7 @@ mod cancel;
 mod config;
 mod deploy;
 mod faults;
+mod jobs;
 mod log;
 mod masks;
 mod parts;

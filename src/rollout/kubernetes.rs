@@ -8,6 +8,7 @@ mod command;
 mod desired;
 mod drift;
 mod fault;
+mod jobs;
 mod logs;
 mod one_off;
 mod progress;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use settings::{ClusterSettings, Quota, Router};
 
+use crate::jobs::JobRun;
 use crate::runtime::{
     Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Witness,
 };
@@ -28,7 +30,7 @@ use crate::status::InstanceStatus;
 use async_trait::async_trait;
 use hythe_cluster::Cluster;
 use hythe_cluster::fence::PullAccess;
-use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
+use hythe_model::{Fault, InstanceId, JobName, RouteTable, ToolName};
 use rollout::Rollouts;
 use std::io;
 use std::path::PathBuf;
@@ -123,6 +125,18 @@ impl Runtime for KubernetesRuntime {
 
     async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> {
         one_off::start(&self.rollouts, run).await
+    }
+
+    async fn jobs(&self, tool: &ToolName) -> Result<Vec<JobRun>, Fault> {
+        Ok(self.rollouts.job_runs(tool))
+    }
+
+    async fn start_job(&self, tool: &ToolName, name: &JobName) -> Result<(), Fault> {
+        self.rollouts.start_job(tool, name).await
+    }
+
+    async fn end_job(&self, tool: &ToolName, place: &str) -> Result<bool, Fault> {
+        self.rollouts.end_job(tool, place).await
     }
 
     async fn images(&self) -> Result<Vec<ImageName>, Fault> {

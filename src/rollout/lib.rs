@@ -8,12 +8,14 @@
 mod backoff;
 mod command;
 mod fault;
+mod jobs;
 mod kubernetes;
 mod local;
 mod runtime;
 mod settings;
 mod status;
 
+pub use jobs::{JobRun, JobState};
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
 pub use runtime::{

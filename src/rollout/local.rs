@@ -7,6 +7,7 @@ mod adopt;
 mod command;
 mod group;
 mod image;
+mod jobs;
 mod leftovers;
 mod lines;
 mod machine;
@@ -25,6 +26,7 @@ mod tools;
 pub(crate) use leftovers::folder as log_folder;
 pub(crate) use lines::{last_lines, without_controls};
 
+use crate::jobs::JobRun;
 use crate::runtime::{
     Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,
     Unwatched, Witness,
@@ -32,7 +34,7 @@ use crate::runtime::{
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
 use hythe_layers::Layers;
-use hythe_model::{Fault, InstanceId, RouteTable, ToolName};
+use hythe_model::{Fault, InstanceId, JobName, RouteTable, ToolName};
 use hythe_registry::ContentStore;
 use hythe_sandbox::Helper;
 use sandbox::Sandboxes;
@@ -125,6 +127,18 @@ impl Runtime for LocalRuntime {
 
     async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault> {
         self.tools.run_once(run).await
+    }
+
+    async fn jobs(&self, tool: &ToolName) -> Result<Vec<JobRun>, Fault> {
+        Ok(self.tools.jobs.runs(tool))
+    }
+
+    async fn start_job(&self, tool: &ToolName, name: &JobName) -> Result<(), Fault> {
+        self.tools.start_job(tool, name)
+    }
+
+    async fn end_job(&self, tool: &ToolName, place: &str) -> Result<bool, Fault> {
+        Ok(self.tools.end_job(tool, place))
     }
 
     async fn images(&self) -> Result<Vec<ImageName>, Fault> {

@@ -1,10 +1,13 @@
 //! What a runtime is asked and what it answers; the same for sandboxes here and for pods of a cluster.
 
+use crate::jobs::JobRun;
 use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
 use hythe_model::project::ReleaseCommand;
-use hythe_model::{BuildEvent, Digest, Fault, InstanceId, Release, ReleaseNumber, RouteTable, ToolName};
+use hythe_model::{
+    BuildEvent, Digest, Fault, InstanceId, JobName, Release, ReleaseNumber, RouteTable, ToolName,
+};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -65,6 +68,15 @@ pub trait Runtime: Send + Sync {
 
     /// Runs a command once in a release's image, with its config. It takes no traffic and no part in the formation.
     async fn run_once(&self, run: OneOff) -> Result<OneOffSession, Fault>;
+
+    /// Runs of the tool's jobs, the newest first: those that go on, and some that have ended.
+    async fn jobs(&self, tool: &ToolName) -> Result<Vec<JobRun>, Fault>;
+
+    /// Starts a run of one of the live release's jobs, now.
+    async fn start_job(&self, tool: &ToolName, name: &JobName) -> Result<(), Fault>;
+
+    /// Ends the run in this place; whether there was one that ran.
+    async fn end_job(&self, tool: &ToolName, place: &str) -> Result<bool, Fault>;
 
     /// The images of everything that runs, one-off processes too.
     async fn images(&self) -> Result<Vec<ImageName>, Fault>;

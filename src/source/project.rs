@@ -76,7 +76,7 @@ fn fault(line: Option<usize>, what: &str, next: Option<&str>) -> Fault {
     let fault =
         Fault::new("source/project-file", format!("The source was refused: {NAME} cannot be followed."))
             .why(format!("{place}{what}"));
-    let fault = next.into_iter().fold(fault, |fault, next| fault.next(next));
+    let fault = next.into_iter().fold(fault, Fault::next);
     fault.next("What can be set there: docs/reference/project.md")
 }
 

@@ -22,6 +22,7 @@ fn tell(server: &Server) {
     day_two(&robin);
     bad_releases(&robin);
     commanded_releases(&robin);
+    jobs(&robin);
     robin.hythe(&["tools", "delete", "weather", "--yes"]).ok();
     assert_eq!(robin.get("weather", "/").status, 404);
 }
@@ -100,6 +101,45 @@ fn commanded_releases(robin: &Client<'_>) {
     assert!(moved < live, "{}", push.err);
     let restarted = robin.hythe(&["restart", "-t", "weather"]).ok();
     assert!(!restarted.err.contains("moved"), "a restart runs no command: {}", restarted.err);
+}
+
+/// What runs by the clock, and by hand beside it.
+fn jobs(robin: &Client<'_>) {
+    let project = "[hythe.cron.tick]\nschedule = \"* * * * *\"\ncommand = \"echo tick for $GREETING\"\n\
+                   [hythe.cron.slow]\nschedule = \"0 4 1 1 *\"\ncommand = [\"sleep\", \"300\"]\n";
+    robin.write("weather", "project.toml", project);
+    robin.commit("weather", "Jobs");
+    robin.push("weather").ok();
+    let list = robin.hythe(&["jobs", "list", "-t", "weather"]).ok().out;
+    assert!(list.contains("* * * * *") && list.contains("sleep 300"), "{list}");
+    robin.hythe(&["jobs", "start", "slow", "-t", "weather"]).ok();
+    let slow = until(Duration::from_secs(30), || run_of(robin, "slow", "running"));
+    robin.hythe(&["jobs", "start", "slow", "-t", "weather"]).failed().says("jobs/conflict");
+    robin.hythe(&["jobs", "start", "other", "-t", "weather"]).failed().says("jobs/absent");
+    assert_eq!(ready(robin), 1, "a run is no instance");
+    robin.hythe(&["jobs", "end", &slow, "-t", "weather"]).ok();
+    until(Duration::from_secs(60), || run_of(robin, "slow", "running").is_none().then_some(()));
+    robin.hythe(&["jobs", "end", &slow, "-t", "weather"]).failed().says("jobs/over");
+
+    until(Duration::from_secs(100), || run_of(robin, "tick", "succeeded"));
+    let log = until(Duration::from_secs(10), || {
+        let log = robin.hythe(&["logs", "-t", "weather"]).ok().out;
+        log.contains(".job.tick.").then_some(log)
+    });
+    assert!(log.contains("tick for [masked]"), "{log}");
+    robin.git("weather", &["rm", "-q", "project.toml"]).ok();
+    robin.commit("weather", "No jobs");
+    robin.push("weather").ok();
+    robin.hythe(&["jobs", "start", "tick", "-t", "weather"]).failed().says("jobs/absent");
+}
+
+/// The newest run of a job that is in this state.
+fn run_of(robin: &Client<'_>, job: &str, state: &str) -> Option<String> {
+    let text = robin.hythe(&["jobs", "runs", "-t", "weather", "--json"]).ok().out;
+    let runs: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let mut runs = runs.as_array().expect("a list").iter();
+    let run = runs.find(|run| run["job"] == job && run["state"] == state)?;
+    Some(run["run"].as_str().expect("a name").to_owned())
 }
 
 /// Instances that are ready.

@@ -1,8 +1,8 @@
 //! Rows and the platform's nouns as the API's objects.
 
 use crate::types::{
-    Account, Build, BuildRecord, BuildState, ConfigScope, EndedInstance, Instance, InstanceState, Key,
-    LogLine, LogSource, Maintainer, Release, Role, Token, ToolSettings,
+    Account, Build, BuildRecord, BuildState, ConfigScope, EndedInstance, Instance, InstanceState, JobRun,
+    JobRunState, Key, LogLine, LogSource, Maintainer, Release, Role, Token, ToolSettings,
 };
 use hythe_events::{LineSource, LoggedEvent};
 use hythe_model::BuildCause;
@@ -161,6 +161,27 @@ impl From<InstanceStatus> for Instance {
             restarts: status.restarts,
             retry_at,
             last_exit: status.last_exit.map(|exit| exit.text()),
+        }
+    }
+}
+
+impl From<hythe_rollout::JobRun> for JobRun {
+    fn from(run: hythe_rollout::JobRun) -> Self {
+        use hythe_rollout::JobState::{Ended, Running, Starting};
+        let state = match &run.state {
+            Starting => JobRunState::Starting,
+            Running => JobRunState::Running,
+            Ended(exit) if exit.code == Some(0) => JobRunState::Succeeded,
+            Ended(_) => JobRunState::Failed,
+        };
+        let exit = if let Ended(exit) = &run.state { Some(exit.text()) } else { None };
+        Self {
+            job: run.id.job().unwrap_or_default().to_owned(),
+            run: run.id.place.to_string(),
+            release: run.id.release,
+            state,
+            since: run.since,
+            exit,
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_cluster::{ClusterError, Output, Position, create, remove};
 use hythe_model::{Fault, ReleaseNumber};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, LogParams};
 use std::time::Duration;
@@ -42,7 +41,7 @@ impl Rollouts {
         let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
         let alone = self.alone(tool).await;
         self.cluster.apply(&self.owner(tool), &objects).await.map_err(not_applied)?;
-        create("start a release command", &self.jobs(release), &job).await.map_err(not_applied)?;
+        create("start a release command", &self.jobs_of(tool), &job).await.map_err(not_applied)?;
         drop(alone);
         let mut heard = Heard::new(command, notes);
         let pod = self.begun(release, notes).await?;
@@ -58,11 +57,7 @@ impl Rollouts {
         }
         let pull = self.pull(&release.release.tool);
         let name = desired::release_job_name(&self.wish(release, pull.as_ref()));
-        remove(&self.jobs(release), &name, &DeleteParams::background().grace_period(0)).await
-    }
-
-    fn jobs(&self, release: &RunnableRelease) -> Api<Job> {
-        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &release.release.tool))
+        remove(&self.jobs_of(&release.release.tool), &name, &DeleteParams::background().grace_period(0)).await
     }
 
     /// Waits until the command's container runs or has run.

@@ -1,6 +1,6 @@
 //! What a release wants to be true in the cluster: a pure function from release and settings to objects.
 //!
-//! Enter at [`objects`]. Everything of a tool lies in its own namespace, carries the same labels, and is written by
+//! Enter at [`coming`] and [`live`]. Everything of a tool lies in its own namespace, carries the same labels, and is written by
 //! server-side apply in the order in which it stands here: fences first, processes last.
 
 mod config;
@@ -13,7 +13,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use job::{release_job, release_job_name};
+pub(crate) use job::{job_now, release_job, release_job_name};
 pub(crate) use names::{
     LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
 };
@@ -57,11 +57,18 @@ pub(crate) fn fence(wish: &Wish<'_>) -> Vec<Object> {
     fence::objects(wish)
 }
 
-/// Every object of a release, in the order in which they are to be written; the first is the namespace.
-pub(crate) fn objects(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
+/// What a release needs to get ready, in the order in which it is to be written; the first is the namespace.
+pub(crate) fn coming(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
     let mut all = fence::objects(wish);
     let config = config::secret(wish)?;
     all.push(Object::of(&config));
     all.extend(process::objects(wish, config.name_any().as_str()));
+    Ok(all)
+}
+
+/// Every object of a release that is live: what runs by the clock too.
+pub(crate) fn live(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
+    let mut all = coming(wish)?;
+    all.extend(job::cron(wish, config::secret(wish)?.name_any().as_str()));
     Ok(all)
 }

@@ -37,6 +37,13 @@ pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
     }
 }
 
+/// A job could not be ended.
+pub(crate) fn of_job(error: &ClusterError) -> Fault {
+    Fault::new("jobs/cluster-away", "The job could not be ended: the cluster did not do as asked.")
+        .why(error.to_string())
+        .next("Try again once it is back.")
+}
+
 /// What keeps a release from getting ready.
 pub(crate) fn of_trouble(release: &RunnableRelease, trouble: Trouble) -> (Option<String>, Fault) {
     match trouble {

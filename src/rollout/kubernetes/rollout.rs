@@ -98,7 +98,7 @@ impl Rollouts {
         rollouts
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<ToolName, RunnableRelease>> {
+    pub(super) fn live(&self) -> MutexGuard<'_, HashMap<ToolName, RunnableRelease>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,9 +120,14 @@ impl Rollouts {
         desired::owner(&self.settings, tool)
     }
 
-    /// What a release wants.
+    /// What a live release wants.
     fn objects(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
-        desired::objects(&self.wish(release, self.pull(&release.release.tool).as_ref()))
+        desired::live(&self.wish(release, self.pull(&release.release.tool).as_ref()))
+    }
+
+    /// What a release needs to get ready.
+    fn coming(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
+        desired::coming(&self.wish(release, self.pull(&release.release.tool).as_ref()))
     }
 
     pub(crate) fn pull(&self, tool: &ToolName) -> Option<PullAccess> {
@@ -145,7 +150,7 @@ impl Rollouts {
         let begun = Instant::now();
         common::check_formation(&release)?;
         self.first_look(&release).await?;
-        let objects = self.objects(&release)?;
+        let objects = self.coming(&release)?;
         let tool = release.release.tool.clone();
         let settled = CancellationToken::new();
         let pending = Pending { release: release.clone(), before, settled: settled.clone() };
@@ -334,17 +339,18 @@ impl Rollouts {
         switched
     }
 
-    /// Removes what the live release does not want.
+    /// Lets begin what only a live release has, and removes what it does not want.
     async fn tidy(&self, release: &RunnableRelease) {
         let tool = &release.release.tool;
         let Ok(objects) = self.objects(release) else { return };
-        let namespace = desired::namespace(&self.settings, tool);
-        let pruned = match self.cluster.present(&namespace).await {
-            Ok(present) => self.cluster.prune(&self.owner(tool), &objects, present).await,
+        let owner = self.owner(tool);
+        let tidied = match self.cluster.apply(&owner, &objects).await {
+            Ok(applied) => self.cluster.prune(&owner, &objects, applied.present).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = pruned {
+        if let Err(error) = tidied {
             left_over(tool, &error);
+            self.look_again(tool);
         }
     }
 
@@ -387,7 +393,8 @@ impl Rollouts {
         let coming = self.pending().get(tool).map(|pending| pending.release.clone());
         let is_coming = coming.is_some();
         let Some(release) = coming.or_else(|| self.live().get(tool).cloned()) else { return };
-        let objects = match self.objects(&release) {
+        let objects = if is_coming { self.coming(&release) } else { self.objects(&release) };
+        let objects = match objects {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
         };

@@ -23,6 +23,8 @@ impl Tools {
         let mut adopted = Adopted::default();
         let mut looks = Vec::new();
         for release in live {
+            self.keep_time(release.clone());
+            adopted.kept += self.adopt_jobs(&release, &mut found);
             let group = self.live_group(release);
             for slot in &group.slots {
                 if let Some(found) = taken(&mut found, &group, slot) {
@@ -33,7 +35,7 @@ impl Tools {
                 }
             }
         }
-        adopted.kept = join_all(looks).await.len();
+        adopted.kept += join_all(looks).await.len();
         let tools: Vec<_> = self.states().keys().cloned().collect();
         for tool in &tools {
             self.publish(tool);
@@ -41,6 +43,22 @@ impl Tools {
         adopted.stopped = found.iter().filter(|found| found.running).count();
         tokio::spawn(join_all(found.into_iter().map(end_stranger)));
         Ok(adopted)
+    }
+
+    /// Takes back the runs of the tool's jobs; they end as they would have.
+    fn adopt_jobs(&self, live: &RunnableRelease, found: &mut Vec<Found>) -> usize {
+        let own = |found: &mut Found| {
+            let id = found.instance.as_ref();
+            found.running && id.is_some_and(|id| id.tool == live.release.tool && id.job().is_some())
+        };
+        let runs: Vec<_> = found.extract_if(.., own).collect();
+        let count = runs.len();
+        for run in runs {
+            if let Some(id) = run.instance {
+                self.adopt_job(id, run.guest, live);
+            }
+        }
+        count
     }
 
     fn live_group(&self, release: RunnableRelease) -> Arc<Group> {

@@ -5,6 +5,7 @@ use crate::settings::Readiness;
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId, ToolName};
+use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -18,6 +19,19 @@ pub(crate) trait Machine: Send + Sync + 'static {
 
     /// Starts one instance.
     async fn start(&self, instance: &InstanceId, release: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault>;
+
+    /// Starts a run of a job.
+    async fn start_job(
+        &self,
+        run: &InstanceId,
+        release: &RunnableRelease,
+        command: Vec<String>,
+    ) -> Result<Arc<dyn Guest>, Fault>;
+
+    /// The time.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
 
     /// Starts a one-off process.
     async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault>;

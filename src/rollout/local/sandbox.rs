@@ -91,6 +91,32 @@ impl Sandboxes {
         Ok(())
     }
 
+    /// Starts an instance, or a run of a job, whose output goes to the tool's log.
+    async fn begin(
+        &self,
+        instance: &InstanceId,
+        release: &RunnableRelease,
+        args: Vec<String>,
+    ) -> Result<Arc<dyn Guest>, Fault> {
+        let image = self.image(release).await?;
+        let log = leftovers::folder(&self.parts.logs, instance);
+        let limits = release.settings.limits_of(&instance.process);
+        let mut labels = labels(release, INSTANCE, limits);
+        labels.insert(ID.to_owned(), serde_json::to_string(instance).unwrap_or_default());
+        labels.insert(LOG.to_owned(), log.to_string_lossy().into_owned());
+        let own = [
+            ("HYTHE_PROCESS".to_owned(), instance.process.to_string()),
+            ("HYTHE_INSTANCE".to_owned(), instance.place.to_string()),
+        ];
+        let spec = spec(self.fresh_name(release), labels, args, release, image, limits, own)?;
+        let labels = spec.labels.clone();
+        let segment_bytes = (self.parts.log_bytes / u64::from(SEGMENTS)).max(64 << 10);
+        let stdio = Stdio::Log { dir: log.clone(), segment_bytes, segments: SEGMENTS };
+        let sandbox = self.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
+        self.witness.started(instance, &log);
+        Ok(Arc::new(self.guest(sandbox, Some(instance.clone()), &labels)))
+    }
+
     fn guest(
         &self,
         sandbox: Sandbox,
@@ -131,24 +157,17 @@ impl Machine for Sandboxes {
     }
 
     async fn start(&self, instance: &InstanceId, release: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault> {
-        let image = self.image(release).await?;
-        let log = leftovers::folder(&self.parts.logs, instance);
         let args = vec![format!("/cnb/process/{}", instance.process)];
-        let limits = release.settings.limits_of(&instance.process);
-        let mut labels = labels(release, INSTANCE, limits);
-        labels.insert(ID.to_owned(), serde_json::to_string(instance).unwrap_or_default());
-        labels.insert(LOG.to_owned(), log.to_string_lossy().into_owned());
-        let own = [
-            ("HYTHE_PROCESS".to_owned(), instance.process.to_string()),
-            ("HYTHE_INSTANCE".to_owned(), instance.place.to_string()),
-        ];
-        let spec = spec(self.fresh_name(release), labels, args, release, image, limits, own)?;
-        let labels = spec.labels.clone();
-        let segment_bytes = (self.parts.log_bytes / u64::from(SEGMENTS)).max(64 << 10);
-        let stdio = Stdio::Log { dir: log.clone(), segment_bytes, segments: SEGMENTS };
-        let sandbox = self.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
-        self.witness.started(instance, &log);
-        Ok(Arc::new(self.guest(sandbox, Some(instance.clone()), &labels)))
+        self.begin(instance, release, args).await
+    }
+
+    async fn start_job(
+        &self,
+        run: &InstanceId,
+        release: &RunnableRelease,
+        command: Vec<String>,
+    ) -> Result<Arc<dyn Guest>, Fault> {
+        self.begin(run, release, command).await
     }
 
     async fn run_once(&self, run: OneOff, cancel: CancellationToken) -> Result<OneOffSession, Fault> {

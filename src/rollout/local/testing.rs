@@ -122,6 +122,18 @@ pub(crate) struct Memory {
     pub(crate) left: Mutex<Vec<(InstanceId, String, Program)>>,
     /// What happened.
     pub(crate) journal: Journal,
+    /// When the clock began.
+    begun: Clock,
+}
+
+/// The instant at which it was made.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 impl Memory {
@@ -149,10 +161,29 @@ impl Machine for Memory {
     }
 
     async fn start(&self, id: &InstanceId, _: &RunnableRelease) -> Result<Arc<dyn Guest>, Fault> {
-        let place = format!("{}.{}.{}.{}", id.tool, id.release, id.process, id.place);
+        // A run of a job is planned by its job alone.
+        let place = match id.job() {
+            Some(_) => format!("{}.{}.{}", id.tool, id.release, id.process),
+            None => format!("{}.{}.{}.{}", id.tool, id.release, id.process, id.place),
+        };
         let planned = self.programs.lock().unwrap().get_mut(&place).and_then(VecDeque::pop_front);
         self.journal.lock().unwrap().push(format!("start {id}"));
         Ok(self.guest(id, planned.unwrap_or_else(Program::good)))
+    }
+
+    async fn start_job(
+        &self,
+        run: &InstanceId,
+        release: &RunnableRelease,
+        _: Vec<String>,
+    ) -> Result<Arc<dyn Guest>, Fault> {
+        self.start(run, release).await
+    }
+
+    /// The virtual clock, begun at 23:58 one evening.
+    fn now(&self) -> jiff::Timestamp {
+        let evening: jiff::Timestamp = "2026-11-27T23:58:00Z".parse().unwrap();
+        evening + jiff::SignedDuration::try_from(self.begun.0.elapsed()).unwrap()
     }
 
     async fn run_once(&self, _: OneOff, _: CancellationToken) -> Result<OneOffSession, Fault> {

@@ -2,12 +2,15 @@
 
 use super::testing::{Memory, Program, instance, release};
 use super::tools::Tools;
+use crate::jobs::JobState;
 use crate::runtime::{Traffic, Unwatched};
 use crate::status::{ExitReason, InstanceState};
 use async_trait::async_trait;
-use hythe_model::project::Liveness;
+use hythe_model::project::{CommandLine, CronJob, Liveness};
 use hythe_model::units::Span;
-use hythe_model::{BuildEvent, Fault, InstanceId, ReleaseNumber, Route, ToolName};
+use hythe_model::{
+    BuildEvent, Fault, InstanceId, JobName, Place, ProcessType, ReleaseNumber, Route, ToolName,
+};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -399,4 +402,99 @@ async fn what_runs_outlives_its_supervision() {
     drop(world.tools);
     sleep(secs(60)).await;
     assert_eq!(world.machine.happened(), ["start weather.v1.web.1"]);
+}
+
+/// A release whose repository names these jobs.
+fn with_jobs(number: u32, jobs: &[(&str, &str, bool)]) -> crate::RunnableRelease {
+    let mut release = release("weather", number, "web=1");
+    for (name, schedule, overlap) in jobs {
+        let job = CronJob {
+            schedule: schedule.parse().unwrap(),
+            command: CommandLine::Text("true".to_owned()),
+            timeout: Span::seconds(600),
+            overlap: *overlap,
+        };
+        release.release.project.cron.insert(name.parse().unwrap(), job);
+    }
+    release
+}
+
+impl World {
+    async fn deploy_release(&self, release: crate::RunnableRelease) {
+        let candidate = self.tools.start(release, &|_| {}, CancellationToken::new()).await.unwrap();
+        self.tools.switch(candidate);
+    }
+
+    /// Jobs and releases of the runs that began, in order.
+    fn began(&self) -> Vec<String> {
+        let started = self.machine.happened().into_iter().filter_map(|line| {
+            let id = line.strip_prefix("start ")?.to_owned();
+            id.contains(".job.").then(|| id.rsplit_once('.').unwrap().0.to_owned())
+        });
+        started.collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_begin_by_the_clock_of_the_live_release() {
+    let world = world();
+    world.machine.plan("weather.v1.job.clean", (0..9).map(|_| Program::ends(secs(1), 0)));
+    world.deploy_release(with_jobs(1, &[("clean", "* * * * *", false), ("never", "0 4 1 1 *", false)])).await;
+    sleep(secs(130)).await;
+    assert_eq!(world.began(), ["weather.v1.job.clean"; 2], "at 23:59 and at 00:00");
+    let runs = world.tools.jobs.runs(&weather());
+    assert_eq!(runs.len(), 2);
+    assert!(runs[0].since > runs[1].since && runs.iter().all(|run| !run.is_running()), "{runs:?}");
+    world.deploy_release(with_jobs(2, &[])).await;
+    sleep(secs(600)).await;
+    assert_eq!(world.began().len(), 2, "the new release has none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_waits_for_itself_unless_it_may_overlap_and_has_an_end() {
+    let world = world();
+    let jobs = [("alone", "* * * * *", false), ("many", "*/2 * * * *", true)];
+    world.deploy_release(with_jobs(1, &jobs)).await;
+    sleep(secs(610)).await;
+    let began = world.began();
+    let count = |job: &str| began.iter().filter(|id| id.ends_with(job)).count();
+    assert_eq!((count("alone"), count("many")), (1, 5), "{began:?}");
+    let alone: JobName = "alone".parse().unwrap();
+    assert_eq!(world.tools.start_job(&weather(), &alone).unwrap_err().id, "jobs/conflict");
+    assert_eq!(world.tools.start_job(&weather(), &"other".parse().unwrap()).unwrap_err().id, "jobs/absent");
+    // The oldest run of each has come to its ten minutes.
+    sleep(secs(130)).await;
+    let over: Vec<_> =
+        world.tools.jobs.runs(&weather()).into_iter().filter(|run| !run.is_running()).collect();
+    assert!(!over.is_empty());
+    for run in over {
+        assert!(
+            matches!(&run.state, JobState::Ended(exit) if exit.text() == "ended after 600 s, its timeout")
+        );
+    }
+    let runs = world.tools.jobs.runs(&weather());
+    let place = runs.iter().find(|run| run.is_running()).unwrap().id.place.to_string();
+    assert!(world.tools.end_job(&weather(), &place));
+    world.settle().await;
+    assert!(!world.tools.end_job(&weather(), &place), "it has ended");
+    world.tools.stop_tool(&weather()).await;
+    assert!(world.tools.jobs.runs(&weather()).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_outlives_the_server() {
+    let world = world();
+    let release = with_jobs(1, &[("clean", "0 4 * * *", false)]);
+    let id = InstanceId {
+        process: ProcessType::of_job(&"clean".parse().unwrap()),
+        place: Place::Name("x".to_owned()),
+        ..instance(&release, "web", 1)
+    };
+    let image = release.release.image.to_string();
+    world.machine.left.lock().unwrap().push((id, image, Program::good()));
+    let adopted = world.tools.adopt(vec![release]).await.unwrap();
+    assert_eq!((adopted.kept, adopted.stopped), (1, 0));
+    assert!(world.tools.jobs.runs(&weather())[0].is_running());
+    sleep(secs(601)).await;
+    assert!(!world.tools.jobs.runs(&weather())[0].is_running());
 }

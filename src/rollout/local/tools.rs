@@ -1,6 +1,7 @@
 //! All tools of this machine: which release of each is live, which comes, which leaves.
 
 use super::group::{Group, Slot, Stop};
+use super::jobs::Jobs;
 use super::machine::Machine;
 use super::route::route;
 use super::supervise::{Begin, Supervision, supervise};
@@ -20,9 +21,10 @@ pub(crate) struct Tools {
     traffic: Arc<dyn Traffic>,
     routes: watch::Sender<RouteTable>,
     states: Mutex<HashMap<ToolName, State>>,
+    pub(super) jobs: Jobs,
     own: Weak<Self>,
     /// Ends supervision, not what is supervised.
-    end: CancellationToken,
+    pub(super) end: CancellationToken,
 }
 
 impl Drop for Tools {
@@ -83,9 +85,15 @@ impl Tools {
             traffic,
             routes,
             states: Mutex::default(),
+            jobs: Jobs::default(),
             own: own.clone(),
             end: CancellationToken::new(),
         })
+    }
+
+    /// Itself, for what must not keep it alive.
+    pub(super) fn own(&self) -> Weak<Self> {
+        self.own.clone()
     }
 
     pub(crate) fn states(&self) -> MutexGuard<'_, HashMap<ToolName, State>> {
@@ -145,6 +153,7 @@ impl Tools {
             let group = place.map(|place| state.coming.remove(place));
             if let Some(group) = &group {
                 group.settled.cancel();
+                self.keep_time(group.release.clone());
             }
             let previous = std::mem::replace(&mut state.live, group);
             state.forget_leftovers();
@@ -244,6 +253,7 @@ impl Tools {
         for group in &groups {
             group.gone().await;
         }
+        self.end_jobs(tool).await;
         self.machine.end_one_offs(tool).await;
     }
 

@@ -20,6 +20,27 @@ fn tools_list_shows_what_is_not_well_first() {
 }
 
 #[test]
+fn jobs_and_their_runs_are_lists() {
+    let minutes = |minutes| jiff::Timestamp::now() + jiff::SignedDuration::from_mins(minutes);
+    let jobs = json!({
+        "jobs": [
+            {"name": "clean-up", "schedule": "30 4 * * 1-5", "command": "python clean_up.py", "next": minutes(125)},
+            {"name": "tick", "schedule": "* * * * *", "command": "true", "next": null},
+        ],
+        "runs": [
+            {"job": "clean-up", "run": "x7k2p", "release": "v14", "state": "running", "since": minutes_ago(3)},
+            {"job": "clean-up", "run": "b4m9z", "release": "v13", "state": "failed", "since": minutes_ago(90),
+             "exit": "exit code 1"},
+        ],
+    });
+    let jobs = || ("GET /api/v1/tools/weather/jobs", answer(&jobs));
+    let stage = Stage::new([jobs(), jobs(), ("POST /api/v1/tools/weather/runs/x7k2p/end", nothing())]);
+    let said = ["jobs list -t weather", "jobs runs -t weather", "jobs end x7k2p -t weather"]
+        .map(|words| stage.run(&words.split(' ').collect::<Vec<_>>()).shown());
+    assert_snapshot!(said.concat());
+}
+
+#[test]
 fn empty_lists_say_how_to_make_the_first() {
     let none = || answer(&json!([]));
     let stage = Stage::new([
@@ -30,10 +51,12 @@ fn empty_lists_say_how_to_make_the_first() {
         ("GET /api/v1/tools/weather/releases?limit=20", none()),
         ("GET /api/v1/tools/weather/config", none()),
         ("GET /api/v1/tools/weather/instances", none()),
+        ("GET /api/v1/tools/weather/jobs", answer(&json!({"jobs": [], "runs": []}))),
+        ("GET /api/v1/tools/weather/jobs", answer(&json!({"jobs": [], "runs": []}))),
     ]);
     let said = ["tools list", "keys list", "tokens list", "builds list -t weather", "releases -t weather"]
         .into_iter()
-        .chain(["config list -t weather", "ps -t weather"])
+        .chain(["config list -t weather", "ps -t weather", "jobs list -t weather", "jobs runs -t weather"])
         .map(|words| stage.run(&words.split(' ').collect::<Vec<_>>()).shown());
     assert_snapshot!(said.collect::<String>());
 }

@@ -1,12 +1,14 @@
-//! A Job that runs the release's command, once.
+//! Jobs: the release's command, once; and what runs by the clock.
 
 use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, labels, of_process};
 use super::{Wish, config, fence, pod};
 use crate::command;
+use crate::runtime::OneOff;
 use hythe_cluster::Object;
-use hythe_model::project::ReleaseCommand;
+use hythe_model::project::{self, ReleaseCommand};
+use hythe_model::units::Span;
 use hythe_model::{Fault, JobName, ProcessType};
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
@@ -14,6 +16,10 @@ use std::collections::BTreeMap;
 
 /// Seconds for which a Job that has ended is kept, so that a server which was killed finds out how.
 const KEPT: i32 = 3600;
+/// Seconds by which a run may begin late; after that it is left out.
+const LATE: i64 = 100;
+/// Runs of each job that are kept once they have ended, of those that went well and of those that did not.
+const HISTORY: i32 = 3;
 
 /// The name of a release's Job.
 pub(crate) fn release_job_name(wish: &Wish<'_>) -> String {
@@ -23,26 +29,72 @@ pub(crate) fn release_job_name(wish: &Wish<'_>) -> String {
 /// What has to be there first, and the Job of the release's command.
 pub(crate) fn release_job(wish: &Wish<'_>, command: &ReleaseCommand) -> Result<(Vec<Object>, Job), Fault> {
     let secret = config::secret(wish)?;
-    let argv = command::one_off(wish.release, command).command();
+    let kind = ProcessType::of_job(&job_name("release"));
     let spec = JobSpec {
-        // It may have done half of its work: whether it can be run again, only its writer knows.
-        backoff_limit: Some(0),
-        active_deadline_seconds: Some(
-            i64::try_from(command.timeout.duration().as_secs()).unwrap_or(i64::MAX),
-        ),
         ttl_seconds_after_finished: Some(KEPT),
-        template: template(wish, &kind("release"), argv, &secret.name_any()),
-        ..JobSpec::default()
+        ..spec(wish, &kind, &command.command, command.timeout, &secret.name_any())
     };
     let mut objects = fence::objects(wish);
     objects.push(Object::of(&secret));
     Ok((objects, Job { metadata: wish.meta(release_job_name(wish)), spec: Some(spec), status: None }))
 }
 
-/// The process type of a job.
-fn kind(name: &str) -> ProcessType {
-    let name: Result<JobName, _> = name.parse();
-    ProcessType::of_job(&name.unwrap_or_else(|error| unreachable!("names of jobs are labels: {error}")))
+/// A name of this platform's own for a job.
+fn job_name(name: &str) -> JobName {
+    name.parse().unwrap_or_else(|error| unreachable!("names of jobs are labels: {error}"))
+}
+
+/// What runs by the clock.
+pub(crate) fn cron(wish: &Wish<'_>, config: &str) -> Vec<Object> {
+    let jobs = wish.release.release.project.cron.iter();
+    jobs.map(|(name, job)| Object::of(&cron_job(wish, name, job, config))).collect()
+}
+
+fn cron_job(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &str) -> CronJob {
+    let policy = if job.overlap { "Allow" } else { "Forbid" };
+    let spec = CronJobSpec {
+        schedule: job.schedule.to_string(),
+        time_zone: Some("Etc/UTC".to_owned()),
+        concurrency_policy: Some(policy.to_owned()),
+        starting_deadline_seconds: Some(LATE),
+        successful_jobs_history_limit: Some(HISTORY),
+        failed_jobs_history_limit: Some(HISTORY),
+        job_template: JobTemplateSpec { metadata: None, spec: Some(of_cron(wish, name, job, config)) },
+        ..CronJobSpec::default()
+    };
+    CronJob { metadata: wish.meta(format!("cron-{name}")), spec: Some(spec), status: None }
+}
+
+/// A run of a job, now.
+pub(crate) fn job_now(wish: &Wish<'_>, name: &JobName, job: &project::CronJob) -> Result<Job, Fault> {
+    let secret = config::secret(wish)?;
+    let spec =
+        JobSpec { ttl_seconds_after_finished: Some(KEPT), ..of_cron(wish, name, job, &secret.name_any()) };
+    let metadata = wish.meta(format!("cron-{name}-{:08x}", rand::random::<u32>()));
+    Ok(Job { metadata, spec: Some(spec), status: None })
+}
+
+fn of_cron(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &str) -> JobSpec {
+    spec(wish, &ProcessType::of_job(name), &job.command, job.timeout, config)
+}
+
+fn spec(
+    wish: &Wish<'_>,
+    kind: &ProcessType,
+    command: &project::CommandLine,
+    timeout: Span,
+    config: &str,
+) -> JobSpec {
+    let release = wish.release;
+    let args = command::words(command, &release.release.processes);
+    let argv = OneOff { release: release.clone(), args }.command();
+    JobSpec {
+        // It may have done half of its work: whether it can be run again, only its writer knows.
+        backoff_limit: Some(0),
+        active_deadline_seconds: Some(i64::try_from(timeout.duration().as_secs()).unwrap_or(i64::MAX)),
+        template: template(wish, kind, argv, config),
+        ..JobSpec::default()
+    }
 }
 
 /// A pod that runs one command to its end.

@@ -2,7 +2,7 @@ use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
 use crate::settings::{ProcessSettings, Readiness, RunLimits};
-use hythe_model::project::{CommandLine, Liveness, ReleaseCommand};
+use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand};
 use hythe_model::units::Span;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn text(objects: &[Object]) -> String {
 }
 
 fn wanted(release: &RunnableRelease, settings: &ClusterSettings) -> Vec<Object> {
-    objects(&Wish { release, settings, pull: Some(&pull()) }).unwrap()
+    live(&Wish { release, settings, pull: Some(&pull()) }).unwrap()
 }
 
 #[test]
@@ -97,6 +97,23 @@ fn a_release_command_is_a_job_that_runs_once() {
 }
 
 #[test]
+fn what_runs_by_the_clock_comes_with_the_live_release() {
+    let mut release = testing::release("weather", 14, "web=1");
+    let usual = text(&wanted(&release, &settings()));
+    let job = CronJob {
+        schedule: "*/5 * * * *".parse().unwrap(),
+        command: CommandLine::Words(vec!["python".to_owned(), "clean.py".to_owned()]),
+        timeout: Span::seconds(1800),
+        overlap: false,
+    };
+    release.release.project.cron.insert("clean-up".parse().unwrap(), job);
+    let settings = settings();
+    let wish = Wish { release: &release, settings: &settings, pull: Some(&pull()) };
+    assert_eq!(text(&coming(&wish).unwrap()), usual, "not before it is live");
+    insta::assert_snapshot!(difference(&usual, &text(&live(&wish).unwrap())));
+}
+
+#[test]
 fn a_config_is_named_by_its_content() {
     let named = |env: &[(&str, &str)]| {
         let mut release = testing::release("weather", 14, "web=1");
@@ -114,7 +131,7 @@ fn a_config_that_no_secret_holds_is_refused() {
     let mut release = testing::release("weather", 14, "web=1");
     release.env = vec![("BIG".to_owned(), "x".repeat(1 << 20))];
     let settings = settings();
-    let fault = objects(&Wish { release: &release, settings: &settings, pull: None }).unwrap_err();
+    let fault = live(&Wish { release: &release, settings: &settings, pull: None }).unwrap_err();
     assert_eq!(fault.id, "rollout/config-too-large");
 }
 

@@ -1,0 +1,63 @@
+//! Runs of a tool's jobs, as pods show them; one started now, one ended.
+
+use super::desired::{self, namespace};
+use super::fault;
+use super::rollout::Rollouts;
+use super::view::{PodView, Stage};
+use crate::jobs::{JobRun, JobState, no_job, overlaps};
+use hythe_cluster::{create, remove};
+use hythe_model::{Fault, JobName, ProcessType, ToolName};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{Api, DeleteParams};
+
+impl Rollouts {
+    /// Runs of the tool's jobs, the newest first.
+    pub(crate) fn job_runs(&self, tool: &ToolName) -> Vec<JobRun> {
+        let view = self.seen.tool(tool);
+        let mut runs: Vec<_> = view.pods.values().filter(|pod| pod.id.job().is_some()).map(run).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.since));
+        runs
+    }
+
+    /// Starts a run of one of the live release's jobs, now.
+    pub(crate) async fn start_job(&self, tool: &ToolName, name: &JobName) -> Result<(), Fault> {
+        let release = self.live().get(tool).cloned().ok_or_else(|| no_job(tool, name))?;
+        let job = release.release.project.cron.get(name).ok_or_else(|| no_job(tool, name))?;
+        let kind = ProcessType::of_job(name);
+        let goes_on = |run: &JobRun| run.id.process == kind && run.is_running();
+        if !job.overlap && self.job_runs(tool).iter().any(goes_on) {
+            return Err(overlaps(tool, name));
+        }
+        let pull = self.pull(tool);
+        let object = desired::job_now(&self.wish(&release, pull.as_ref()), name, job)?;
+        let created = create("start a job", &self.jobs_of(tool), &object).await;
+        created.map_err(|error| fault::not_applied(&release.release, &error))
+    }
+
+    /// Ends the run in this place; whether there was one that ran.
+    pub(crate) async fn end_job(&self, tool: &ToolName, place: &str) -> Result<bool, Fault> {
+        let view = self.seen.tool(tool);
+        let own = |pod: &&PodView| pod.id.job().is_some() && pod.id.place.to_string() == place;
+        let Some(pod) = view.pods.values().find(own).filter(|pod| run(pod).is_running()) else {
+            return Ok(false);
+        };
+        // A pod of a Job is called after it, and a random end.
+        let job = pod.name.rsplit_once('-').map_or(pod.name.as_str(), |(job, _)| job);
+        let removed = remove(&self.jobs_of(tool), job, &DeleteParams::background()).await;
+        removed.map_err(|error| fault::of_job(&error))?;
+        Ok(true)
+    }
+
+    pub(super) fn jobs_of(&self, tool: &ToolName) -> Api<Job> {
+        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, tool))
+    }
+}
+
+fn run(pod: &PodView) -> JobRun {
+    let state = match &pod.stage {
+        Stage::Waiting { .. } => JobState::Starting,
+        Stage::Running => JobState::Running,
+        Stage::Ended(exit) => JobState::Ended(exit.clone()),
+    };
+    JobRun { id: pod.id.clone(), state, since: pod.since }
+}
