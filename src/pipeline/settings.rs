@@ -2,7 +2,7 @@
 //! repository says, over that the platform's defaults.
 
 use hythe_model::project::{CommandLine, ProcessWishes, ReleaseCommand};
-use hythe_model::units::Span;
+use hythe_model::units::{Cores, Size, Span};
 use hythe_model::{ProcessType, Project, Release, ReleaseCause};
 use hythe_rollout::{ProcessSettings, Readiness, RunLimits, RunSettings};
 use hythe_store::ToolSettings;
@@ -18,7 +18,7 @@ pub(crate) fn resolve(platform: &RunSettings, tool: &ToolSettings, project: &Pro
         settings.readiness = Readiness::of(path);
     }
     let chosen = tool.readiness_seconds.map(seconds);
-    let timeout = chosen.or_else(|| asked?.timeout.map(|span| span.duration()));
+    let timeout = chosen.or_else(|| asked?.timeout.map(Span::duration));
     settings.timeout = timeout.unwrap_or(settings.timeout);
     settings.liveness = web.and_then(|web| web.liveness.clone());
     settings.grace = tool.grace_seconds.map_or(settings.grace, seconds);
@@ -52,15 +52,15 @@ fn process(
     tool: &ToolSettings,
     wishes: &ProcessWishes,
 ) -> ProcessSettings {
-    let memory = tool.memory_bytes.or(wishes.memory.map(|size| size.bytes()));
-    let cpu = wishes.cpu.map(|cores| cores.millis());
+    let memory = tool.memory_bytes.or(wishes.memory.map(Size::bytes));
+    let cpu = wishes.cpu.map(Cores::millis);
     let limits = (memory.is_some() || cpu.is_some()).then(|| RunLimits {
         memory_bytes: memory.unwrap_or(usual.memory_bytes).min(most.memory_bytes),
         cpu_millis: cpu.unwrap_or(usual.cpu_millis).min(most.cpu_millis),
         ..usual.clone()
     });
-    let grace = tool.grace_seconds.is_none().then(|| wishes.grace.map(|span| span.duration())).flatten();
-    ProcessSettings { limits, grace, scale: wishes.scale }
+    let grace = tool.grace_seconds.is_none().then(|| wishes.grace.map(Span::duration)).flatten();
+    ProcessSettings { limits, grace }
 }
 
 fn seconds(seconds: u32) -> Duration {
@@ -71,7 +71,6 @@ fn seconds(seconds: u32) -> Duration {
 mod tests {
     use super::*;
     use hythe_model::project::{Liveness, ReadinessWish};
-    use hythe_model::units::{Cores, Size, Span};
 
     fn repository() -> Project {
         let web = ProcessWishes {
@@ -80,7 +79,6 @@ mod tests {
             grace: Some(Span::seconds(20)),
             readiness: Some(ReadinessWish { path: Some("/ready".into()), timeout: Some(Span::seconds(90)) }),
             liveness: Some(Liveness { path: None, every: Span::seconds(10), failures: 3 }),
-            scale: None,
         };
         let worker = ProcessWishes { memory: Some(Size::mib(1 << 20)), ..ProcessWishes::default() };
         Project {

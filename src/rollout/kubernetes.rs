@@ -89,7 +89,7 @@ impl Runtime for KubernetesRuntime {
         notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {
-        self.rollouts.clone().start_release(release, before, notes, cancel).await
+        Box::pin(self.rollouts.clone().start_release(release, before, notes, cancel)).await
     }
 
     async fn switch(&self, candidate: Candidate) -> Switched {

@@ -118,7 +118,7 @@ fn jobs(robin: &Client<'_>) {
     robin.hythe(&["jobs", "start", "other", "-t", "weather"]).failed().says("jobs/absent");
     assert_eq!(ready(robin), 1, "a run is no instance");
     robin.hythe(&["jobs", "end", &slow, "-t", "weather"]).ok();
-    until(Duration::from_secs(60), || run_of(robin, "slow", "running").is_none().then_some(()));
+    until(Duration::from_mins(1), || run_of(robin, "slow", "running").is_none().then_some(()));
     robin.hythe(&["jobs", "end", &slow, "-t", "weather"]).failed().says("jobs/over");
 
     until(Duration::from_secs(100), || run_of(robin, "tick", "succeeded"));

@@ -1,7 +1,7 @@
 //! What outlived the server, taken back.
 
 use super::group::{Group, Slot, Stage};
-use super::machine::Found;
+use super::machine::{Found, shut_down};
 use super::supervise::Begin;
 use super::tools::Tools;
 use crate::runtime::{Adopted, RunnableRelease};
@@ -112,10 +112,7 @@ fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
 /// Ends what nobody wants.
 async fn end_stranger(found: Found) {
     if found.running {
-        found.guest.terminate().await;
-        if timeout(Duration::from_secs(10), found.guest.exit()).await.is_err() {
-            found.guest.kill().await;
-        }
+        shut_down(&*found.guest, Duration::from_secs(10)).await;
     }
     let exit = found.guest.exit().await;
     let why = found.running.then(|| "stopped".to_owned());

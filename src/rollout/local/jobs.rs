@@ -3,7 +3,7 @@
 //! Runs outlive the server as instances do and are taken back by its next start; times that come while no server runs are left
 //! out.
 
-use super::machine::Guest;
+use super::machine::{Guest, shut_down};
 use super::tools::Tools;
 use crate::command::words;
 use crate::jobs::{JobRun, JobState, no_job, overlaps};
@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Runs that are remembered of a tool once they have ended.
@@ -201,15 +201,7 @@ async fn carry(run: &Run, guest: &dyn Guest, limit: Duration, grace: Duration) -
         () = sleep(limit) => format!("ended after {} s, its timeout", limit.as_secs()),
         () = run.end.cancelled() => "ended by request".to_owned(),
     };
-    guest.terminate().await;
-    let exit = match timeout(grace, guest.exit()).await {
-        Ok(exit) => exit,
-        Err(_) => {
-            guest.kill().await;
-            guest.exit().await
-        }
-    };
-    let exit = ExitReason { ended_because: Some(why), ..exit };
+    let exit = ExitReason { ended_because: Some(why), ..shut_down(guest, grace).await };
     guest.dispose(&exit).await;
     exit
 }

@@ -8,7 +8,9 @@ use hythe_model::{Fault, InstanceId, ToolName};
 use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// A place where instances run.
@@ -86,4 +88,14 @@ pub(crate) trait Guest: Send + Sync {
 
     /// Forgets it with all that is left of it. It has ended, for this reason.
     async fn dispose(&self, exit: &ExitReason);
+}
+
+/// Asks it to stop, and ends it where it has not within this time.
+pub(crate) async fn shut_down(guest: &dyn Guest, grace: Duration) -> ExitReason {
+    guest.terminate().await;
+    if let Ok(exit) = timeout(grace, guest.exit()).await {
+        return exit;
+    }
+    guest.kill().await;
+    guest.exit().await
 }

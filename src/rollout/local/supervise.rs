@@ -4,7 +4,7 @@
 //! was found after a restart of the server, a crash is followed by another start.
 
 use super::group::{Group, Slot, Stage, Stop};
-use super::machine::{Guest, Machine};
+use super::machine::{Guest, Machine, shut_down};
 use crate::backoff::Backoff;
 use crate::fault::Failure;
 use crate::runtime::Traffic;
@@ -138,7 +138,7 @@ impl Supervision {
             exit = guest.exit() => exit,
             seen = self.dead(&id, &*guest) => {
                 self.enter(slot, Stage::Crashed(jiff::Timestamp::now()));
-                let exit = self.shut_down(&id, &guest).await;
+                let exit = shut_down(&*guest, self.group.release.settings.grace_of(&id.process)).await;
                 ExitReason { ended_because: Some(format!("not alive: {seen}")), ..exit }
             }
         };
@@ -165,16 +165,6 @@ impl Supervision {
                 Err(seen) => return seen,
             }
         }
-    }
-
-    /// Asks an instance to stop and ends it where it does not.
-    async fn shut_down(&self, id: &InstanceId, guest: &Arc<dyn Guest>) -> ExitReason {
-        guest.terminate().await;
-        if let Ok(exit) = timeout(self.group.release.settings.grace_of(&id.process), guest.exit()).await {
-            return exit;
-        }
-        guest.kill().await;
-        guest.exit().await
     }
 
     /// Waits for readiness; the error says what was seen last instead.

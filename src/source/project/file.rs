@@ -1,8 +1,7 @@
 //! The file as it is written, with every key known, and its way to the noun.
 
 use hythe_model::project::{
-    Canary, CommandLine, CronJob, Liveness, Part, ProcessWishes, ReadinessWish, ReleaseCommand, ScaleRange,
-    Schedule,
+    CommandLine, CronJob, Liveness, ProcessWishes, ReadinessWish, ReleaseCommand, Schedule,
 };
 use hythe_model::units::{Cores, Size, Span};
 use hythe_model::{JobName, ProcessType, Project};
@@ -31,7 +30,6 @@ pub(crate) struct Hythe {
     release: Option<Release>,
     processes: BTreeMap<ProcessType, Process>,
     cron: BTreeMap<JobName, Cron>,
-    rollout: Rollout,
 }
 
 /// `[hythe.release]`.
@@ -52,7 +50,6 @@ struct Process {
     grace: Option<Span>,
     readiness: Option<Readiness>,
     liveness: Option<Live>,
-    scale: Option<Scale>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,15 +69,6 @@ struct Live {
     failures: u32,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scale {
-    min: u32,
-    max: u32,
-    #[serde(default = "seventy")]
-    cpu: u32,
-}
-
 /// `[hythe.cron.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,31 +81,8 @@ struct Cron {
     overlap: bool,
 }
 
-/// `[hythe.rollout]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Rollout {
-    canary: Option<Share>,
-    pause: Option<Span>,
-}
-
-/// A number of instances, or a part of them as in `"10 %"`.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a canary is a number of instances, as in 1, or a part of them, as in \"10 %\""
-)]
-enum Share {
-    Count(u32),
-    Text(String),
-}
-
 fn three() -> u32 {
     3
-}
-
-fn seventy() -> u32 {
-    70
 }
 
 fn ten_seconds() -> Span {
@@ -161,7 +126,6 @@ impl Hythe {
             release: self.release.map(Release::check).transpose()?,
             processes: processes.collect::<Result<_, _>>()?,
             cron: cron.collect::<Result<_, _>>()?,
-            canary: self.rollout.check()?,
             read_only_root: self.read_only_root,
         })
     }
@@ -208,7 +172,6 @@ impl Process {
             grace: self.grace,
             readiness: self.readiness.map(|asked| ReadinessWish { path: asked.path, timeout: asked.timeout }),
             liveness: self.liveness.map(|asked| asked.check(kind)).transpose()?,
-            scale: self.scale.map(|range| range.check(kind)).transpose()?,
         })
     }
 }
@@ -226,61 +189,12 @@ impl Live {
     }
 }
 
-impl Scale {
-    fn check(self, kind: &ProcessType) -> Result<ScaleRange, Mistake> {
-        let at = |key: &'static str| ["processes", kind.as_str(), "scale", key];
-        if self.min == 0 {
-            return mistake(&at("min"), "at least 1 instance runs");
-        }
-        if self.max < self.min {
-            return mistake(&at("max"), format!("it is below min ({})", self.min));
-        }
-        if !(1..=1000).contains(&self.cpu) {
-            return mistake(&at("cpu"), "write a percentage from 1 to 1000");
-        }
-        Ok(ScaleRange { min: self.min, max: self.max, cpu: self.cpu })
-    }
-}
-
 impl Cron {
     fn check(self, name: &JobName) -> Result<CronJob, Mistake> {
         command(&["cron", name.as_str(), "command"], &self.command)?;
         within(&["cron", name.as_str(), "timeout"], self.timeout, 1, 7 * 24 * 3600)?;
         let Self { schedule, command, timeout, overlap } = self;
         Ok(CronJob { schedule, command, timeout, overlap })
-    }
-}
-
-impl Rollout {
-    fn check(self) -> Result<Option<Canary>, Mistake> {
-        let Some(share) = self.canary else {
-            return match self.pause {
-                Some(_) => mistake(
-                    &["rollout", "pause"],
-                    "it says how long a canary is looked at, and there is no `canary`",
-                ),
-                None => Ok(None),
-            };
-        };
-        let pause = self.pause.unwrap_or(Span::seconds(30));
-        within(&["rollout", "pause"], pause, 0, 24 * 3600)?;
-        let Some(part) = part(&share) else {
-            return mistake(
-                &["rollout", "canary"],
-                "write a number of instances, as in 1, or a part of them, as in \"10 %\"",
-            );
-        };
-        Ok(Some(Canary { part, pause }))
-    }
-}
-
-fn part(share: &Share) -> Option<Part> {
-    match share {
-        Share::Count(count) => (*count > 0).then_some(Part::Count(*count)),
-        Share::Text(text) => {
-            let percent = text.strip_suffix('%')?.trim_end().parse().ok()?;
-            (1..=100).contains(&percent).then_some(Part::Percent(percent))
-        }
     }
 }
 

@@ -87,20 +87,20 @@ fn spec(
 ) -> JobSpec {
     let release = wish.release;
     let args = command::words(command, &release.release.processes);
-    let argv = OneOff { release: release.clone(), args }.command();
+    let words = OneOff { release: release.clone(), args }.command();
     JobSpec {
         // It may have done half of its work: whether it can be run again, only its writer knows.
         backoff_limit: Some(0),
         active_deadline_seconds: Some(i64::try_from(timeout.duration().as_secs()).unwrap_or(i64::MAX)),
-        template: template(wish, kind, argv, config),
+        template: template(wish, kind, words, config),
         ..JobSpec::default()
     }
 }
 
 /// A pod that runs one command to its end.
-fn template(wish: &Wish<'_>, kind: &ProcessType, argv: Vec<String>, config: &str) -> PodTemplateSpec {
+fn template(wish: &Wish<'_>, kind: &ProcessType, words: Vec<String>, config: &str) -> PodTemplateSpec {
     let mut container = pod::base(wish, config, &wish.release.settings.limits);
-    container.command = Some(pod::literal(argv));
+    container.command = Some(pod::literal(words));
     let mut all = labels(wish);
     all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     all.insert(LABEL_PROCESS.to_owned(), of_process(kind));

@@ -76,7 +76,7 @@ fn processes_have_limits_and_health_of_their_own() {
     release.settings.liveness =
         Some(Liveness { path: Some("/livez".to_owned()), every: Span::seconds(10), failures: 4 });
     let limits = RunLimits { memory_bytes: 64 << 20, cpu_millis: 250, ..RunLimits::default() };
-    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_secs(60)), scale: None };
+    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_secs(60)) };
     release.settings.processes.insert("worker".parse().unwrap(), own);
     insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
 }
