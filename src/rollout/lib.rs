@@ -10,15 +10,16 @@ mod command;
 mod fault;
 mod kubernetes;
 mod local;
+mod one_off;
 mod runtime;
 mod settings;
 mod status;
 
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
+pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Candidate, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, RunnableRelease, Runtime,
-    Switched, Traffic, Unwatched, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
 pub use status::{ExitReason, InstanceState, InstanceStatus};
