@@ -41,9 +41,11 @@ pub(crate) async fn attach(
     State(api): State<Api>,
     caller: Caller,
     InTool(tool): InTool,
-    handshake: Handshake,
+    handshake: Result<Handshake, ApiError>,
 ) -> Result<Response, ApiError> {
+    // First of all: who may not run anything here is not told whether there is anything here.
     caller.may(Action::RunOnce, Some(&tool)).await?;
+    let handshake = handshake?;
     let place = api.0.runs.enter(&tool)?;
     let stop = api.0.shutdown.clone();
     let (runs, platform) = (api.0.runs.clone(), api.platform().clone());

@@ -56,7 +56,8 @@ fn a_command_runs_in_the_image_with_the_config() {
 fn input_goes_in_to_its_end_and_signals_arrive() {
     as_hythe("one_off::input_goes_in_to_its_end_and_signals_arrive", || async {
         let world = World::new("input").await;
-        let mut session = world.runtime.run_once(one_off(&world, &["/bin/busybox", "wc", "-c"], None)).await.unwrap();
+        let mut session =
+            world.runtime.run_once(one_off(&world, &["/bin/busybox", "wc", "-c"], None)).await.unwrap();
         let input = session.input.take().unwrap();
         for _ in 0..100 {
             input.send(vec![b'x'; ONE_OFF_PIECE]).await.unwrap();
