@@ -169,6 +169,8 @@ impl Session {
     fn wake(&mut self, woken: Woken) -> Result<(), Failure> {
         match woken {
             Woken::Resized => self.books.resize(ours().unwrap_or_default()),
+            // Nobody would see what it says to that.
+            Woken::Ending(signal @ Signal::Hup) => return Err(given_up(signal)),
             Woken::Ending(signal) if self.asked || self.on_terminal || !self.books.has_begun() => {
                 return Err(given_up(signal));
             }

@@ -69,6 +69,17 @@ fn commands(robin: &Client<'_>) {
     // What is on no terminal knows it.
     assert_eq!(run(&["sh", "-c", "test -t 1 || echo none"], "").ok().out.trim(), "none");
 
+    // Who asks by POST gives no input.
+    let body = r#"{"args": ["sh", "-c", "cat; echo out; echo err >&2; exit 4"]}"#;
+    let said = robin.post("/tools/weather/run", body);
+    for line in [
+        r#"{"kind":"stdout","data":"b3V0Cg=="}"#,
+        r#"{"kind":"stderr","data":"ZXJyCg=="}"#,
+        r#"{"kind":"exit","code":4}"#,
+    ] {
+        assert!(said.lines().any(|other| other == line), "no {line} in {said}");
+    }
+
     let script = "trap 'echo caught; exit 3' INT TERM; echo ready; while :; do sleep 0.1; done";
     let ran = robin.hythe_signalled(&["run", "-t", "weather", "--", "sh", "-c", script], Signal::SIGTERM);
     assert_eq!((ran.code, ran.out.as_str()), (3, "ready\ncaught\n"), "{ran:?}");

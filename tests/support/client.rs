@@ -195,6 +195,15 @@ impl<'a> Client<'a> {
         Ran { out: text, ..ran }
     }
 
+    /// Asks the API by POST; the answer as text.
+    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        let token = format!("Authorization: Bearer {}", self.server.token());
+        let url = format!("http://{}/api/v1{path}", self.server.address("api"));
+        let words = ["-sS", "--max-time", "60", "-H", &token, "-H", "Content-Type: application/json"];
+        let asked = Command::new("curl").args(words).args(["-d", body, &url]).output();
+        Ran::from(asked.expect("curl runs")).ok().out
+    }
+
     /// Starts the CLI and comes back at once.
     pub(crate) fn hythe_in_background(&self, args: &[&str]) -> Child {
         let mut command = self.command(program("hythe"));

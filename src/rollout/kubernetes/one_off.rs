@@ -107,7 +107,7 @@ impl Process {
         Ok(attached)
     }
 
-    /// Waits until the container runs or has run.
+    /// Waits until the container runs. One that is held back does not end by itself.
     async fn began(&self) -> Result<(), String> {
         let comes = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");
         let moved = |pod: Option<&Pod>| !matches!(pod.map(stage_of), Some(Stage::Waiting { reason, .. }) if comes(&reason));
@@ -116,7 +116,8 @@ impl Process {
         match pod.as_ref().map(stage_of) {
             None => Err("its pod was removed".to_owned()),
             Some(Stage::Waiting { reason, message }) => Err(format!("{reason}: {message}")),
-            Some(_) => Ok(()),
+            Some(Stage::Ended(exit)) => Err(format!("{}; the image must have /bin/sh", exit.text())),
+            Some(Stage::Running) => Ok(()),
         }
     }
 

@@ -59,11 +59,13 @@ pub(crate) async fn converse<S>(
     let mut client = Client { from, heard: Instant::now(), out, pings: pings() };
     let Err(end) = talk(&mut client, start, &stop).await;
     if let End::Said(frame) = end {
-        let _ = client.out.send(Message::binary(frame.encode())).await;
-        let _ = client.out.send(Message::Close(None)).await;
-        // Whatever it sent meanwhile is read: a connection that is closed over it would take the last frame with it.
-        let closed = async { while let Some(Ok(_)) = client.from.next().await {} };
-        let _ = timeout(LAST, closed).await;
+        let said = async {
+            let _ = client.out.send(Message::binary(frame.encode())).await;
+            let _ = client.out.send(Message::Close(None)).await;
+            // Whatever it sent meanwhile is read: a connection that is closed over it would take the last frame with it.
+            while let Some(Ok(_)) = client.from.next().await {}
+        };
+        let _ = timeout(LAST, said).await;
     }
     drop(client);
     if timeout(LAST, &mut writer).await.is_err() {

@@ -1,7 +1,9 @@
 use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
+use crate::one_off::OneOffTerminal;
 use crate::settings::{ProcessSettings, Readiness, RunLimits};
+use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, Liveness, ReleaseCommand};
 use hythe_model::units::Span;
 use std::time::Duration;
@@ -129,4 +131,21 @@ fn names_of_processes_are_labels_and_differ() {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
     }
     assert_eq!(odd.iter().collect::<std::collections::BTreeSet<_>>().len(), odd.len());
+}
+
+#[test]
+fn a_command_reads_from_whoever_attaches_and_hears_signals() {
+    let release = testing::release("weather", 14, "web=1");
+    let (settings, size) = (settings(), TerminalSize::default());
+    let wish = Wish { release: &release, settings: &settings, pull: None };
+    let terminal = OneOffTerminal { kind: "screen".to_owned(), size };
+    let pod = |terminal| one_off(&wish, vec!["echo".to_owned(), "$(HOME)".to_owned()], terminal).unwrap().1;
+    let spec = pod(Some(&terminal)).spec.unwrap();
+    assert_eq!(spec.share_process_namespace, Some(true));
+    let container = &spec.containers[0];
+    assert_eq!(container.command.as_deref().unwrap(), ["echo", "$$(HOME)"]);
+    assert_eq!((container.stdin, container.stdin_once, container.tty), (Some(true), Some(true), Some(true)));
+    let kind = container.env.iter().flatten().find(|variable| variable.name == "TERM");
+    assert_eq!(kind.unwrap().value.as_deref(), Some("screen"));
+    assert_eq!(pod(None).spec.unwrap().containers[0].tty, None);
 }
