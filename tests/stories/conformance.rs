@@ -91,7 +91,7 @@ fn commands(robin: &Client<'_>) {
 
 /// A shell on a terminal: its size, also when it changes, its keys, its environment, its end.
 fn a_shell(robin: &Client<'_>) {
-    let mut shell = Typed::start(robin.hythe_command(&["run", "--shell", "-t", "weather"]), (30, 100));
+    let mut shell = Typed::start(&robin.hythe_command(&["run", "--shell", "-t", "weather"]), (30, 100));
     shell.type_until("stty size\r", "30 100\r\n");
     shell.type_until("tty\r", "/dev/pts/");
     shell.type_until("echo \"[$PWD]\"\r", "[/workspace]");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long something may take to be shown. A pod takes its time to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A program on a terminal of its own, which is also its controlling one.
 pub(crate) struct Typed {
@@ -26,7 +26,7 @@ pub(crate) struct Typed {
 
 impl Typed {
     /// Starts a program on a terminal of so many rows and columns.
-    pub(crate) fn start(command: Command, size: (u16, u16)) -> Self {
+    pub(crate) fn start(command: &Command, size: (u16, u16)) -> Self {
         let pty = openpty(None, None).expect("a terminal");
         let (keys, terminal) = (File::from(pty.master), pty.slave);
         tcsetwinsize(&keys, winsize(size)).expect("a size");

@@ -163,16 +163,12 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let message = tokio::select! {
-            piece = input.recv(), if is_open => match piece {
-                Some(bytes) => Message::binary(of_stream(STDIN, &bytes)),
-                None => {
-                    is_open = false;
-                    match ending.take() {
-                        Some(ending) => Message::binary(ending),
-                        None => continue,
-                    }
-                }
-            },
+            piece = input.recv(), if is_open => {
+                is_open = piece.is_some();
+                let said = piece.map(|bytes| of_stream(STDIN, &bytes)).or_else(|| ending.take());
+                let Some(said) = said else { continue };
+                Message::binary(said)
+            }
             changed = size.changed(), if is_sized => {
                 is_sized = changed.is_ok();
                 let now = *size.borrow_and_update();

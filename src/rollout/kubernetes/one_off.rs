@@ -137,7 +137,7 @@ impl Process {
             tracing::debug!(tool = %self.tool, pod = self.name, why, "the connection to a one-off pod was lost");
             tokio::time::timeout(TOLD, told).await.ok()?.ok().flatten()
         };
-        beside(carried, async { tokio::join!(watched, self.pass_on(signals)) }).await
+        Box::pin(beside(carried, async { tokio::join!(watched, self.pass_on(signals)) })).await
     }
 
     /// How the container ended.

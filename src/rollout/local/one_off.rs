@@ -34,7 +34,7 @@ pub(super) async fn start(
         };
         let _ = say_started.send(Ok(()));
         let output = ends.output.clone();
-        let exit = attend(&sandbox, streams, ends, cancel).await;
+        let exit = Box::pin(attend(&sandbox, streams, ends, cancel)).await;
         if let Ok(exit) = exit {
             let exit = reason(&exit, limits.memory_bytes, limits.disk_bytes, Vec::new());
             let _ = output.send(OneOffOutput::Exit(exit)).await;
@@ -103,14 +103,12 @@ async fn attend(
         // A process that closed its output may run on.
         sandbox.wait().await
     };
-    let ended = beside(carried, pass_on(sandbox, signals));
-    match cancel.run_until_cancelled(ended).await {
-        Some(exit) => exit,
-        None => {
-            sandbox.kill().await?;
-            sandbox.wait().await
-        }
+    let ended = Box::pin(beside(carried, pass_on(sandbox, signals)));
+    if let Some(exit) = cancel.run_until_cancelled(ended).await {
+        return exit;
     }
+    sandbox.kill().await?;
+    sandbox.wait().await
 }
 
 async fn pump(mut from: impl AsyncRead + Unpin, error: bool, to: &mpsc::Sender<OneOffOutput>) {
