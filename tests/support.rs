@@ -4,12 +4,14 @@ mod client;
 mod cluster;
 mod load;
 mod server;
+mod typed;
 
 pub(crate) use client::{Client, Ran};
 pub(crate) use cluster::{Clustered, kubectl};
 pub(crate) use load::under_load;
 pub(crate) use server::{Server, checkout, program, shared};
 use std::time::{Duration, Instant};
+pub(crate) use typed::Typed;
 
 /// What comes true in time.
 #[track_caller]

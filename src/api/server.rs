@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod attach;
 mod builds;
 mod config;
 mod convert;
@@ -17,9 +18,12 @@ mod logs;
 mod maintainers;
 mod releases;
 mod run;
+mod runs;
 mod stream;
 mod tokens;
 mod tools;
+
+pub use runs::Runs;
 
 use axum::Router;
 use hythe_auth::Auth;
@@ -45,6 +49,8 @@ pub struct ApiParts {
     pub body: usize,
     /// Cancelled when the server drains: streams that would wait end, `/readyz` says no.
     pub shutdown: CancellationToken,
+    /// One-off processes under way.
+    pub runs: Runs,
 }
 
 /// The state of every handler.
@@ -140,6 +146,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(handlers!(releases::scale))
         .routes(handlers!(config::change))
         .routes(handlers!(run::run))
+        .routes(handlers!(attach::attach))
         .routes(handlers!(logs::read));
     let health = OpenApiRouter::new().routes(handlers!(health::healthz)).routes(handlers!(health::readyz));
     let v1 = limits::timed(quick).merge(slow);

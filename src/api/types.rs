@@ -3,6 +3,7 @@
 //! A file a noun. Names and numbers are `hythe_model`'s parsed types, so that a text that is none is refused where it
 //! arrives. Nothing here does I/O.
 
+mod attach;
 mod build;
 mod config;
 mod job;
@@ -13,6 +14,7 @@ mod schema;
 mod tool;
 mod who;
 
+pub use attach::{Attach, FRAME_MAX, FrameError, FromClient, FromServer, RUN_PROTOCOL, Terminal, WINDOW};
 pub use build::{Build, BuildRecord, BuildState, Redeploy};
 pub use config::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet};
 pub use job::{Job, JobRun, JobRunState, Jobs};

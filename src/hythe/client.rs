@@ -6,12 +6,18 @@ use crate::failure::{Code, Failure};
 use crate::settings::{Settings, is_loopback};
 use crate::stream::Lines;
 use hythe_model::Fault;
-use reqwest::{Certificate, Method, Response, StatusCode, Url};
+use reqwest::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use reqwest::{Certificate, ClientBuilder, Method, Response, StatusCode, Upgraded, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
 use std::time::Duration;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -23,6 +29,8 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// A server and a token. Opens connections as they are needed.
 pub(crate) struct Client {
     http: reqwest::Client,
+    /// The same, for what leaves HTTP: that is a matter of HTTP/1.1.
+    http1: reqwest::Client,
     url: Url,
     token: String,
 }
@@ -84,6 +92,13 @@ pub(crate) fn delete<'a>(path: &'a [&'a str]) -> Request<'a> {
 impl Client {
     /// A client for this server.
     pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
+        let build = |builder: ClientBuilder| builder.build().map_err(|error| bad_ca(&error));
+        let http = build(Self::builder(&settings)?)?;
+        let http1 = build(Self::builder(&settings)?.http1_only())?;
+        Ok(Self { http, http1, url: settings.url, token: settings.token })
+    }
+
+    fn builder(settings: &Settings) -> Result<ClientBuilder, Failure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
@@ -98,8 +113,7 @@ impl Client {
             let bundle = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| bad_ca(&error))?;
             builder = builder.tls_certs_only(bundle);
         }
-        let http = builder.build().map_err(|error| bad_ca(&error))?;
-        Ok(Self { http, url: settings.url, token: settings.token })
+        Ok(builder)
     }
 
     /// Asks, and reads the whole answer; `null` where there is none.
@@ -115,6 +129,28 @@ impl Client {
     /// Asks, and reads the answer line by line.
     pub(crate) async fn lines(&self, request: Request<'_>) -> Result<Lines, Failure> {
         Ok(Lines::new(self.send(request, None).await?))
+    }
+
+    /// Asks to speak WebSocket of this subprotocol (RFC 6455, 4.1), and gives the connection out of hand.
+    pub(crate) async fn upgrade(&self, path: &[&str], protocol: &str) -> Result<Upgraded, Failure> {
+        let key = generate_key();
+        let accepted = derive_accept_key(key.as_bytes());
+        let asked = self.http1.get(self.address(&get(path))).bearer_auth(&self.token);
+        let asked = asked.header(CONNECTION, "Upgrade").header(UPGRADE, "websocket");
+        let asked = asked.header(SEC_WEBSOCKET_VERSION, "13").header(SEC_WEBSOCKET_KEY, key);
+        let answer = asked.header(SEC_WEBSOCKET_PROTOCOL, protocol).timeout(ANSWER).send();
+        let answer = answer.await.map_err(|error| self.unreachable(&error))?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(answer).await);
+        }
+        if answer.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|given| given != accepted.as_str()) {
+            return Err(Failure::local(
+                "unexpected-answer",
+                "The server's answer belongs to another question.",
+            )
+            .next("A proxy in between may keep answers that it must not."));
+        }
+        answer.upgrade().await.map_err(|error| self.unreachable(&error))
     }
 
     async fn send(&self, request: Request<'_>, within: Option<Duration>) -> Result<Response, Failure> {

@@ -1,5 +1,6 @@
 //! `hythe`, the command line of maintainers: verbs over the platform's HTTP API.
 
+mod attach;
 mod cli;
 mod client;
 mod confirm;

@@ -6,7 +6,7 @@ use crate::rooms::Rooms;
 use crate::settings::Settings;
 use crate::tls;
 use anyhow::{Context, Result};
-use hythe_api::ApiParts;
+use hythe_api::{ApiParts, Runs};
 use hythe_pipeline::Platform;
 use hythe_registry::RegistryOptions;
 use hythe_router::{Router, RouterParts, RouterSettings};
@@ -54,7 +54,9 @@ impl Fronts {
         let router_tls = tls::for_front(settings, data, config.router.listen)?;
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
         let images = image_routes(settings, rooms);
-        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone())?.merge(images.clone());
+        let runs = Runs::new(config.limits.runs_per_tool as usize);
+        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone(), runs.clone())?;
+        let api = api.merge(images.clone());
         let ssh = ssh_parts(settings, data, rooms, platform, host_key);
         let router = tool_router(settings, rooms)?;
         let closing = CancellationToken::new();
@@ -66,7 +68,10 @@ impl Fronts {
         );
         let stop = shutdown.clone();
         drains.spawn(async move {
-            hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")
+            hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")?;
+            // No new one can come; each is told why it ends.
+            runs.over().await;
+            Ok(())
         });
         if let Some(listener) = self.registry {
             let address = listener.local_addr()?;
@@ -90,6 +95,7 @@ impl Fronts {
         rooms: &Rooms,
         platform: Platform,
         shutdown: CancellationToken,
+        runs: Runs,
     ) -> Result<axum::Router> {
         let ssh = self.ssh.local_addr()?.to_string();
         let public = settings.config.ssh.public.as_ref().unwrap_or(&ssh);
@@ -97,6 +103,7 @@ impl Fronts {
             platform,
             auth: rooms.auth.clone(),
             shutdown,
+            runs,
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
             body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),

@@ -13,6 +13,7 @@ pub mod push;
 pub mod release;
 pub mod render;
 pub mod route;
+pub mod session;
 pub mod source;
 pub mod units;
 
@@ -26,4 +27,5 @@ pub use project::Project;
 pub use push::{Actor, BuildCause, PushOptions, PushRequest};
 pub use release::{Formation, Process, Release, ReleaseCause, ReleaseState};
 pub use route::{Route, RouteTable, Upstream};
+pub use session::{Signal, TerminalSize};
 pub use source::{CommitId, SourceTree};

@@ -3,7 +3,7 @@
 use crate::settings::{release_command, resolve};
 use crate::{Platform, faults};
 use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
-use hythe_rollout::{OneOff, OneOffSession, RunSettings, RunnableRelease};
+use hythe_rollout::{OneOff, OneOffSession, OneOffTerminal, RunSettings, RunnableRelease};
 
 /// What to run once.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct RunOnce {
     pub release: Option<ReleaseNumber>,
     /// The command: a process type alone, or a program and its arguments.
     pub args: Vec<String>,
+    /// The terminal that it gets; pipes where `None`.
+    pub terminal: Option<OneOffTerminal>,
 }
 
 impl Platform {
@@ -25,7 +27,7 @@ impl Platform {
         };
         self.expect_image(&release).await?;
         let release = self.runnable(&release).await?;
-        self.parts().runtime.run_once(OneOff { release, args: run.args }).await
+        self.parts().runtime.run_once(OneOff { release, args: run.args, terminal: run.terminal }).await
     }
 
     /// A release with its config opened and its settings resolved.

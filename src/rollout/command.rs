@@ -1,8 +1,8 @@
 //! What runs once before a release takes traffic: what is started, what is heard of it, and how it fails.
 
 use crate::local::without_controls;
-use crate::runtime::RunnableRelease;
-use crate::runtime::{Notes, OneOff};
+use crate::one_off::OneOff;
+use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_model::project::{CommandLine, ReleaseCommand};
 use hythe_model::render::duration;
@@ -28,7 +28,8 @@ pub(crate) fn words(command: &CommandLine, processes: &[Process]) -> Vec<String>
 
 /// The release's command as a one-off process.
 pub(crate) fn one_off(release: &RunnableRelease, command: &ReleaseCommand) -> OneOff {
-    OneOff { release: release.clone(), args: words(&command.command, &release.release.processes) }
+    let args = words(&command.command, &release.release.processes);
+    OneOff { release: release.clone(), args, terminal: None }
 }
 
 /// Tells what a command prints, line by line, and keeps the last lines.
@@ -174,8 +175,7 @@ mod tests {
     fn a_command_that_does_not_end_has_words_of_its_own() {
         let release = testing::release("weather", 14, "web=1");
         let heard = Heard::new(&command("sleep 1000"), &|_| {});
-        let fault =
-            heard.judge(&release, &command("sleep 1000"), None, Duration::from_secs(600)).unwrap_err();
+        let fault = heard.judge(&release, &command("sleep 1000"), None, Duration::from_mins(10)).unwrap_err();
         insta::assert_snapshot!(hythe_model::render::fault_lines(&fault).join("\n"));
     }
 }

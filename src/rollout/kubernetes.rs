@@ -4,10 +4,12 @@
 //! follows what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes
 //! back what somebody else has changed; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
+mod attach;
 mod command;
 mod desired;
 mod drift;
 mod fault;
+mod hold;
 mod jobs;
 mod logs;
 mod one_off;
@@ -23,9 +25,8 @@ mod watch;
 pub use settings::{ClusterSettings, Quota, Router};
 
 use crate::jobs::JobRun;
-use crate::runtime::{
-    Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Witness,
-};
+use crate::one_off::{OneOff, OneOffSession};
+use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Witness};
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
 use hythe_cluster::Cluster;

@@ -11,6 +11,7 @@ mod fault;
 mod jobs;
 mod kubernetes;
 mod local;
+mod one_off;
 mod runtime;
 mod settings;
 mod status;
@@ -18,9 +19,9 @@ mod status;
 pub use jobs::{JobRun, JobState};
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
+pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Candidate, ImageName, Notes, OneOff, OneOffOutput, OneOffSession, RunnableRelease, Runtime,
-    Switched, Traffic, Unwatched, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

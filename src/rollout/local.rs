@@ -27,9 +27,9 @@ pub(crate) use leftovers::folder as log_folder;
 pub(crate) use lines::{last_lines, without_controls};
 
 use crate::jobs::JobRun;
+use crate::one_off::{OneOff, OneOffSession};
 use crate::runtime::{
-    Adopted, Candidate, ImageName, Notes, OneOff, OneOffSession, RunnableRelease, Runtime, Switched, Traffic,
-    Unwatched, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
 };
 use crate::status::InstanceStatus;
 use async_trait::async_trait;

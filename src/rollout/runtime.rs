@@ -1,6 +1,7 @@
 //! What a runtime is asked and what it answers; the same for sandboxes here and for pods of a cluster.
 
 use crate::jobs::JobRun;
+use crate::one_off::{OneOff, OneOffSession};
 use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Makes releases run. One value serves the whole platform; calls for different tools do not wait for each other.
@@ -221,78 +222,5 @@ impl Witness for Unwatched {
 
     async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
         false
-    }
-}
-
-/// A command to run once.
-#[derive(Debug, Clone)]
-pub struct OneOff {
-    /// The release whose image, config and settings are used.
-    pub release: RunnableRelease,
-    /// A process type alone, or a program and its arguments.
-    pub args: Vec<String>,
-}
-
-impl OneOff {
-    /// What is started: a process type alone as such; anything else is a program, looked up by the launcher.
-    pub(crate) fn command(&self) -> Vec<String> {
-        let processes = &self.release.release.processes;
-        match self.args.as_slice() {
-            [kind] if processes.iter().any(|process| process.kind.as_str() == kind) => {
-                vec![format!("/cnb/process/{kind}")]
-            }
-            args => ["/cnb/lifecycle/launcher", "--"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(args.iter().cloned())
-                .collect(),
-        }
-    }
-}
-
-/// What a one-off process says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OneOffOutput {
-    /// Bytes as they came.
-    Bytes {
-        /// The bytes.
-        bytes: Vec<u8>,
-        /// Whether they came from standard error.
-        error: bool,
-    },
-    /// The end; nothing follows.
-    Exit(ExitReason),
-}
-
-/// A one-off process under way. Dropping it ends the process.
-#[derive(Debug)]
-pub struct OneOffSession {
-    /// Output in order; the last item is [`OneOffOutput::Exit`]. A reader that stops reading stops the process's writing.
-    pub output: mpsc::Receiver<OneOffOutput>,
-    /// Ends the process when cancelled.
-    pub cancel: CancellationToken,
-    _guard: DropGuard,
-}
-
-impl OneOffSession {
-    /// A session whose process ends when `cancel` is cancelled.
-    pub fn new(output: mpsc::Receiver<OneOffOutput>, cancel: CancellationToken) -> Self {
-        Self { output, _guard: cancel.clone().drop_guard(), cancel }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_type_alone_is_started_as_such() {
-        let command = |words: &[&str]| {
-            let release = crate::local::testing::release("weather", 1, "web=1");
-            OneOff { release, args: words.iter().map(|word| (*word).to_owned()).collect() }.command()
-        };
-        assert_eq!(command(&["web"]), ["/cnb/process/web"]);
-        assert_eq!(command(&["sh"]), ["/cnb/lifecycle/launcher", "--", "sh"]);
-        assert_eq!(command(&["web", "x"]), ["/cnb/lifecycle/launcher", "--", "web", "x"]);
     }
 }

@@ -8,11 +8,14 @@ mod guard;
 mod pool;
 mod sandbox;
 mod start;
+mod terminal;
 
 pub use sandbox::Sandbox;
+pub use terminal::Terminal;
 
 use crate::wire::{self, Frame, Reply, Request, StdioPlan};
 use crate::{Exit, HelperInfo, OverlayMount, RelPath, SandboxError, SandboxSpec, SandboxStatus, Stdio};
+use hythe_model::TerminalSize;
 use pool::Pool;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -125,6 +128,26 @@ impl Helper {
         let request = Request::Run { spec: Box::new(spec), stdio };
         let () = self.call(&request, Vec::new(), fds).await?.value(&request)?;
         Ok(Sandbox::new(self.clone(), id))
+    }
+
+    /// Starts a process in a sandbox of its own, on a terminal of its own. The answer comes when it runs.
+    pub async fn run_in_terminal(
+        &self,
+        spec: SandboxSpec,
+        size: TerminalSize,
+    ) -> Result<(Sandbox, Terminal), SandboxError> {
+        let sandbox = Sandbox::new(self.clone(), spec.id.clone());
+        let request = Request::Run { spec: Box::new(spec), stdio: StdioPlan::Terminal { size } };
+        let mut answer = self.call(&request, Vec::new(), Vec::new()).await?;
+        let terminal = answer.fds.pop().ok_or_else(|| std::io::Error::other("no terminal came with it"));
+        match terminal.and_then(Terminal::new) {
+            Ok(terminal) => Ok((sandbox, terminal)),
+            Err(error) => {
+                // Nobody could talk to it.
+                sandbox.release().await?;
+                Err(SandboxError::Answer { operation: request.name(), why: error.to_string() })
+            }
+        }
     }
 
     /// Every sandbox that was started and not yet released.

@@ -8,6 +8,7 @@ mod archive;
 mod attend;
 mod bundle;
 mod cgroup;
+mod console;
 mod deleted;
 mod disk;
 mod enter;

@@ -5,7 +5,8 @@
 use nix::libc;
 use nix::unistd::{ForkResult, Pid};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -44,6 +45,16 @@ pub(crate) fn share_files(one: i32, other: i32) -> bool {
     #[expect(unsafe_code, reason = "kcmp takes numbers alone and changes nothing")]
     let compared = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0_u64, 0_u64) };
     compared == 0
+}
+
+/// Waits for a descriptor's readiness without blocking; to be called in an async runtime.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        unsafe_code,
+        reason = "an owned descriptor stays open, and the same one, as long as it is watched"
+    )]
+    let watched = unsafe { AsyncFd::register(fd) };
+    watched.map_err(io::Error::from)
 }
 
 /// Brings the loopback interface of the calling thread's network namespace up. The socket must belong to it.

@@ -16,7 +16,7 @@ pub mod spec;
 pub mod wire;
 
 pub use capability::{Capability, CapabilityState};
-pub use client::{Helper, HelperOptions, Sandbox};
+pub use client::{Helper, HelperOptions, Sandbox, Terminal};
 pub use error::{ErrorCode, SandboxError};
 pub use hythe_oci::{
     Applied, ApplyOptions, ArchiveFormat, Compression, Fingerprint, LayerBounds, LayerInfo, LayerSpec,

@@ -5,6 +5,7 @@
 //! [`Request`], [`Reply`] and [`Frame`]. Frames are bounded; an unknown request is refused, never guessed.
 
 use crate::{ErrorCode, LayerSpec, OverlayMount, RelPath, SandboxSpec};
+use hythe_model::TerminalSize;
 use hythe_oci::{ApplyOptions, Compression, LayerBounds};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 mod frame;
 pub mod text;
 
+pub(crate) use frame::take;
 pub use frame::{Frame, Incoming, MAX_FDS, MAX_FRAME, Outgoing, receive, send};
 
 /// Version of this protocol: raised when a server can no longer talk to a helper that was started before it.
@@ -152,8 +154,18 @@ impl Request {
 #[serde(rename_all = "kebab-case", tag = "kind")]
 #[expect(missing_docs, reason = "mirrors `Stdio`")]
 pub enum StdioPlan {
-    Fds { stdin: bool },
-    Log { dir: PathBuf, segment_bytes: u64, segments: u32 },
+    Fds {
+        stdin: bool,
+    },
+    Log {
+        dir: PathBuf,
+        segment_bytes: u64,
+        segments: u32,
+    },
+    /// A terminal, whose other end comes back with the answer.
+    Terminal {
+        size: TerminalSize,
+    },
 }
 
 /// What the helper answers.

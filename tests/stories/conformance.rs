@@ -1,6 +1,7 @@
 //! One story of the verbs, told of every runtime: whoever uses the platform must not see where tools run.
 
-use crate::support::{Client, Clustered, Server, until};
+use crate::support::{Client, Clustered, Server, Typed, until};
+use nix::sys::signal::Signal;
 use std::time::Duration;
 
 const SETTINGS: &str = "readiness = \"6 s\"\ngrace = \"2 s\"\n";
@@ -20,6 +21,8 @@ fn tell(server: &Server) {
     robin.tool_from("weather", "python-flask");
     robin.push("weather").ok().says("v1 is live");
     day_two(&robin);
+    commands(&robin);
+    a_shell(&robin);
     bad_releases(&robin);
     commanded_releases(&robin);
     jobs(&robin);
@@ -49,6 +52,59 @@ fn day_two(robin: &Client<'_>) {
         (log.contains("v6.web.") && log.contains("Listening at")).then_some(log)
     });
     assert!(log.contains("GET /env/GREETING 200"), "{log}");
+}
+
+/// Commands that run once: their input to its end, output and errors apart and whole, exit codes, signals.
+fn commands(robin: &Client<'_>) {
+    let run = |words: &[&str], input: &str| {
+        robin.hythe_with(&[&["run", "-t", "weather", "--"], words].concat(), input)
+    };
+    let ran = run(&["sh", "-c", "echo first; cat; echo oops >&2; exit 7"], "select 1;\n");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (7, "first\nselect 1;\n", "oops\n"));
+    // More than waits anywhere on the way, there and back.
+    let rows = "row of a table\n".repeat(300_000);
+    let ran = run(&["cat"], &rows).ok();
+    assert!(ran.out == rows, "{} of {} bytes came back", ran.out.len(), rows.len());
+    // One that reads nothing is not waited for.
+    assert_eq!(run(&["true"], &rows).code, 0);
+    // What is on no terminal knows it.
+    assert_eq!(run(&["sh", "-c", "test -t 1 || echo none"], "").ok().out.trim(), "none");
+
+    // Who asks by POST gives no input.
+    let body = r#"{"args": ["sh", "-c", "cat; echo out; echo err >&2; exit 4"]}"#;
+    let said = robin.post("/tools/weather/run", body);
+    for line in [
+        r#"{"kind":"stdout","data":"b3V0Cg=="}"#,
+        r#"{"kind":"stderr","data":"ZXJyCg=="}"#,
+        r#"{"kind":"exit","code":4}"#,
+    ] {
+        assert!(said.lines().any(|other| other == line), "no {line} in {said}");
+    }
+
+    let script = "trap 'echo caught; exit 3' INT TERM; echo ready; while :; do sleep 0.1; done";
+    let ran = robin.hythe_signalled(&["run", "-t", "weather", "--", "sh", "-c", script], Signal::SIGTERM);
+    assert_eq!((ran.code, ran.out.as_str()), (3, "ready\ncaught\n"), "{ran:?}");
+    // One without a handler ends by it.
+    let script = "echo ready; exec sleep 100";
+    let ran = robin.hythe_signalled(&["run", "-t", "weather", "--", "sh", "-c", script], Signal::SIGTERM);
+    assert_eq!((ran.code, ran.out.as_str()), (143, "ready\n"), "{ran:?}");
+}
+
+/// A shell on a terminal: its size, also when it changes, its keys, its environment, its end.
+fn a_shell(robin: &Client<'_>) {
+    let mut shell = Typed::start(&robin.hythe_command(&["run", "--shell", "-t", "weather"]), (30, 100));
+    shell.type_until("stty size\r", "30 100\r\n");
+    shell.type_until("tty\r", "/dev/pts/");
+    shell.type_until("echo \"[$PWD]\"\r", "[/workspace]");
+    shell.type_until("echo \"[$GREETING]\"\r", "[good morning]");
+    shell.type_until("echo be''gun; sleep 100\r", "begun\r\n");
+    shell.type_until("\x03", "^C");
+    shell.type_until("echo ended $?\r", "ended 130");
+    shell.resize((40, 120));
+    shell.type_until("stty size\r", "40 120\r\n");
+    let (code, is_restored) = shell.end("exit 6\r");
+    assert_eq!(code, Some(6));
+    assert!(is_restored, "the terminal stays raw");
 }
 
 /// A release that fails never takes traffic for good, its reason is the push's, and what served before goes on.

@@ -115,6 +115,28 @@ fn within_its_own(own: &str) {
     };
     server_applies(&service(r#""externalIPs": ["203.0.113.7"]"#)).failed().says("inside the cluster");
     server_applies(&service(r#""type": "NodePort""#)).failed().says("inside the cluster");
+    let pod = |name: &str| {
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "{name}", "namespace": "{own}"}},
+            "spec": {{"containers": [{{"name": "a", "image": "localhost/absent", "stdin": true, "securityContext":
+            {{"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {{"drop": ["ALL"]}},
+            "seccompProfile": {{"type": "RuntimeDefault"}}}}}}]}}}}"#
+        )
+    };
+    for name in ["run-1", "web-1"] {
+        server_applies(&pod(name)).ok();
+    }
+    let connect = |pod: &str, how: &str| {
+        server(&["get", "--raw", &format!("/api/v1/namespaces/{own}/pods/{pod}/{how}")]).failed()
+    };
+    for pod in ["run-1", "web-1"] {
+        connect(pod, "exec?command=id").says("forbidden");
+        connect(pod, "portforward").says("forbidden");
+    }
+    // The one may be attached to, if only it ran.
+    let attached = connect("run-1", "attach?stdin=true");
+    assert!(!attached.err.contains("orbidden"), "{}", attached.err);
+    connect("web-1", "attach?stdin=true").says("that tools run once");
     let first = format!(
         r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "first", "namespace": "{own}"}},
         "spec": {{"priorityClassName": "system-cluster-critical", "containers": [{{"name": "a", "image": "a"}}]}}}}"#

@@ -1,7 +1,10 @@
 //! A maintainer at a terminal: stock `git` and `ssh`, the `hythe` CLI, and a browser's requests.
 
 use super::server::{Server, checkout, program};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -157,6 +160,48 @@ impl<'a> Client<'a> {
     /// Runs the CLI.
     pub(crate) fn hythe(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(program("hythe")).args(args).output().expect("hythe runs"))
+    }
+
+    /// The CLI, to be run.
+    pub(crate) fn hythe_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command(program("hythe"));
+        command.args(args);
+        command
+    }
+
+    /// Runs the CLI with this on its standard input.
+    pub(crate) fn hythe_with(&self, args: &[&str], input: &str) -> Ran {
+        let mut command = self.hythe_command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("hythe runs");
+        let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_owned());
+        // Beside the reading: both may be more than fits into a pipe. Whether all of it is read is the command's choice.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let ran = child.wait_with_output().expect("hythe ends").into();
+        writer.join().expect("no panic");
+        ran
+    }
+
+    /// Runs the CLI and sends it a signal once it has printed a first line.
+    pub(crate) fn hythe_signalled(&self, args: &[&str], signal: Signal) -> Ran {
+        let mut child = self.hythe_in_background(args);
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut text = String::new();
+        out.read_line(&mut text).expect("a line");
+        let pid = i32::try_from(child.id()).expect("a process id");
+        nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("it runs");
+        out.read_to_string(&mut text).expect("text");
+        let ran = Ran::from(child.wait_with_output().expect("hythe ends"));
+        Ran { out: text, ..ran }
+    }
+
+    /// Asks the API by POST; the answer as text.
+    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        let token = format!("Authorization: Bearer {}", self.server.token());
+        let url = format!("http://{}/api/v1{path}", self.server.address("api"));
+        let words = ["-sS", "--max-time", "60", "-H", &token, "-H", "Content-Type: application/json"];
+        let asked = Command::new("curl").args(words).args(["-d", body, &url]).output();
+        Ran::from(asked.expect("curl runs")).ok().out
     }
 
     /// Starts the CLI and comes back at once.

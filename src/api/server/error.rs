@@ -15,6 +15,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 const STATUS: &[(&str, StatusCode)] = &[
     ("unauthorized", StatusCode::UNAUTHORIZED),
     ("too-many-attempts", StatusCode::TOO_MANY_REQUESTS),
+    ("too-many", StatusCode::TOO_MANY_REQUESTS),
     ("forbidden", StatusCode::FORBIDDEN),
     ("absent", StatusCode::NOT_FOUND),
     ("no-route", StatusCode::NOT_FOUND),
@@ -22,6 +23,7 @@ const STATUS: &[(&str, StatusCode)] = &[
     ("malformed", StatusCode::BAD_REQUEST),
     ("too-large", StatusCode::PAYLOAD_TOO_LARGE),
     ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    ("no-websocket", StatusCode::UPGRADE_REQUIRED),
     ("exists", StatusCode::CONFLICT),
     ("conflict", StatusCode::CONFLICT),
     ("over", StatusCode::CONFLICT),

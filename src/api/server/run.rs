@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::access::Caller;
+use super::attach::out_of_sight;
 use super::error::{ApiError, Refused};
 use super::extract::{Body, InTool};
 use super::stream;
@@ -29,34 +30,43 @@ pub(crate) async fn run(
     Body(run): Body<Run>,
 ) -> Result<Response, ApiError> {
     caller.may(Action::RunOnce, Some(&tool)).await?;
-    let bytes: usize = run.args.iter().map(String::len).sum();
-    if run.args.is_empty() || run.args.len() > ARGS_MAX.0 || bytes > ARGS_MAX.1 {
-        return Err(ApiError::new("run", "A command has 1 to 256 words and at most 64 KiB."));
-    }
-    if run.args.iter().any(|arg| arg.contains('\0')) {
-        return Err(ApiError::new("run", "A word of a command cannot hold a zero byte."));
-    }
-    let session = api.platform().run_once(&tool, RunOnce { release: run.release, args: run.args }).await?;
+    let args = checked(run.args)?;
+    let place = api.0.runs.enter(&tool)?;
+    let run = RunOnce { release: run.release, args, terminal: None };
+    let mut session = api.platform().run_once(&tool, run).await?;
+    // It sees an input without anything in it.
+    session.input = None;
     // No stop: the server's drain decides how long it waits for answers under way.
-    Ok(stream::lines(said(session), CancellationToken::new()))
+    Ok(stream::lines(said(session, place), CancellationToken::new()))
 }
 
-/// What the process says; dropped with the answer's body, which ends the process.
-fn said(session: OneOffSession) -> impl futures::Stream<Item = Result<RunLine, Infallible>> + Send {
-    futures::stream::unfold(Some(session), |session| async move {
-        let mut session = session?;
+/// The words of a command, where they can be one's.
+pub(crate) fn checked(args: Vec<String>) -> Result<Vec<String>, Fault> {
+    let bytes: usize = args.iter().map(String::len).sum();
+    if args.is_empty() || args.len() > ARGS_MAX.0 || bytes > ARGS_MAX.1 {
+        return Err(Fault::new("api/run", "A command has 1 to 256 words and at most 64 KiB."));
+    }
+    if args.iter().any(|arg| arg.contains('\0')) {
+        return Err(Fault::new("api/run", "A word of a command cannot hold a zero byte."));
+    }
+    Ok(args)
+}
+
+/// What the process says; dropped with the answer's body, which ends the process and gives its place back.
+fn said<P: Send>(
+    session: OneOffSession,
+    place: P,
+) -> impl futures::Stream<Item = Result<RunLine, Infallible>> + Send {
+    futures::stream::unfold(Some((session, place)), |held| async move {
+        let (mut session, place) = held?;
         Some(match session.output.recv().await {
             Some(OneOffOutput::Bytes { bytes, error }) => {
                 let data = STANDARD.encode(bytes);
                 let line = if error { RunLine::Stderr { data } } else { RunLine::Stdout { data } };
-                (Ok(line), Some(session))
+                (Ok(line), Some((session, place)))
             }
             Some(OneOffOutput::Exit(reason)) => (Ok(RunLine::Exit { code: reason.shell_code() }), None),
-            None => {
-                let fault = Fault::new("run/lost", "The platform lost sight of the process.")
-                    .next("Its lines, if it printed any, are in: hythe logs");
-                (Ok(RunLine::Failed { fault }), None)
-            }
+            None => (Ok(RunLine::Failed { fault: out_of_sight() }), None),
         })
     })
 }
@@ -66,36 +76,34 @@ mod tests {
     use super::*;
     use futures::StreamExt;
     use hythe_rollout::ExitReason;
-    use tokio::sync::mpsc;
 
     #[tokio::test]
     async fn bytes_come_through_unharmed_and_the_exit_last() {
-        let (to, output) = mpsc::channel(4);
-        let bytes = vec![0, 255, b'\n'];
-        to.send(OneOffOutput::Bytes { bytes, error: true }).await.unwrap();
-        let reason = ExitReason { signal: Some(9), ..ExitReason::default() };
-        to.send(OneOffOutput::Exit(reason)).await.unwrap();
         let cancel = CancellationToken::new();
-        let lines: Vec<_> =
-            said(OneOffSession::new(output, cancel.clone())).map(Result::unwrap).collect().await;
+        let (session, ends) = OneOffSession::pair(None, cancel.clone());
+        let bytes = vec![0, 255, b'\n'];
+        ends.output.send(OneOffOutput::Bytes { bytes, error: true }).await.unwrap();
+        let reason = ExitReason { signal: Some(9), ..ExitReason::default() };
+        ends.output.send(OneOffOutput::Exit(reason)).await.unwrap();
+        let lines: Vec<_> = said(session, ()).map(Result::unwrap).collect().await;
         assert_eq!(lines, [RunLine::Stderr { data: "AP8K".into() }, RunLine::Exit { code: 137 }]);
         assert!(cancel.is_cancelled());
     }
 
     #[tokio::test]
     async fn a_caller_that_goes_away_ends_the_process() {
-        let (_to, output) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        let lines = Box::pin(said(OneOffSession::new(output, cancel.clone())));
+        let (session, _ends) = OneOffSession::pair(None, cancel.clone());
+        let lines = Box::pin(said(session, ()));
         drop(lines);
         assert!(cancel.is_cancelled());
     }
 
     #[tokio::test]
     async fn a_process_out_of_sight_is_a_fault() {
-        let (to, output) = mpsc::channel(1);
-        drop(to);
-        let lines: Vec<_> = said(OneOffSession::new(output, CancellationToken::new())).collect().await;
+        let (session, ends) = OneOffSession::pair(None, CancellationToken::new());
+        drop(ends);
+        let lines: Vec<_> = said(session, ()).collect().await;
         assert!(matches!(&lines[..], [Ok(RunLine::Failed { .. })]));
     }
 }

@@ -169,6 +169,8 @@ pub struct Limits {
     pub connections: u32,
     /// How long a push may stand still.
     pub no_progress: Span,
+    /// One-off processes of a tool at a time.
+    pub runs_per_tool: u32,
 }
 
 impl Default for Limits {
@@ -184,6 +186,7 @@ impl Default for Limits {
             connections_per_key: 8,
             connections: 64,
             no_progress: Span::seconds(30),
+            runs_per_tool: 16,
         }
     }
 }

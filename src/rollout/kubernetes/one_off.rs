@@ -1,27 +1,28 @@
-//! Commands that run once, each in a pod of its own.
+//! Commands that run once, each in a pod of its own that is attached to.
 
-use super::desired::{CONTAINER, namespace, one_off};
+use super::attach::{self, Attached};
+use super::desired::{namespace, one_off};
 use super::fault;
+use super::hold::Hold;
 use super::rollout::Rollouts;
 use super::view::{Stage, stage_of};
-use crate::runtime::{OneOff, OneOffOutput, OneOffSession};
+use crate::one_off::{OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside};
 use crate::status::ExitReason;
-use futures::AsyncReadExt;
-use hythe_cluster::{create, patient, remove};
-use hythe_model::{Fault, Release, ToolName};
+use hythe_cluster::{create, remove};
+use hythe_model::{Fault, Release, Signal, ToolName};
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, LogParams};
+use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Pieces of output that wait for their reader.
-const WAITING: usize = 64;
-const PIECE: usize = 16 << 10;
 /// How long a pod may take to start.
 const START: Duration = Duration::from_mins(2);
+/// How long the end of a pod may take to be told once the connection to it was lost.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// Starts a one-off process. Cancelling the session's token, or dropping it, ends it.
 pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSession, Fault> {
@@ -29,33 +30,40 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let tool = release.release.tool.clone();
     let pull = rollouts.pull(&tool);
     let wish = rollouts.wish(release, pull.as_ref());
-    let (objects, pod) = one_off(&wish, run.command())?;
+    let hold = Hold::new();
+    let (objects, pod) = one_off(&wish, hold.command(run.command()), run.terminal.as_ref())?;
     let applied = rollouts.cluster.apply(&rollouts.owner(&tool), &objects).await;
     applied.map_err(|error| fault::not_applied(&release.release, &error))?;
-    let api: Api<Pod> =
-        Api::namespaced(rollouts.cluster.client.clone(), &namespace(&rollouts.settings, &tool));
-    let process = Process { api, name: pod.name_any(), tool };
+    let client = rollouts.cluster.client.clone();
+    let api = Api::namespaced(client.clone(), &namespace(&rollouts.settings, &tool));
+    let grace = release.settings.grace;
+    let process = Process { client, api, name: pod.name_any(), tool, grace };
     let cancel = CancellationToken::new();
-    let (sender, output) = mpsc::channel(WAITING);
-    let session = OneOffSession::new(output, cancel.clone());
+    let (session, ends) = OneOffSession::pair(run.terminal.as_ref(), cancel.clone());
     let (mut told, answer) = oneshot::channel();
-    let release = release.release.clone();
+    let (release, terminal) = (release.release.clone(), run.terminal.is_some());
     // Not a part of this future: who drops it, or the session, must not leave a pod behind.
     tokio::spawn(async move {
-        let began = tokio::select! {
-            began = process.begin(&pod, &release) => began,
+        let begun = tokio::select! {
+            begun = process.begin(&pod, &release, &hold, terminal, &ends) => begun,
             () = told.closed() => Err(not_started("nobody waits for it any more")),
         };
-        let runs = began.is_ok();
-        let waited_for = told.send(began).is_ok();
-        let exit = if runs && waited_for {
-            cancel.run_until_cancelled(Box::pin(process.carry(&sender))).await.flatten()
-        } else {
-            None
+        let output = ends.output.clone();
+        let (attached, begun) = match begun {
+            Ok(attached) => (Some(attached), Ok(())),
+            Err(fault) => (None, Err(fault)),
+        };
+        let is_waited_for = told.send(begun).is_ok();
+        let exit = match attached.filter(|_| is_waited_for) {
+            Some(attached) => {
+                let attended = Box::pin(process.attend(attached, ends));
+                cancel.run_until_cancelled(attended).await.flatten()
+            }
+            None => None,
         };
         process.remove().await;
         if let Some(exit) = exit {
-            let _ = sender.send(OneOffOutput::Exit(exit)).await;
+            let _ = output.send(OneOffOutput::Exit(exit)).await;
         }
     });
     answer.await.unwrap_or_else(|_| Err(not_started("the server ends")))?;
@@ -68,23 +76,38 @@ fn not_started(why: impl Into<String>) -> Fault {
 
 /// A pod that runs one command.
 struct Process {
+    client: Client,
     api: Api<Pod>,
     name: String,
     tool: ToolName,
+    /// How long it may take to end when it is asked to.
+    grace: Duration,
 }
 
 impl Process {
-    /// Makes the pod and waits until its container runs or has run.
-    async fn begin(&self, pod: &Pod, release: &Release) -> Result<(), Fault> {
+    /// Makes the pod, attaches to it and lets the command go.
+    async fn begin(
+        &self,
+        pod: &Pod,
+        release: &Release,
+        hold: &Hold,
+        terminal: bool,
+        ends: &OneOffEnds,
+    ) -> Result<Attached<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>, Fault> {
         let made = create("start a pod", &self.api, pod).await;
         made.map_err(|error| fault::not_applied(release, &error))?;
         match tokio::time::timeout(START, self.began()).await {
-            Ok(began) => began.map_err(not_started),
-            Err(_) => Err(not_started(format!("it did not start within {} s", START.as_secs()))),
+            Ok(began) => began.map_err(not_started)?,
+            Err(_) => return Err(not_started(format!("it did not start within {} s", START.as_secs()))),
         }
+        let attached = attach::open(&self.client, &self.api, &self.name, terminal).await;
+        let mut attached = attached.map_err(|error| not_started(error.to_string()))?;
+        let size = *ends.size.borrow();
+        attached.let_go(hold, size).await.map_err(not_started)?;
+        Ok(attached)
     }
 
-    /// Waits until the container runs or has run.
+    /// Waits until the container runs. One that is held back does not end by itself.
     async fn began(&self) -> Result<(), String> {
         let comes = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");
         let moved = |pod: Option<&Pod>| !matches!(pod.map(stage_of), Some(Stage::Waiting { reason, .. }) if comes(&reason));
@@ -93,25 +116,32 @@ impl Process {
         match pod.as_ref().map(stage_of) {
             None => Err("its pod was removed".to_owned()),
             Some(Stage::Waiting { reason, message }) => Err(format!("{reason}: {message}")),
-            Some(_) => Ok(()),
+            Some(Stage::Ended(exit)) => Err(format!("{}; the image must have /bin/sh", exit.text())),
+            Some(Stage::Running) => Ok(()),
         }
     }
 
-    /// Carries the output; how the process ended, where that could be told.
-    async fn carry(&self, sender: &mpsc::Sender<OneOffOutput>) -> Option<ExitReason> {
-        let params =
-            LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
-        let stream = patient("read a pod's output", || self.api.log_stream(&self.name, &params)).await;
-        if let Ok(stream) = stream {
-            let mut stream = Box::pin(stream);
-            let mut piece = vec![0; PIECE];
-            while let Ok(count @ 1..) = stream.read(&mut piece).await {
-                let bytes = piece[..count].to_vec();
-                if sender.send(OneOffOutput::Bytes { bytes, error: false }).await.is_err() {
-                    return None;
-                }
-            }
-        }
+    /// Carries both ways and passes on signals until the process has ended; how, where that could be told.
+    async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        attached: Attached<S>,
+        ends: OneOffEnds,
+    ) -> Option<ExitReason> {
+        let OneOffEnds { input, size, signals, output } = ends;
+        let (say, told) = oneshot::channel();
+        // From the beginning: a pod that was asked to end is soon gone, and its exit with it.
+        let watched = async { drop(say.send(self.ended().await)) };
+        let carried = async {
+            let lost = attached.carry(input, size, &output).await.err();
+            let Some(why) = lost else { return told.await.ok().flatten() };
+            tracing::debug!(tool = %self.tool, pod = self.name, why, "the connection to a one-off pod was lost");
+            tokio::time::timeout(TOLD, told).await.ok()?.ok().flatten()
+        };
+        Box::pin(beside(carried, async { tokio::join!(watched, self.pass_on(signals)) })).await
+    }
+
+    /// How the container ended.
+    async fn ended(&self) -> Option<ExitReason> {
         let ended = |pod: Option<&Pod>| pod.is_none_or(|pod| matches!(stage_of(pod), Stage::Ended(_)));
         let pod = await_condition(self.api.clone(), &self.name, ended).await.ok()??;
         match stage_of(&pod) {
@@ -120,8 +150,19 @@ impl Process {
         }
     }
 
+    /// A cluster knows one way to ask a process to end: its pod is deleted, and has its grace.
+    async fn pass_on(&self, mut signals: mpsc::Receiver<Signal>) {
+        if signals.recv().await.is_some() {
+            self.delete(u32::try_from(self.grace.as_secs()).unwrap_or(u32::MAX).max(1)).await;
+        }
+    }
+
     async fn remove(&self) {
-        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        self.delete(0).await;
+    }
+
+    async fn delete(&self, grace: u32) {
+        let params = DeleteParams { grace_period_seconds: Some(grace), ..DeleteParams::default() };
         if let Err(error) = remove(&self.api, &self.name, &params).await {
             tracing::warn!(tool = %self.tool, pod = self.name, %error, "a one-off pod was left behind");
         }

@@ -2,7 +2,8 @@
 
 use super::tools::Tools;
 use crate::command::{Heard, one_off};
-use crate::runtime::{Notes, OneOffOutput, RunnableRelease};
+use crate::one_off::OneOffOutput;
+use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_model::Fault;
 use tokio::time::{Instant, timeout};
@@ -19,6 +20,8 @@ impl Tools {
         let begun = Instant::now();
         let mut heard = Heard::new(command, notes);
         let mut session = self.machine.run_once(one_off(release, command), CancellationToken::new()).await?;
+        // There is nothing to read.
+        session.input = None;
         let hearing = async {
             while let Some(output) = session.output.recv().await {
                 match output {

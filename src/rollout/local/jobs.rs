@@ -7,7 +7,8 @@ use super::machine::{Guest, shut_down};
 use super::tools::Tools;
 use crate::command::words;
 use crate::jobs::{JobRun, JobState, no_job, overlaps};
-use crate::runtime::{OneOff, RunnableRelease};
+use crate::one_off::started;
+use crate::runtime::RunnableRelease;
 use crate::status::ExitReason;
 use hythe_model::project::CronJob;
 use hythe_model::{Fault, InstanceId, JobName, Place, ProcessType, ToolName};
@@ -152,8 +153,8 @@ impl Tools {
         };
         let machine = self.machine.clone();
         let carried = async move {
-            let args = words(&job.command, &release.release.processes);
-            let command = OneOff { release: release.clone(), args }.command();
+            let processes = &release.release.processes;
+            let command = started(processes, &words(&job.command, processes));
             match machine.start_job(&run.id, &release, command).await {
                 Ok(guest) => {
                     run.enter(JobState::Running, machine.now());

@@ -1,6 +1,7 @@
 //! What the supervision needs of a machine, so that it can be tested without one.
 
-use crate::runtime::{ImageName, OneOff, OneOffSession, RunnableRelease};
+use crate::one_off::{OneOff, OneOffSession};
+use crate::runtime::{ImageName, RunnableRelease};
 use crate::settings::Readiness;
 use crate::status::ExitReason;
 use async_trait::async_trait;

@@ -7,7 +7,8 @@ use super::image::{self, Image};
 use super::leftovers;
 use super::machine::{Found, Guest, Machine};
 use super::{LocalParts, lines, probe};
-use crate::runtime::{ImageName, OneOff, OneOffSession, RunnableRelease, Witness};
+use crate::one_off::{OneOff, OneOffSession, OneOffTerminal};
+use crate::runtime::{ImageName, RunnableRelease, Witness};
 use crate::settings::{Readiness, RunLimits};
 use crate::status::ExitReason;
 use async_trait::async_trait;
@@ -271,8 +272,10 @@ pub(super) fn one_off_spec(
     release: &RunnableRelease,
     image: Image,
     args: Vec<String>,
+    terminal: Option<&OneOffTerminal>,
 ) -> Result<SandboxSpec, Fault> {
-    let own = [("HYTHE_PROCESS".to_owned(), ONE_OFF.to_owned())];
+    let kind = terminal.map(|terminal| ("TERM".to_owned(), terminal.kind.clone()));
+    let own = [("HYTHE_PROCESS".to_owned(), ONE_OFF.to_owned())].into_iter().chain(kind);
     let limits = &release.settings.limits;
     spec(sandboxes.fresh_name(release), labels(release, ONE_OFF, limits), args, release, image, limits, own)
 }

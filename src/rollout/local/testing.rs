@@ -1,7 +1,8 @@
 //! A machine in memory, and releases to run on it.
 
 use super::machine::{Found, Guest, Machine};
-use crate::runtime::{ImageName, OneOff, OneOffSession, RunnableRelease};
+use crate::one_off::{OneOff, OneOffSession};
+use crate::runtime::{ImageName, RunnableRelease};
 use crate::settings::{Readiness, RunSettings};
 use crate::status::ExitReason;
 use async_trait::async_trait;

@@ -5,12 +5,13 @@
 use super::refusal::Refusal;
 use super::seccomp;
 use crate::{ErrorCode, Limits, Mount, Network, Process, SandboxSpec};
+use hythe_model::TerminalSize;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder, Mount as OciMount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder, get_default_maskedpaths,
+    BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder,
+    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder,
+    LinuxResources, LinuxResourcesBuilder, Mount as OciMount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder, get_default_maskedpaths,
     get_default_readonly_paths,
 };
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(super) struct Surroundings {
     pub(super) defaults: Vec<(PathBuf, &'static str)>,
     /// Most open files that this machine lets us give.
     pub(super) most_files: u64,
+    /// The size of its terminal, where it gets one.
+    pub(super) terminal: Option<TerminalSize>,
 }
 
 /// Where programs are looked for when the environment does not say.
@@ -58,7 +61,7 @@ fn build(spec: &SandboxSpec, around: &Surroundings) -> Result<Spec, OciSpecError
         .root(root)
         .hostname(&spec.hostname)
         .mounts(mounts)
-        .process(process(&spec.process, &spec.limits, around.most_files)?)
+        .process(process(&spec.process, &spec.limits, around)?)
         .linux(linux(spec, around)?)
         .build()
 }
@@ -66,7 +69,7 @@ fn build(spec: &SandboxSpec, around: &Surroundings) -> Result<Spec, OciSpecError
 fn process(
     process: &Process,
     limits: &Limits,
-    most_files: u64,
+    around: &Surroundings,
 ) -> Result<oci_spec::runtime::Process, OciSpecError> {
     let mut env: Vec<String> = process.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !process.env.iter().any(|(name, _)| name == "PATH") {
@@ -80,15 +83,18 @@ fn process(
         .permitted(none())
         .ambient(none())
         .build()?;
-    ProcessBuilder::default()
-        .terminal(false)
+    let mut built = ProcessBuilder::default().terminal(around.terminal.is_some());
+    if let Some(TerminalSize { rows, cols }) = around.terminal {
+        built = built.console_size(BoxBuilder::default().height(rows).width(cols).build()?);
+    }
+    built
         .user(UserBuilder::default().uid(process.uid).gid(process.gid).build()?)
         .args(process.args.clone())
         .env(env)
         .cwd(&process.cwd)
         .capabilities(capabilities)
         .rlimits(vec![
-            rlimit(PosixRlimitType::RlimitNofile, limits.nofile.min(most_files))?,
+            rlimit(PosixRlimitType::RlimitNofile, limits.nofile.min(around.most_files))?,
             rlimit(PosixRlimitType::RlimitCore, 0)?,
         ])
         .no_new_privileges(true)

@@ -4,6 +4,7 @@
 //! succeeds whole, `supervise` is in charge.
 
 use super::bundle::{self, Surroundings};
+use super::console::Console;
 use super::logs::LogWriter;
 use super::network::{Spare, Wire};
 use super::overlay::{self, Durability};
@@ -34,13 +35,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a process takes at most from leaving its namespaces to its end.
 const A_MOMENT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// Starts a sandbox; returns when its process runs.
+/// Starts a sandbox; returns when its process runs, with the other end of its terminal where it has one.
 pub(super) fn start(
     state: &Arc<State>,
     spec: &SandboxSpec,
     stdio: StdioPlan,
     fds: Vec<OwnedFd>,
-) -> Result<(), Refusal> {
+) -> Result<Option<OwnedFd>, Refusal> {
     check(state, spec)?;
     let running = Arc::new(Running::new(spec.id.clone(), spec.labels.clone(), spec.root.upper.clone()));
     state.reserve(&running)?;
@@ -81,6 +82,14 @@ fn check(state: &State, spec: &SandboxSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What runs.
+struct Started {
+    pid: i32,
+    pump: Option<Pump>,
+    /// The other end of its terminal.
+    terminal: Option<OwnedFd>,
+}
+
 struct Assembly<'a> {
     state: &'a Arc<State>,
     spec: &'a SandboxSpec,
@@ -91,8 +100,8 @@ struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    fn start(mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
-        let (pid, pump) = match self.assemble(stdio, fds) {
+    fn start(mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<Option<OwnedFd>, Refusal> {
+        let Started { pid, pump, terminal } = match self.assemble(stdio, fds) {
             Ok(started) => started,
             Err(refusal) => return Err(self.give_up(refusal)),
         };
@@ -110,7 +119,8 @@ impl Assembly<'_> {
         supervise::start(job).map_err(|(error, wire)| {
             self.wire = wire;
             self.give_up(Refusal::io("a thread for the sandbox", &error))
-        })
+        })?;
+        Ok(terminal)
     }
 
     /// Takes down what there is, and forgets the sandbox. Whoever waits for its end or its release is told.
@@ -121,7 +131,7 @@ impl Assembly<'_> {
         refusal
     }
 
-    fn assemble(&mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<(i32, Option<Pump>), Refusal> {
+    fn assemble(&mut self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<Started, Refusal> {
         let rootfs = self.folder.join("rootfs");
         std::fs::create_dir_all(&rootfs).doing("the bundle")?;
         let root = &self.spec.root;
@@ -149,6 +159,10 @@ impl Assembly<'_> {
             most_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .maximum
                 .unwrap_or(1 << 20),
+            terminal: match &stdio {
+                StdioPlan::Terminal { size } => Some(*size),
+                StdioPlan::Fds { .. } | StdioPlan::Log { .. } => None,
+            },
         };
         let config = bundle::config(spec, &around)?;
         let json = serde_json::to_vec(&config).map_err(|error| Refusal::invalid(error.to_string()))?;
@@ -212,12 +226,17 @@ impl Assembly<'_> {
         Ok(files)
     }
 
-    fn launch(&self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<(i32, Option<Pump>), Refusal> {
+    fn launch(&self, stdio: StdioPlan, fds: Vec<OwnedFd>) -> Result<Started, Refusal> {
         let (said, pid_file) = (self.folder.join("runc.log"), self.folder.join("pid"));
         let mut command = runc(self.state);
         command.arg("--log").arg(&said).args(["--log-format", "text"]);
         command.args(["run", "--detach", "--no-new-keyring", "--pid-file"]).arg(&pid_file);
-        command.arg("--bundle").arg(&self.folder).arg(&self.spec.id);
+        command.arg("--bundle").arg(&self.folder);
+        let console = match &stdio {
+            StdioPlan::Terminal { .. } => Some(Console::offer(&mut command, &self.folder)?),
+            StdioPlan::Fds { .. } | StdioPlan::Log { .. } => None,
+        };
+        command.arg(&self.spec.id);
         let pump = self.connect(&mut command, stdio, fds)?;
         let ended = self.state.reaper.run_to_end(&mut command, PATIENCE);
         // The pipes' writing ends close here: from now on the sandbox alone holds them.
@@ -225,13 +244,14 @@ impl Assembly<'_> {
         if ended? != Ended::Code(0) {
             return Err(Refusal::new(ErrorCode::Runtime, complaint(&said)));
         }
+        let terminal = console.map(Console::taken).transpose()?;
         let pid = std::fs::read_to_string(&pid_file).doing("the sandbox's process")?;
         let pid: i32 =
             pid.trim().parse().map_err(|_| Refusal::new(ErrorCode::Runtime, "runc wrote no process id"))?;
         if let Some(handles) = take_hold(pid)? {
             self.running.begin(handles);
         }
-        Ok((pid, pump))
+        Ok(Started { pid, pump, terminal })
     }
 
     /// Gives `runc` the streams that the sandbox inherits.
@@ -263,6 +283,10 @@ impl Assembly<'_> {
                 }
                 Sink::Log(LogWriter::open(&dir, segment_bytes, segments).doing(dir.display())?)
             }
+            StdioPlan::Terminal { .. } if limit.is_some() => {
+                return Err(Refusal::invalid("what goes over a terminal is not counted"));
+            }
+            StdioPlan::Terminal { .. } => return Ok(None),
         };
         let (output, output_end) = pipe_with(PipeFlags::CLOEXEC).doing("a pipe")?;
         let (error, error_end) = pipe_with(PipeFlags::CLOEXEC).doing("a pipe")?;

@@ -209,7 +209,7 @@ impl Connection<'_> {
             Request::Fingerprint { spec } => done(archive::fingerprint(root, spec)?),
             Request::Mount { mount } => done(mount_overlay(state, mount)?),
             Request::Unmount { target } => done(unmount_overlay(state, &target)?),
-            Request::Run { spec, stdio } => done(run::start(state, &spec, stdio, fds)?),
+            Request::Run { spec, stdio } => with_fd(run::start(state, &spec, stdio, fds)?),
             Request::List => done(state.all().iter().map(|running| running.status()).collect::<Vec<_>>()),
             Request::Wait { id } => self.wait(&id),
             Request::Signal { id, signal } => done(signal::send(state, &id, signal)?),

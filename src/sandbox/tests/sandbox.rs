@@ -11,3 +11,4 @@ mod faults;
 mod limits;
 mod network;
 mod running;
+mod terminal;

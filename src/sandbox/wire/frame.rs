@@ -129,7 +129,8 @@ impl Incoming {
     }
 }
 
-fn take(socket: &impl AsFd, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+/// Receives some bytes and the open files attached to them.
+pub(crate) fn take(socket: &impl AsFd, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message =

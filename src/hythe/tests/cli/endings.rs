@@ -1,6 +1,7 @@
 //! How runs end badly: words and exit codes.
 
-use crate::stage::{Stage, answer, finish, lines};
+use crate::stage::{Stage, answer, attached, finish, lines};
+use hythe_api::types::FromServer;
 use insta::assert_snapshot;
 use serde_json::json;
 use std::ffi::OsStr;
@@ -107,10 +108,8 @@ fn a_server_that_is_not_there() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_panic() {
-    let long: Vec<_> = (0..20_000)
-        .map(|n| json!({ "kind": "stdout", "data": "eHh4eHh4eHh4eHh4eHh4Cg==", "n": n }))
-        .collect();
-    let stage = Stage::new([("POST /api/v1/tools/weather/run", lines(&long))]);
+    let long = vec![FromServer::Output(vec![b'y'; 8 << 10]); 32];
+    let stage = Stage::new([("GET /api/v1/tools/weather/run/attach", attached(&long))]);
     let mut command = stage.command(&["run", "-t", "weather", "yes"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 4];

@@ -3,7 +3,8 @@
 //! Every request is held against the API's own `OpenAPI` document, so that the program cannot ask what the API does not
 //! have.
 
-use serde_json::Value;
+use hythe_api::types::{FromClient, FromServer, RUN_PROTOCOL};
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -11,6 +12,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The API's document, as its own test holds it.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -26,23 +30,30 @@ pub(crate) struct Answer {
     body: String,
     /// Cut the connection off before the body's announced end.
     cut: bool,
+    /// What is said over a WebSocket, once the command runs and its input has ended.
+    frames: Option<Vec<FromServer>>,
 }
 
 /// An answer with this body.
 pub(crate) fn answer(body: &impl serde::Serialize) -> Answer {
-    Answer { status: 200, body: serde_json::to_string(body).expect("JSON"), cut: false }
+    Answer { body: serde_json::to_string(body).expect("JSON"), ..nothing().status(200) }
 }
 
 /// An answer of JSON lines.
 pub(crate) fn lines<T: serde::Serialize>(objects: &[T]) -> Answer {
     let lines = objects.iter().map(|object| serde_json::to_string(object).expect("JSON") + "\n");
     // Empty lines keep a connection open and mean nothing.
-    Answer { status: 200, body: format!("\n{}", lines.collect::<String>()), cut: false }
+    Answer { body: format!("\n{}", lines.collect::<String>()), ..nothing().status(200) }
+}
+
+/// A command that reads its input to the end, and then says this.
+pub(crate) fn attached(frames: &[FromServer]) -> Answer {
+    Answer { frames: Some(frames.to_vec()), ..nothing().status(101) }
 }
 
 /// An answer without a body.
 pub(crate) fn nothing() -> Answer {
-    Answer { status: 204, body: String::new(), cut: false }
+    Answer { status: 204, body: String::new(), cut: false, frames: None }
 }
 
 impl Answer {
@@ -62,6 +73,9 @@ impl Answer {
 pub(crate) struct Seen {
     pub(crate) line: String,
     pub(crate) token: Option<String>,
+    /// What it asked over a WebSocket.
+    key: Option<String>,
+    /// What was sent; over a WebSocket the frame that starts the command and its input.
     pub(crate) body: Value,
 }
 
@@ -181,9 +195,16 @@ pub(crate) fn serve(stream: impl Read + Write, answers: &Answers, seen: &Mutex<V
             let wanted = other.map(|(line, _)| line);
             let what = format!("The test expected {wanted:?}, and got {}.", request.line);
             let body = serde_json::json!({"id": "test/unexpected", "what": what}).to_string();
-            Answer { status: 500, body, cut: false }
+            Answer { body, ..nothing().status(500) }
         }
     };
+    if let (Some(frames), Some(key)) = (&answer.frames, &request.key) {
+        let said = converse(reader.into_inner(), key, frames);
+        if let Some(last) = seen.lock().expect("no panic").last_mut() {
+            last.body = said;
+        }
+        return;
+    }
     let length = answer.body.len() + usize::from(answer.cut) * 100;
     let head = format!(
         "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
@@ -194,24 +215,60 @@ pub(crate) fn serve(stream: impl Read + Write, answers: &Answers, seen: &Mutex<V
     let _ = stream.flush();
 }
 
+/// Speaks WebSocket until the client closes it; what it asked for and sent.
+fn converse(mut stream: impl Read + Write, key: &str, frames: &[FromServer]) -> Value {
+    let head = format!(
+        "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\n\
+         Sec-WebSocket-Protocol: {RUN_PROTOCOL}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.flush()).expect("an answer");
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    let (mut start, mut input, mut taken) = (Value::Null, Vec::new(), 0);
+    loop {
+        match socket.read() {
+            Ok(Message::Binary(bytes)) => match FromClient::decode(&bytes).expect("a frame") {
+                FromClient::Start(attach) => {
+                    start = json!(attach);
+                    say(&mut socket, &FromServer::Started);
+                }
+                FromClient::Input(bytes) => input.extend(bytes),
+                FromClient::End => frames.iter().for_each(|frame| say(&mut socket, frame)),
+                FromClient::Taken(count) => taken += count,
+                other => panic!("{other:?}"),
+            },
+            Ok(_) => {}
+            Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_) | Error::Protocol(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    json!({ "start": start, "input": String::from_utf8(input).expect("text"), "taken": taken })
+}
+
+fn say(socket: &mut WebSocket<impl Read + Write>, frame: &FromServer) {
+    // A client may go away before it has heard everything.
+    let _ = socket.send(Message::binary(frame.encode()));
+}
+
 fn read(reader: &mut impl BufRead) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let line = line.trim_end().strip_suffix(" HTTP/1.1")?.to_owned();
-    let (mut length, mut token) = (0, None);
+    let (mut length, mut token, mut key) = (0, None, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
+            "sec-websocket-key" => key = Some(value.to_owned()),
             "authorization" => token = value.strip_prefix("Bearer ").map(str::to_owned),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Seen { line, token, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    Some(Seen { line, token, key, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
 }
 
 /// Whether the API's document has this method and path, and these parameters.

@@ -1,8 +1,8 @@
 //! Build logs, runtime logs and one-off processes.
 
 use crate::objects::build;
-use crate::stage::{Stage, answer, finish, lines};
-use hythe_api::types::{BuildRecord, BuildState, EndedInstance, LogLine, LogSource};
+use crate::stage::{Stage, answer, attached, finish, lines};
+use hythe_api::types::{BuildRecord, BuildState, EndedInstance, FromServer, LogLine, LogSource};
 use hythe_model::{BuildEvent, Fault, Phase};
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -133,25 +133,56 @@ fn what_a_crash_printed_last_is_shown_with_its_reason() {
     assert_eq!(all[0].lines.len(), 3);
 }
 
+const ATTACH: &str = "GET /api/v1/tools/weather/run/attach";
+
 #[test]
 fn run_passes_bytes_on_and_ends_as_the_process_did() {
-    let said = [
-        json!({ "kind": "stdout", "data": "aGVsbG8K" }),
-        json!({ "kind": "stderr", "data": "b29wcwo=" }),
-        json!({ "kind": "exit", "code": 7 }),
-    ];
-    let failed =
-        json!({ "kind": "failed", "fault": { "id": "run/lost", "what": "The platform lost sight of it." } });
+    let said =
+        [FromServer::Output(b"hello\n".into()), FromServer::Error(b"oops\n".into()), FromServer::Exit(7)];
+    let fault = Fault::new("run/lost", "The platform lost sight of it.");
     let stage = Stage::new([
-        ("POST /api/v1/tools/weather/run", lines(&said)),
-        ("POST /api/v1/tools/weather/run", lines(&[failed])),
-        ("POST /api/v1/tools/weather/run", lines(&said[..1])),
+        (ATTACH, attached(&said)),
+        (ATTACH, attached(&[FromServer::Failed(fault)])),
+        (ATTACH, answer(&json!({ "id": "run/too-many", "what": "16 commands run already." })).status(429)),
     ]);
-    let ran = stage.run(&["run", "-t", "weather", "--release", "v3", "--", "ls", "-l", "--json"]);
+    let words = ["run", "-t", "weather", "--release", "v3", "--", "ls", "-l", "--json"];
+    let ran = stage.run_with(&words, "select 1;");
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (7, "hello\n", "oops\n"));
-    assert_eq!(stage.seen()[0].body, json!({ "release": "v3", "args": ["ls", "-l", "--json"] }));
+    let seen = stage.seen().remove(0);
+    assert_eq!(seen.token.as_deref(), Some("hythe_secret"));
+    assert_eq!(seen.body["start"], json!({ "release": "v3", "args": ["ls", "-l", "--json"] }));
+    assert_eq!(seen.body["input"], "select 1;");
     let lost = stage.run(&["run", "-t", "weather", "web"]).shown();
     assert_snapshot!(lost + &stage.run(&["run", "-t", "weather", "web"]).shown());
+}
+
+#[test]
+fn run_asks_for_a_shell_and_a_terminal() {
+    let stage =
+        Stage::new([(ATTACH, attached(&[FromServer::Exit(0)])), (ATTACH, attached(&[FromServer::Exit(0)]))]);
+    let mut command = stage.command(&["run", "--shell", "--tty", "-t", "weather"]);
+    let ran = finish(command.env("TERM", "screen"), "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let start = &stage.seen()[0].body["start"];
+    assert_eq!(start["terminal"], json!({ "kind": "screen", "rows": 24, "cols": 80 }));
+    assert_eq!(start["args"][0], "sh");
+    stage.run(&["run", "--shell", "--tty", "--no-tty", "-t", "weather"]);
+    assert!(stage.seen()[1].body["start"].get("terminal").is_none());
+    assert_eq!(stage.run(&["run", "-t", "weather"]).code, 2);
+    assert_eq!(stage.run(&["run", "--shell", "-t", "weather", "ls"]).code, 2);
+}
+
+#[test]
+fn run_prints_the_apis_own_objects() {
+    let said = [FromServer::Output(b"hello\n".into()), FromServer::Exit(0)];
+    let stage = Stage::new([(ATTACH, attached(&said))]);
+    let ran = stage.run(&["run", "-t", "weather", "--json", "--", "ls"]);
+    let lines: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        lines,
+        [json!({ "kind": "stdout", "data": "aGVsbG8K" }), json!({ "kind": "exit", "code": 0 })]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, labels, of_process};
 use super::{Wish, config, fence, pod};
 use crate::command;
-use crate::runtime::OneOff;
+use crate::one_off::started;
 use hythe_cluster::Object;
 use hythe_model::project::{self, ReleaseCommand};
 use hythe_model::units::Span;
@@ -85,9 +85,8 @@ fn spec(
     timeout: Span,
     config: &str,
 ) -> JobSpec {
-    let release = wish.release;
-    let args = command::words(command, &release.release.processes);
-    let words = OneOff { release: release.clone(), args }.command();
+    let processes = &wish.release.release.processes;
+    let words = started(processes, &command::words(command, processes));
     JobSpec {
         // It may have done half of its work: whether it can be run again, only its writer knows.
         backoff_limit: Some(0),

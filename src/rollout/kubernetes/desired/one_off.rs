@@ -2,6 +2,7 @@
 
 use super::names::{LABEL_RELEASE, labels};
 use super::{Wish, config, fence, pod};
+use crate::one_off::OneOffTerminal;
 use hythe_cluster::Object;
 use hythe_model::Fault;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,11 +13,23 @@ use kube::api::ObjectMeta;
 const LONGEST: i64 = 24 * 60 * 60;
 
 /// What has to be there first, and the pod.
-pub(crate) fn one_off(wish: &Wish<'_>, command: Vec<String>) -> Result<(Vec<Object>, Pod), Fault> {
+pub(crate) fn one_off(
+    wish: &Wish<'_>,
+    command: Vec<String>,
+    terminal: Option<&OneOffTerminal>,
+) -> Result<(Vec<Object>, Pod), Fault> {
     let secret = config::secret(wish)?;
     let mut container = pod::base(wish, &secret.name_any(), &wish.release.settings.limits);
     container.command = Some(pod::literal(command));
+    // It reads what the first who attaches says, to the end of that.
+    (container.stdin, container.stdin_once) = (Some(true), Some(true));
+    if let Some(terminal) = terminal {
+        container.tty = Some(true);
+        container.env.get_or_insert_default().push(pod::named("TERM", terminal.kind.clone()));
+    }
     let mut spec = pod::pod(wish, container);
+    // As process 1 it would not hear of signals that it does not handle.
+    spec.share_process_namespace = Some(true);
     spec.restart_policy = Some("Never".to_owned());
     spec.active_deadline_seconds = Some(LONGEST);
     // It has nothing to finish.

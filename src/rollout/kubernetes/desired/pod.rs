@@ -126,7 +126,8 @@ fn env(wish: &Wish<'_>) -> Vec<EnvVar> {
     env
 }
 
-fn named(name: &str, value: String) -> EnvVar {
+/// A variable of the environment.
+pub(super) fn named(name: &str, value: String) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }
 

@@ -1,7 +1,9 @@
 use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
+use crate::one_off::OneOffTerminal;
 use crate::settings::{ProcessSettings, Readiness, RunLimits};
+use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand};
 use hythe_model::units::Span;
 use std::time::Duration;
@@ -76,7 +78,7 @@ fn processes_have_limits_and_health_of_their_own() {
     release.settings.liveness =
         Some(Liveness { path: Some("/livez".to_owned()), every: Span::seconds(10), failures: 4 });
     let limits = RunLimits { memory_bytes: 64 << 20, cpu_millis: 250, ..RunLimits::default() };
-    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_secs(60)) };
+    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_mins(1)) };
     release.settings.processes.insert("worker".parse().unwrap(), own);
     insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
 }
@@ -146,4 +148,21 @@ fn names_of_processes_are_labels_and_differ() {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
     }
     assert_eq!(odd.iter().collect::<std::collections::BTreeSet<_>>().len(), odd.len());
+}
+
+#[test]
+fn a_command_reads_from_whoever_attaches_and_hears_signals() {
+    let release = testing::release("weather", 14, "web=1");
+    let (settings, size) = (settings(), TerminalSize::default());
+    let wish = Wish { release: &release, settings: &settings, pull: None };
+    let terminal = OneOffTerminal { kind: "screen".to_owned(), size };
+    let pod = |terminal| one_off(&wish, vec!["echo".to_owned(), "$(HOME)".to_owned()], terminal).unwrap().1;
+    let spec = pod(Some(&terminal)).spec.unwrap();
+    assert_eq!(spec.share_process_namespace, Some(true));
+    let container = &spec.containers[0];
+    assert_eq!(container.command.as_deref().unwrap(), ["echo", "$$(HOME)"]);
+    assert_eq!((container.stdin, container.stdin_once, container.tty), (Some(true), Some(true), Some(true)));
+    let kind = container.env.iter().flatten().find(|variable| variable.name == "TERM");
+    assert_eq!(kind.unwrap().value.as_deref(), Some("screen"));
+    assert_eq!(pod(None).spec.unwrap().containers[0].tty, None);
 }
