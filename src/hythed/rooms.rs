@@ -77,13 +77,7 @@ impl Rooms {
 pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let store = settings.store(data).await?;
     let objects = objects(data)?;
-    let logs = match &objects {
-        Some(objects) => {
-            let place = SharedPlace { store: store.clone(), objects: objects.clone() };
-            LogStore::open_shared(data.logs(), log_limits(settings), place)?
-        }
-        None => LogStore::open(data.logs(), log_limits(settings))?,
-    };
+    let logs = logs(settings, data, &store, objects.as_ref())?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
     let sandboxes = if settings.config.needs_sandboxes() {
@@ -135,6 +129,22 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         logs,
         store,
         objects,
+    })
+}
+
+/// The logs; those of builds are where every server sees them, where there are several.
+fn logs(
+    settings: &Settings,
+    data: &Data,
+    store: &Store,
+    objects: Option<&Arc<dyn Objects>>,
+) -> Result<LogStore> {
+    Ok(match objects.cloned() {
+        Some(objects) => {
+            let place = SharedPlace { store: store.clone(), objects };
+            LogStore::open_shared(data.logs(), log_limits(settings), place)?
+        }
+        None => LogStore::open(data.logs(), log_limits(settings))?,
     })
 }
 

@@ -57,9 +57,8 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     let host_key = HostKey::open_or_create(&data.host_key())?;
     let (roles, helper) = (&settings.roles, rooms.helper().cloned());
-    let front = async |role, name, address| match roles.has(role) {
-        true => listener(helper.as_ref(), name, address).await.map(Some),
-        false => Ok(None),
+    let front = async |role, name, address| {
+        if roles.has(role) { listener(helper.as_ref(), name, address).await.map(Some) } else { Ok(None) }
     };
     let fronts = Fronts {
         ssh: front(Role::Ssh, "ssh", config.ssh.listen).await?,

@@ -169,11 +169,11 @@ impl Platform {
         stays: impl Fn(&str, &CommitId) -> bool,
     ) -> Result<usize, Fault> {
         let Some(state) = self.store().repository(tool).await? else { return Ok(0) };
-        let is_stale = |(name, commit): &(&String, &CommitId)| !stays(name, commit);
-        let stale: Vec<String> = state.refs.iter().filter(is_stale).map(|(name, _)| name.clone()).collect();
-        let count = stale.len();
+        let goes = |(name, commit): &(&String, &CommitId)| !stays(name, commit);
+        let unneeded: Vec<String> = state.refs.iter().filter(goes).map(|(name, _)| name.clone()).collect();
+        let count = unneeded.len();
         if count > 0 {
-            self.store().remove_refs(tool, stale).await?;
+            self.store().remove_refs(tool, unneeded).await?;
         }
         if state.packs.len() > PACKS {
             self.prepare_repository(tool).await?;

@@ -38,7 +38,7 @@ impl Platform {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        shutdown.run_until_cancelled(leading).await;
+        Box::pin(shutdown.run_until_cancelled(leading)).await;
     }
 
     /// Leads until it is cut off. What cannot be done now is done with the next round.

@@ -112,12 +112,17 @@ impl Platform {
             }
             // Whoever has the turn is at it.
             let Some(_turn) = self.inner.turns.try_take(&tool.name).await? else { continue };
-            let mended = if self.store().builds(&tool.name, 1).await?.is_empty() {
-                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
-                self.make_repository(&tool.name).await
-            } else {
+            // Where repositories are rows their removal is one too; else one that is gone was being removed.
+            let is_leaving = match self.parts().objects {
+                Some(_) => self.store().is_leaving(&tool.name).await?,
+                None => !self.store().builds(&tool.name, 1).await?.is_empty(),
+            };
+            let mended = if is_leaving {
                 tracing::warn!(tool = %tool.name, "the tool is removed: its removal was cut off");
                 self.remove_tool(&tool.name).await
+            } else {
+                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
+                self.make_repository(&tool.name).await
             };
             if let Err(fault) = mended {
                 tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");

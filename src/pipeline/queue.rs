@@ -110,7 +110,7 @@ impl Platform {
             match self.store().claim_next_build(&self.inner.holder, good_for).await {
                 Ok(Some(build)) => {
                     let platform = self.clone();
-                    running.tasks.spawn(async move { platform.run_build(build, slot).await });
+                    running.tasks.spawn(Box::pin(async move { platform.run_build(build, slot).await }));
                 }
                 Ok(None) => {
                     drop(slot);
@@ -133,7 +133,10 @@ impl Platform {
                 }
             }
         }
-        if let Err(fault) = self.end_waiting_pushes().await {
+        // Other servers go on taking turns.
+        if self.inner.replica.is_none()
+            && let Err(fault) = self.end_waiting_pushes().await
+        {
             tracing::error!(%fault, "pushes that wait could not be told of the server's end");
         }
         running.tasks.close();
@@ -151,9 +154,7 @@ impl Platform {
     /// Ends the pushes that wait for their turn and whose clients wait for them: they have none any more.
     async fn end_waiting_pushes(&self) -> Result<(), Fault> {
         for build in self.store().unfinished_builds().await? {
-            let is_ours = self.inner.replica.is_none()
-                || build.attached_to.as_deref() == Some(self.inner.holder.as_ref());
-            if build.state == BuildState::Queued && build.cause == BuildCause::Push && is_ours {
+            if build.state == BuildState::Queued && build.cause == BuildCause::Push {
                 self.end_build(&build, faults::interrupted()).await?;
             }
         }
@@ -170,7 +171,8 @@ impl Platform {
         self.logs().begun(build.id, HEAD).await;
         let log = self.build_log(&build).await;
         self.logs().own_build(build.id);
-        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, cancel, slot).await).await;
+        let work = async |cancel: &Cancel| Box::pin(self.deploy(&build, &log, cancel, slot)).await;
+        self.run_to_the_end(&build, &log, work).await;
     }
 
     /// Runs one build's work under a token that others can cancel, and writes down how it ended.
@@ -194,7 +196,7 @@ impl Platform {
                 cancel.ask(reason);
             }
         }
-        let result = cancel.unless_lost(work(&cancel)).await;
+        let result = cancel.unless_lost(Box::pin(work(&cancel))).await;
         self.inner.running.map().remove(&build.id);
         let Some(result) = result else {
             return tracing::warn!(build = %build.id, "let go of: another server may run it");

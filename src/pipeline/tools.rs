@@ -77,9 +77,9 @@ impl Platform {
         let parts = self.parts();
         parts.runtime.stop_tool(name).await;
         if parts.objects.is_some() {
-            self.store().delete_repository(name).await?;
+            self.store().leave_repository(name).await?;
         }
-        self.in_repository(name, |repositories, tool| repositories.delete(tool)).await?;
+        self.in_repository(name, Repositories::delete).await?;
         parts.builder.forget(name).await?;
         for build in self.store().builds(name, u32::MAX).await? {
             let removed = parts.logs.remove_build(build.id).await;

@@ -8,6 +8,7 @@ use crate::repositories::sync_dir;
 use crate::{Repositories, SourceError};
 use hythe_model::{CommitId, ToolName};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -90,10 +91,10 @@ impl Repositories {
         let now = self.all_refs(tool)?;
         let mut script = String::new();
         for (name, commit) in refs.iter().filter(|(name, commit)| now.get(*name) != Some(commit)) {
-            script.push_str(&format!("update {name} {commit}\n"));
+            let _ = writeln!(script, "update {name} {commit}");
         }
         for name in now.keys().filter(|name| !refs.contains_key(*name)) {
-            script.push_str(&format!("delete {name}\n"));
+            let _ = writeln!(script, "delete {name}");
         }
         if !script.is_empty() {
             self.git_with(tool, &["update-ref", "--no-deref", "--stdin"], &script)?;

@@ -13,6 +13,8 @@ use diesel::prelude::*;
 use hythe_model::{CommitId, ToolName};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The version of a repository whose tool is being removed.
+const LEAVING: i64 = -1;
 /// What a clone checks out before any branch has appeared.
 const FIRST_HEAD: &str = "refs/heads/main";
 
@@ -54,13 +56,13 @@ pub struct RefMove {
 fn version(connection: &mut AnyConnection, tool: i64) -> Outcome<Option<RepositoryVersion>> {
     let row = repositories::table.find(tool).select(repositories::version);
     let version = row.first::<i64>(connection).optional()?;
-    Ok(version.map(|version| RepositoryVersion { id: tool, version }))
+    Ok(version.filter(|version| *version != LEAVING).map(|version| RepositoryVersion { id: tool, version }))
 }
 
 /// The number of a tool whose repository is here, with one version more.
 fn changed(writer: &mut AnyConnection, tool: &ToolName) -> Outcome<i64> {
     let id = tool_id(writer, tool)?;
-    let row = diesel::update(repositories::table.find(id));
+    let row = diesel::update(repositories::table.find(id).filter(repositories::version.ne(LEAVING)));
     if row.set(repositories::version.eq(repositories::version + 1)).execute(writer)? == 0 {
         return Err(StoreError::Absent { what: format!("repository of {tool}") }.into());
     }
@@ -136,7 +138,7 @@ impl Store {
         let tool = tool.clone();
         let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
-            if version(writer, id)?.is_none() {
+            if repositories::table.find(id).count().get_result::<i64>(writer)? == 0 {
                 let row = (
                     repositories::tool_id.eq(id),
                     repositories::version.eq(1),
@@ -149,14 +151,30 @@ impl Store {
         self.db.write("make a repository", work).await
     }
 
-    /// Removes a repository; `false` where there was none.
-    pub async fn delete_repository(&self, tool: &ToolName) -> Result<bool, StoreError> {
+    /// Removes what is in a repository, whose tool is being removed: nothing comes into it any more, and it goes with its tool.
+    pub async fn leave_repository(&self, tool: &ToolName) -> Result<(), StoreError> {
         let tool = tool.clone();
         let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
-            Ok(diesel::delete(repositories::table.find(id)).execute(writer)? > 0)
+            let row = repositories::table.find(id);
+            diesel::update(row).set(repositories::version.eq(LEAVING)).execute(writer)?;
+            let (refs, packs) = (repository_refs::tool_id.eq(id), repository_packs::tool_id.eq(id));
+            diesel::delete(repository_refs::table.filter(refs)).execute(writer)?;
+            diesel::delete(repository_packs::table.filter(packs)).execute(writer)?;
+            Ok(())
         };
         self.db.write("remove a repository", work).await
+    }
+
+    /// Whether a tool's removal has begun.
+    pub async fn is_leaving(&self, tool: &ToolName) -> Result<bool, StoreError> {
+        let tool = tool.clone();
+        let work = move |reader: &mut AnyConnection| {
+            let id = tool_id(reader, &tool)?;
+            let row = repositories::table.find(id).filter(repositories::version.eq(LEAVING));
+            Ok(row.count().get_result::<i64>(reader)? > 0)
+        };
+        self.db.read("look at a repository", work).await
     }
 
     /// Which state a tool's repository is in; `None` where it has none.

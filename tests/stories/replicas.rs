@@ -137,7 +137,8 @@ fn what_one_server_took_the_other_builds_and_a_cancel_reaches_it() {
     slowly(&robin, "slow", 101);
     let mut push = robin.git_in_background("slow", &["push", "hythe", "main"]);
     runs(&replicas);
-    push.kill().expect("kill");
+    let children = ["-KILL", "-P", &push.id().to_string()];
+    assert!(std::process::Command::new("pkill").args(children).status().expect("pkill").success());
     push.wait().expect("it ends");
     let left = || replicas.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", "name"]).out;
     until(Duration::from_secs(30), || left().trim().is_empty().then_some(()));
@@ -171,7 +172,7 @@ fn a_server_that_is_killed_loses_nothing() {
     slowly(&robin, "slow", 8);
     robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
     runs(&replicas);
-    let holder = replicas.rows.sql("test0", "SELECT claimed_by FROM builds WHERE state = 'running'");
+    let holder = replicas.rows.sql(&replicas.url, "SELECT claimed_by FROM builds WHERE state = 'running'");
     // Whichever runs it dies; the other one takes the build up within the time of its claim.
     let pid = holder.rsplit('-').nth(1).expect("a process").to_owned();
     assert!([replicas.one.pid(), replicas.two.pid()].contains(&pid), "{holder}");

@@ -15,6 +15,8 @@ pub(crate) struct Replicas {
     pub(crate) one: Server,
     pub(crate) two: Server,
     pub(crate) rows: Postgres,
+    /// The database in it.
+    pub(crate) url: String,
     platform: String,
     registry: String,
     /// After the servers, which are stopped first.
@@ -72,7 +74,8 @@ impl Replicas {
         }
         let registry = format!("{}:{}", host(), free_port(&host()));
         let balancer = Balancer::start(&registry);
-        let config = config(&platform, &rows.database(), &shared, &registry);
+        let url = rows.database();
+        let config = config(&platform, &url, &shared, &registry);
         let mut one = Server::prepared(&format!("{name}-one"), &config);
         one.set_roles(roles[0]);
         one.begin();
@@ -80,7 +83,7 @@ impl Replicas {
         let behind = [&one, &two].map(|server| server.front("registry"));
         *balancer.0.lock().unwrap_or_else(PoisonError::into_inner) = behind.into_iter().flatten().collect();
         Clustered::registry_at(&registry, &registry);
-        Self { one, two, rows, platform, registry, _shared: Shared(shared) }
+        Self { one, two, rows, url, platform, registry, _shared: Shared(shared) }
     }
 
     /// `kubectl` in the namespace of builds.

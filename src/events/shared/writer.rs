@@ -39,6 +39,7 @@ pub(super) struct Writer {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct State {
     masker: Masker,
     /// Whether what is written is about this server's run of the build.

@@ -77,10 +77,12 @@ impl Logs {
     }
 
     /// Reads what these pods and those that come print, until `end`.
-    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: Vec<PodView>) {
+    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: &[PodView]) {
         self.streams().clear();
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        pods.iter().for_each(|pod| self.look(pod));
+        for pod in pods {
+            self.look(pod);
+        }
     }
 
     /// Until when this server reads; `None` where another one does.

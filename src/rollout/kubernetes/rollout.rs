@@ -96,7 +96,7 @@ impl Rollouts {
             let _ended = told.drop_guard();
             own.run_until_cancelled(end.cancelled()).await;
         });
-        self.logs.lead(ends.clone(), self.seen.pods());
+        self.logs.lead(ends.clone(), &self.seen.pods());
         let weak = Arc::downgrade(&self);
         let prefix = self.settings.namespace_prefix.clone();
         super::drift::start(&self.cluster, &prefix, &self.dirty, &ends, move |tool| {
@@ -416,7 +416,7 @@ impl Rollouts {
             (Some(release), _) => (Some(release), None),
             (None, None) => (self.live().get(tool).cloned(), None),
             (None, Some(wishes)) => match wishes.live(tool).await {
-                Ok(wished) => wished.map(|Wished { release, turn }| (release, turn)).unzip(),
+                Ok(found) => found.map(|Wished { release, turn }| (release, turn)).unzip(),
                 // Whoever changes it now sees to it, and what is there afterwards is looked at once more.
                 Err(_) => return self.look_again(tool),
             },

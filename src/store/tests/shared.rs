@@ -135,9 +135,13 @@ async fn packs_come_and_are_replaced(bed: Bed) {
     assert_eq!(state.head, "refs/heads/main");
     store.remove_refs(&weather, vec!["refs/hythe/builds/1".to_owned()]).await.unwrap();
     assert!(store.repository(&weather).await.unwrap().unwrap().refs.is_empty());
-    assert!(store.delete_repository(&weather).await.unwrap());
-    assert!(!store.delete_repository(&weather).await.unwrap());
+    assert!(!store.is_leaving(&weather).await.unwrap());
+    store.leave_repository(&weather).await.unwrap();
+    assert!(store.is_leaving(&weather).await.unwrap());
     assert_eq!(store.repository(&weather).await.unwrap(), None);
+    assert!(is_absent(&store.add_packs(&weather, names(&["e"]), Vec::new()).await), "nothing comes any more");
+    store.create_repository(&weather).await.unwrap();
+    assert_eq!(store.repository(&weather).await.unwrap(), None, "and it is not made again");
 }
 
 async fn lines_are_numbered_whoever_writes_them(bed: Bed) {
