@@ -166,6 +166,13 @@ impl LogStore {
         }
     }
 
+    /// Says that another server runs the build now: nothing that waits here is kept any more.
+    pub fn leave_build(&self, build: BuildId) {
+        if let Some(shared) = &self.inner.shared {
+            shared.leave(build);
+        }
+    }
+
     /// Waits a while for the first event of a log that another server may be about to write.
     pub async fn begun(&self, build: BuildId, patience: Duration) {
         if let Some(shared) = &self.inner.shared {

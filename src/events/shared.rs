@@ -165,10 +165,15 @@ impl SharedLogs {
         self.place.store.close_log(&name(build)).await.map_err(|error| failed_write(build, &error))
     }
 
-    pub(crate) async fn remove(&self, build: BuildId) -> Result<(), EventsError> {
+    /// Drops what waits to be written.
+    pub(crate) fn leave(&self, build: BuildId) {
         if let Some(writer) = self.writers().remove(&build) {
             writer.leave();
         }
+    }
+
+    pub(crate) async fn remove(&self, build: BuildId) -> Result<(), EventsError> {
+        self.leave(build);
         self.place.store.remove_log(&name(build)).await.map_err(|error| failed_write(build, &error))?;
         let removed = self.place.objects.delete(&key(build)?).await;
         removed.map(drop).map_err(|error| failed_write(build, &error))

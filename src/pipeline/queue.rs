@@ -199,6 +199,7 @@ impl Platform {
         let result = cancel.unless_lost(Box::pin(work(&cancel))).await;
         self.inner.running.map().remove(&build.id);
         let Some(result) = result else {
+            self.logs().leave_build(build.id);
             return tracing::warn!(build = %build.id, "let go of: another server may run it");
         };
         let event = match result {

@@ -137,19 +137,27 @@ impl Platform {
         let (mut renewed, mut changes) = (Instant::now(), self.store().changes());
         loop {
             let begun = Instant::now();
+            if renewed.elapsed() > GRACE {
+                self.let_go(&replica);
+                life = None;
+            }
             match self.renew(&replica, &mut life).await {
                 Ok(()) => renewed = begun,
                 Err(fault) => {
                     tracing::warn!(%fault, "what this server holds could not be renewed");
                     if renewed.elapsed() > GRACE {
-                        replica.lose_all();
+                        self.let_go(&replica);
                         life = None;
-                        self.inner.running.lose_all();
                     }
                 }
             }
-            if let Err(fault) = self.take_over(&replica).await {
-                tracing::warn!(%fault, "what other servers have left could not be looked at");
+            // Never for so long that a beat is missed.
+            match tokio::time::timeout(BEAT, self.take_over(&replica)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(fault)) => {
+                    tracing::warn!(%fault, "what other servers have left could not be looked at");
+                }
+                Err(_) => tracing::warn!("what other servers have left is looked at with the next beat"),
             }
             let next = begun + BEAT;
             while Instant::now() < next {
@@ -165,6 +173,12 @@ impl Platform {
                 }
             }
         }
+    }
+
+    /// Lets go of everything that could not be renewed in time: others may have it.
+    fn let_go(&self, replica: &Replica) {
+        replica.lose_all();
+        self.inner.running.lose_all();
     }
 
     /// Renews life, leases and claims, and lets builds go that are another's.
