@@ -84,8 +84,8 @@ impl Objects for SharedFolder {
         Ok(Box::new(tokio::fs::File::from_std(file)))
     }
 
-    async fn exists(&self, key: &Key) -> Result<bool, ObjectsError> {
-        self.blocking("look for", key, |_, path| path.try_exists()).await
+    async fn age(&self, key: &Key) -> Result<Option<Duration>, ObjectsError> {
+        self.blocking("look for", key, |_, path| age(path)).await
     }
 
     async fn list(&self, prefix: &Key) -> Result<Vec<Listed>, ObjectsError> {
@@ -164,7 +164,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 fn sweep(drafts: &Path) -> io::Result<()> {
     for entry in fs::read_dir(drafts)? {
         let path = entry?.path();
-        if age(&path).is_some_and(|age| age > ABANDONED) {
+        if age(&path)?.is_some_and(|age| age > ABANDONED) {
             let _ = fs::remove_file(path);
         }
     }
@@ -172,9 +172,11 @@ fn sweep(drafts: &Path) -> io::Result<()> {
 }
 
 /// Time since a file was written; none where it is gone. A time in the future is young.
-fn age(path: &Path) -> Option<Duration> {
-    let written = fs::metadata(path).and_then(|stat| stat.modified()).ok()?;
-    Some(written.elapsed().unwrap_or_default())
+fn age(path: &Path) -> io::Result<Option<Duration>> {
+    match fs::metadata(path).and_then(|stat| stat.modified()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        written => Ok(Some(written?.elapsed().unwrap_or_default())),
+    }
 }
 
 /// Lists what lies below a folder, or nothing where there is none.
@@ -193,7 +195,7 @@ fn list(root: &Path, folder: &Path, found: &mut Vec<Listed>) -> io::Result<()> {
         let name = path.strip_prefix(root).ok().and_then(Path::to_str);
         let Some(key) = name.and_then(|name| name.parse().ok()) else { continue };
         // Gone meanwhile where there is no age.
-        if let (Some(age), Ok(stat)) = (age(&path), fs::metadata(&path)) {
+        if let (Some(age), Ok(stat)) = (age(&path)?, fs::metadata(&path)) {
             found.push(Listed { key, bytes: stat.len(), age });
         }
     }

@@ -85,8 +85,8 @@ pub trait Objects: Send + Sync {
     /// Opens an object for reading.
     async fn open(&self, key: &Key) -> Result<Reader, ObjectsError>;
 
-    /// Whether there is an object of this name.
-    async fn exists(&self, key: &Key) -> Result<bool, ObjectsError>;
+    /// Time since an object was last put; `None` where there is none.
+    async fn age(&self, key: &Key) -> Result<Option<Duration>, ObjectsError>;
 
     /// The objects whose first parts are those of `prefix`, as in `packs/12`; sorted by key.
     async fn list(&self, prefix: &Key) -> Result<Vec<Listed>, ObjectsError>;

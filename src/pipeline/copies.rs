@@ -224,7 +224,12 @@ impl Platform {
 async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Result<usize, Fault> {
     let mut removed = 0;
     for object in objects.list(prefix).await.map_err(|error| failed(&error))? {
-        if object.age > GRACE && !named.contains(&object.key) {
+        // Looked at once more at the last moment: somebody may have put it again since the list was made.
+        let is_old = async || {
+            let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
+            Ok::<_, Fault>(age.is_some_and(|age| age > GRACE))
+        };
+        if object.age > GRACE && !named.contains(&object.key) && is_old().await? {
             objects.delete(&object.key).await.map_err(|error| failed(&error))?;
             removed += 1;
         }
