@@ -105,9 +105,9 @@ pub(crate) fn turn_lost() -> Fault {
         .next("Try again.")
 }
 
-/// Nobody is told: whoever asks looks again.
 pub(crate) fn changing(tool: &ToolName) -> Fault {
-    Fault::new("rollout/changing", format!("What runs of {tool} is being changed."))
+    Fault::new("rollout/changing", format!("What runs of {tool} is being changed by another rollout."))
+        .next("Try again in a moment.")
 }
 
 pub(crate) fn server_gone() -> Fault {

@@ -119,6 +119,14 @@ impl Rollouts {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is live of a tool, whichever server made it so.
+    pub(super) async fn live_now(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
+        match self.wishes.get() {
+            Some(wishes) => Ok(wishes.live(tool).await?.map(|wished| wished.release)),
+            None => Ok(self.live().get(tool).cloned()),
+        }
+    }
+
     /// Waits until nobody else writes this tool's objects.
     pub(super) async fn alone(&self, tool: &ToolName) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
