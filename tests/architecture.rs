@@ -9,8 +9,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: &[&[&str]] = &[
     &["model", "cnb"],
     &[
-        "config", "store", "events", "auth", "source", "sandbox", "oci", "stacks", "registry", "layers",
-        "cluster", "carrier",
+        "config", "store", "objects", "events", "auth", "source", "sandbox", "oci", "stacks", "registry",
+        "layers", "cluster", "carrier",
     ],
     &["build", "rollout"],
     &["pipeline"],
@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
 
 /// Edges inside a layer, each with its reason.
 const WITHIN: &[(&str, &str)] = &[
-    ("events", "store"),   // positions of tails are rows
+    ("events", "store"),   // open logs are rows where several servers share them
+    ("events", "objects"), // and closed ones objects
     ("auth", "store"),     // keys and tokens are rows
     ("sandbox", "oci"),    // layers are applied and packed inside the user namespace
     ("stacks", "sandbox"), // base images are made there

@@ -10,6 +10,7 @@ mod stories {
     mod kubernetes;
     mod pods;
     mod push;
+    mod replicas;
     mod restart;
     mod rights;
     mod rollout;

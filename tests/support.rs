@@ -3,12 +3,14 @@
 mod client;
 mod cluster;
 mod load;
+mod replicas;
 mod server;
 mod typed;
 
 pub(crate) use client::{Client, Ran};
 pub(crate) use cluster::{Clustered, kubectl};
 pub(crate) use load::under_load;
+pub(crate) use replicas::Replicas;
 pub(crate) use server::{Server, checkout, program, shared};
 use std::time::{Duration, Instant};
 pub(crate) use typed::Typed;

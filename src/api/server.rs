@@ -76,6 +76,14 @@ pub fn routes(parts: ApiParts) -> Router {
     limits::outer(router, body).with_state(api)
 }
 
+/// The health of a server that does not answer the API: alive, and ready.
+pub fn health(parts: ApiParts) -> Router {
+    let body = parts.body;
+    let health = OpenApiRouter::new().routes(handlers!(health::healthz)).routes(handlers!(health::readyz));
+    let router = Router::from(health).fallback(error::no_route);
+    limits::outer(router, body).with_state(Api(Arc::new(parts)))
+}
+
 /// The `OpenAPI` document as JSON, indented.
 pub fn document() -> String {
     in_json(&described().into_openapi())

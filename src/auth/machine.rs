@@ -57,6 +57,19 @@ impl KeyRing {
         (machine.to_string(), SecretString::from(password))
     }
 
+    /// The key that signs tokens of the registry: the same in every replica.
+    pub fn registry_tokens(&self) -> [u8; 32] {
+        self.with_newest(|key| {
+            let mut bytes = [0; 32];
+            // An HMAC takes keys of any length.
+            if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) {
+                mac.update(b"hythe registry tokens\0");
+                bytes.copy_from_slice(&mac.finalize().into_bytes());
+            }
+            bytes
+        })
+    }
+
     /// The machine that this user name and password prove.
     pub fn machine(&self, user: &str, secret: &str) -> Option<Machine> {
         let machine: Machine = user.parse().ok()?;

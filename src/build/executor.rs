@@ -6,10 +6,14 @@ use crate::{BuildRequest, Common, EventSink};
 use async_trait::async_trait;
 use hythe_carrier::trees::Tree;
 use hythe_cnb::protocol::Outcome;
-use hythe_model::{Fault, ToolName};
+use hythe_model::{BuildId, Fault, ToolName};
 use hythe_oci::LayerDescriptor;
 use hythe_registry::Repository;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// Which builds are not to be touched, as another server runs them.
+pub type Stays = Arc<dyn Fn(BuildId) -> bool + Send + Sync>;
 
 /// One build, under way.
 #[derive(Clone, Copy)]
@@ -32,8 +36,8 @@ pub(crate) trait Executor: Send + Sync {
     /// Drops the cache of a tool.
     async fn forget(&self, common: &Common, tool: &ToolName) -> Result<(), Fault>;
 
-    /// Removes what builds left behind that a crash interrupted; nothing may be building.
-    async fn sweep(&self, common: &Common) -> Result<(), Fault>;
+    /// Removes what builds left behind that a crash interrupted, but for builds that stay.
+    async fn sweep(&self, common: &Common, stays: Stays) -> Result<(), Fault>;
 }
 
 /// What a build has made, still where it ran, until it is removed.

@@ -18,6 +18,7 @@ mod pods;
 mod sandbox;
 mod told;
 
+pub use executor::Stays;
 pub use parts::{BuildLimits, BuildRequest, BuilderParts, EventSink, NetworkSettings, Place};
 pub use pods::{BUILDER_REPOSITORY, BuildAccess, PodParts, PodSettings, build_repository};
 
@@ -79,9 +80,10 @@ impl Builder {
         self.inner.build(task).await
     }
 
-    /// Removes what builds left behind that a crash interrupted. Call it once, before the first build.
-    pub async fn sweep(&self) -> Result<(), Fault> {
-        self.inner.executor.sweep(&self.inner.common).await
+    /// Removes what builds left behind that a crash interrupted, but for builds that stay. Where they run on this machine none
+    /// does, and nothing may be building.
+    pub async fn sweep(&self, stays: Stays) -> Result<(), Fault> {
+        self.inner.executor.sweep(&self.inner.common, stays).await
     }
 
     /// What builds need of the registry whatever tools there are: the stack's images and the launcher's layer.

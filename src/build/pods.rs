@@ -18,7 +18,7 @@ pub(crate) use stage::Failed;
 
 use crate::analyze::{Before, say_of_cache};
 use crate::cache::{Found, Index, UNREADABLE};
-use crate::executor::{Executor, Layer, Site, Task};
+use crate::executor::{Executor, Layer, Site, Stays, Task};
 use crate::{Common, fault};
 use async_trait::async_trait;
 use hythe_carrier::Delivery;
@@ -166,9 +166,9 @@ impl Executor for Pods {
         cache::forget(common, tool).await
     }
 
-    async fn sweep(&self, common: &Common) -> Result<(), Fault> {
-        self.end_all().await?;
-        parcel::sweep(common).await
+    async fn sweep(&self, common: &Common, stays: Stays) -> Result<(), Fault> {
+        self.end_all(&stays).await?;
+        parcel::sweep(common, stays).await
     }
 }
 

@@ -11,7 +11,7 @@ mod run;
 use crate::analyze::Before;
 use crate::cache::{Found, Index, Known};
 use crate::environment::{APP, LAYERS};
-use crate::executor::{Executor, Layer, Site, Task};
+use crate::executor::{Executor, Layer, Site, Stays, Task};
 use crate::{Common, fault, until_cancelled};
 use async_trait::async_trait;
 use folder::Folder;
@@ -71,7 +71,7 @@ impl Executor for Sandboxes {
         cache::forget(&self.helper, tool).await
     }
 
-    async fn sweep(&self, _common: &Common) -> Result<(), Fault> {
+    async fn sweep(&self, _common: &Common, _stays: Stays) -> Result<(), Fault> {
         folder::sweep(&self.helper).await
     }
 }

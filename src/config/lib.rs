@@ -14,8 +14,8 @@ mod tests;
 pub use error::{ConfigError, Invalid};
 pub use hythe_model::units::{Cores, Size, Span};
 pub use sections::{
-    Api, Builder, Egress, ExecutorKind, Kubernetes, Limits, Logs, Mirrors, Quota, Registry, Rollout, Router,
-    RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
+    Api, Builder, Egress, ExecutorKind, Kubernetes, Limits, Logs, Mirrors, Objects, Quota, Registry, Rollout,
+    Router, RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
 };
 
 use serde::Deserialize;
@@ -40,6 +40,8 @@ pub struct Config {
     pub tls: Tls,
     /// Rows.
     pub store: Store,
+    /// What several servers share beside the rows.
+    pub objects: Objects,
     /// Images.
     pub registry: Registry,
     /// Base images.

@@ -7,7 +7,7 @@ mod work;
 
 pub use cluster::{Kubernetes, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
-pub use state::{Limits, Logs, Registry, Store};
+pub use state::{Limits, Logs, Objects, Registry, Store};
 pub use work::{Builder, Egress, ExecutorKind, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
@@ -74,6 +74,9 @@ impl Config {
         if let Some((key, what, next)) = self.store.contradiction() {
             return found("store", key, what, next);
         }
+        if let Some((key, what, next)) = self.objects_contradiction() {
+            return found("objects", key, what, next);
+        }
         if self.registry.blob_grace.duration() < SHORTEST_GRACE {
             let next = "Set it to 1 h or more: what a push writes must outlive the push.";
             return found(
@@ -108,6 +111,21 @@ impl Config {
     pub fn needs_sandboxes(&self) -> bool {
         let runtime = self.rollout.runtime;
         runtime == RuntimeKind::Local || self.builder.executor(runtime) == ExecutorKind::Sandbox
+    }
+
+    /// Several servers need rows that they share, and nothing that is one machine's alone.
+    fn objects_contradiction(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        self.objects.folder.as_ref()?;
+        if self.store.url.is_none() && self.store.url_file.is_none() {
+            let next = "Set url in [store] to a PostgreSQL database, or take folder out.";
+            return Some(("folder", "servers that share objects share the rows too", next));
+        }
+        if self.needs_sandboxes() {
+            let next =
+                "Set runtime = \"kubernetes\" in [rollout] and no executor in [builder], or take folder out.";
+            return Some(("folder", "sandboxes are one machine's alone", next));
+        }
+        None
     }
 
     fn cluster_contradiction(&self) -> Option<Contradiction> {

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What notes and ends may add to a log that is full of output.
-const RESERVE: u64 = 1 << 20;
+pub(crate) const RESERVE: u64 = 1 << 20;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +106,7 @@ impl State {
             return Ok(());
         }
         if !std::mem::replace(&mut self.full, true) {
-            let size = hythe_model::render::size(cap);
-            let text = format!("the log is full at {size}: what is printed from here on is left out");
-            let note = BuildEvent::Note { phase: phase(event), text, millis: None };
-            let line = self.line(path, &note)?;
+            let line = self.line(path, &full_note(event, cap))?;
             self.journal.append(&line)?;
             self.last += 1;
         }
@@ -123,6 +121,13 @@ impl State {
     }
 }
 
+/// What a log says in the place of an event that has no room in it any more.
+pub(crate) fn full_note(event: &BuildEvent, cap: u64) -> BuildEvent {
+    let size = hythe_model::render::size(cap);
+    let text = format!("the log is full at {size}: what is printed from here on is left out");
+    BuildEvent::Note { phase: phase(event), text, millis: None }
+}
+
 fn phase(event: &BuildEvent) -> Phase {
     match event {
         BuildEvent::Note { phase, .. } | BuildEvent::Output { phase, .. } => *phase,
@@ -131,7 +136,7 @@ fn phase(event: &BuildEvent) -> Phase {
 }
 
 /// An event whose line is too long as several.
-fn bounded(event: BuildEvent, line_bytes: usize) -> Vec<BuildEvent> {
+pub(crate) fn bounded(event: BuildEvent, line_bytes: usize) -> Vec<BuildEvent> {
     match event {
         BuildEvent::Output { phase, line } if line.len() > line_bytes => {
             let piece = |piece: &str| BuildEvent::Output { phase, line: piece.to_owned() };
@@ -144,16 +149,52 @@ fn bounded(event: BuildEvent, line_bytes: usize) -> Vec<BuildEvent> {
 impl LogStore {
     /// Masks these values in everything that is appended to this build's log from now on.
     pub fn mask_build(&self, build: BuildId, masker: Masker) {
+        if let Some(shared) = &self.inner.shared {
+            return shared.mask(build, &masker);
+        }
         match self.build_log(build) {
             Ok(log) => log.state().masker = masker,
             Err(error) => tracing::error!(%build, %error, "a build's log could not be opened"),
         }
     }
 
-    /// Appends an event, and answers its position. Quick (a write to the page cache) and so fit for async code; the
+    /// Says that what is appended from now on is about this server's run of the build: should another one take it over, nothing of
+    /// it is kept any more. Where logs are not shared there is no other.
+    pub fn own_build(&self, build: BuildId) {
+        if let Some(shared) = &self.inner.shared {
+            shared.own(build);
+        }
+    }
+
+    /// Says that another server runs the build now: nothing that waits here is kept any more.
+    pub fn leave_build(&self, build: BuildId) {
+        if let Some(shared) = &self.inner.shared {
+            shared.leave(build);
+        }
+    }
+
+    /// Waits a while for the first event of a log that another server may be about to write.
+    pub async fn begun(&self, build: BuildId, patience: Duration) {
+        if let Some(shared) = &self.inner.shared {
+            shared.begun(build, patience).await;
+        }
+    }
+
+    /// Waits until everything appended to the logs of builds is where it outlives this server.
+    pub async fn settled(&self) {
+        if let Some(shared) = &self.inner.shared {
+            shared.all_settled().await;
+        }
+    }
+
+    /// Appends an event, and answers its position, or 0 where a shared log gives it later. Quick (a write to the page cache) and so fit for async code; the
     /// file reaches the disk within a second, and with its last event at once. What follows an end is ignored. Readers
     /// come to their end with it, even where it cannot be written.
     pub fn append(&self, build: BuildId, event: &BuildEvent) -> Result<u64, EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            shared.append(build, event);
+            return Ok(0);
+        }
         let log = self.build_log(build)?;
         let limits = &self.inner.limits;
         let published = log.append(event, limits.build_bytes, limits.line_bytes)?;
@@ -166,6 +207,10 @@ impl LogStore {
 
     /// Waits until everything appended to this build's log is on the disk.
     pub async fn sync_build(&self, build: BuildId) -> Result<(), EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            shared.settled(build).await;
+            return Ok(());
+        }
         let log = self.build_log(build)?;
         let path = log.path.clone();
         let on_disk = log.state().journal.on_disk();
@@ -175,6 +220,9 @@ impl LogStore {
 
     /// Whether a build's log has its last event.
     pub async fn has_ended(&self, build: BuildId) -> Result<bool, EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return Ok(shared.state(build).await?.ended);
+        }
         let logs = self.clone();
         let path = self.inner.dir.clone();
         blocking(&path, move || Ok(logs.build_log(build)?.state().ended)).await
@@ -182,6 +230,9 @@ impl LogStore {
 
     /// Removes a build's log; its readers come to an end.
     pub async fn remove_build(&self, build: BuildId) -> Result<(), EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.remove(build).await;
+        }
         let log = self.build_log(build)?;
         self.builds().remove(&build);
         log.state().ended = true;
@@ -201,6 +252,9 @@ impl LogStore {
         &self,
         stays: impl Fn(BuildId) -> bool + Send + 'static,
     ) -> Result<usize, EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.prune(stays).await;
+        }
         let folder = self.inner.dir.join("builds");
         let read = |error: std::io::Error, folder: &std::path::Path| EventsError::read(folder, &error);
         let stale = blocking(&folder.clone(), move || {
@@ -244,7 +298,6 @@ mod tests {
     use crate::LogLimits;
     use futures::StreamExt;
     use hythe_model::Fault;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn nobody_waits_for_an_end_that_cannot_be_written() {

@@ -15,6 +15,7 @@ mod line;
 mod mask;
 mod query;
 mod runtime_log;
+mod shared;
 mod tail;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use ingest::{EndedInstance, InstanceLog};
 pub use line::{LineSource, LogLine, NewLine};
 pub use mask::{MaskedLines, Masker};
 pub use query::LogQuery;
+pub use shared::SharedPlace;
 
 use hythe_model::{BuildId, ToolName};
 use std::collections::HashMap;
@@ -63,6 +65,8 @@ struct Inner {
     tools: Mutex<runtime_log::ToolLogs>,
     followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
     gathered: Arc<gather::Gathered>,
+    /// The build logs, where several servers share them.
+    shared: Option<Arc<shared::SharedLogs>>,
 }
 
 impl Drop for Inner {
@@ -75,6 +79,24 @@ impl Drop for Inner {
 impl LogStore {
     /// Opens or makes the folder of logs, `logs/` of the data folder; `builds/` and `tools/` in it are this room's.
     pub fn open(dir: impl Into<PathBuf>, limits: LogLimits) -> Result<Self, EventsError> {
+        Self::open_with(dir, limits, None)
+    }
+
+    /// The same with build logs that several servers share. Call it on a runtime.
+    pub fn open_shared(
+        dir: impl Into<PathBuf>,
+        limits: LogLimits,
+        place: SharedPlace,
+    ) -> Result<Self, EventsError> {
+        let shared = shared::SharedLogs::new(place, limits.clone());
+        Self::open_with(dir, limits, Some(shared))
+    }
+
+    fn open_with(
+        dir: impl Into<PathBuf>,
+        limits: LogLimits,
+        shared: Option<Arc<shared::SharedLogs>>,
+    ) -> Result<Self, EventsError> {
         let dir: PathBuf = dir.into();
         let fault =
             |error: std::io::Error| EventsError::Open { path: dir.clone(), reason: error.to_string() };
@@ -83,7 +105,7 @@ impl LogStore {
         let syncer = journal::Syncer::start().map_err(fault)?;
         let (builds, tools, followers) = (Mutex::default(), Mutex::default(), Mutex::default());
         let gathered = Arc::<gather::Gathered>::default();
-        let inner = Inner { dir: dir.clone(), limits, syncer, builds, tools, followers, gathered };
+        let inner = Inner { dir: dir.clone(), limits, syncer, builds, tools, followers, gathered, shared };
         let inner = Arc::new(inner);
         gather::start(inner.gathered.clone(), Arc::downgrade(&inner)).map_err(fault)?;
         Ok(Self { inner })

@@ -119,6 +119,9 @@ impl LogStore {
         from: u64,
         wait: bool,
     ) -> BoxStream<'static, Result<LoggedEvent, EventsError>> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.read(build, from, wait);
+        }
         let tail = Tail { store: self.clone(), build, from, open: None, ready: VecDeque::new() };
         let next = move |mut tail: Tail| async move { Ok(tail.next(wait).await?.map(|event| (event, tail))) };
         stream::try_unfold(tail, next).boxed()

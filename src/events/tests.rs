@@ -3,6 +3,7 @@
 mod builds;
 mod instances;
 mod runtime;
+mod shared;
 
 use crate::*;
 use futures::{StreamExt, TryStreamExt};

@@ -23,6 +23,13 @@ const MARK: &str = "backup.json";
 /// its version, its replicas and its archive. The operator copies them first, and says so by `without_rows`.
 pub(crate) fn backup(settings: &Settings, to: &Path, without_rows: bool) -> Result<()> {
     let data = settings.data()?;
+    if let Some(shared) = &settings.config.objects.folder {
+        bail!(
+            "several servers share {0}, which its own tools back up. First copy the rows, as by:  pg_dump --format=custom\n  \
+             Then copy {0} whole, within an hour. In this order the copy never names what it does not hold.",
+            shared.display()
+        );
+    }
     let database = settings.database(&data)?;
     match (&database, without_rows) {
         (Database::File(file), false) => {

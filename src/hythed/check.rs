@@ -3,17 +3,23 @@
 use crate::cli::Place;
 use crate::control;
 use crate::folders::Data;
+use crate::roles::Roles;
 use crate::settings;
 use anyhow::Result;
 use hythe_sandbox::capability::{Capability, CapabilityState, probe};
 use std::process::ExitCode;
 
 /// Prints every capability as pass, warning or failure with its mend; fails where one fails.
-pub(crate) fn main(place: &Place) -> Result<ExitCode> {
-    let settings = settings::load(place)?;
+pub(crate) fn main(place: &Place, roles: Roles) -> Result<ExitCode> {
+    let settings = settings::load_for(place, roles)?;
     println!("pass     configuration        read without a mistake");
     let data: Data = settings.data()?;
     println!("pass     data folder          {}", data.root().display());
+    println!("pass     roles                {}", settings.roles);
+    if let Some(objects) = data.objects() {
+        hythe_objects::SharedFolder::open(&objects)?;
+        println!("pass     shared objects       {}", objects.display());
+    }
     let found = probe(&control::helper_options(&settings, &data)?);
     for line in found.iter().flat_map(lines) {
         println!("{line}");

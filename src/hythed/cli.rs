@@ -1,5 +1,6 @@
 //! The command line of the server: one mode a verb.
 
+use crate::roles::Roles;
 use crate::{check, control, first_run, move_rows, rotate, serve, settings};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -28,7 +29,12 @@ pub(crate) struct Place {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the server in the foreground; SIGTERM drains it and leaves tools running
-    Serve(Place),
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        roles: Roles,
+    },
     /// Stop a running server
     Stop {
         #[command(flatten)]
@@ -38,7 +44,12 @@ enum Verb {
         all: bool,
     },
     /// Say what this machine can do, and what to mend
-    CheckConfig(Place),
+    CheckConfig {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        roles: Roles,
+    },
     /// Print the configuration file with every setting, its default and its meaning
     PrintConfig,
     /// Print the SSH host key as it stands in `known_hosts`
@@ -111,9 +122,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Serve(place) => serve::main(&settings::load(&place)?)?,
+        Verb::Serve { place, roles } => serve::main(&settings::load_for(&place, roles)?)?,
         Verb::Stop { place, all } => control::stop(&settings::load(&place)?, all)?,
-        Verb::CheckConfig(place) => return check::main(&place),
+        Verb::CheckConfig { place, roles } => return check::main(&place, roles),
         Verb::PrintConfig => print!("{}", hythe_config::TEMPLATE),
         Verb::HostKey(place) => println!("{}", first_run::host_key(&settings::load(&place)?)?),
         Verb::AdminToken(place) => first_run::admin_token(&settings::load(&place)?)?,

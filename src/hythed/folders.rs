@@ -5,15 +5,28 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The data folder.
+/// The data folder, and what is elsewhere where several servers share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Data(PathBuf);
+pub(crate) struct Data {
+    root: PathBuf,
+    keys: PathBuf,
+    shared: Option<PathBuf>,
+}
 
 impl Data {
-    /// This folder, made where it is missing; nobody else may look into it.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
-        let folder = Self(root.to_owned());
-        for part in [folder.0.clone(), folder.keys(), folder.run(), folder.logs()] {
+    /// This folder, made where it is missing; nobody else may look into it. `shared` is there already: one that is not mounted would
+    /// be this server's alone.
+    pub(crate) fn open(root: &Path, keys: Option<&Path>, shared: Option<&Path>) -> Result<Self> {
+        if let Some(shared) = shared {
+            let there = shared.is_dir();
+            anyhow::ensure!(there, "{} ([objects] folder) is not there: mount it first", shared.display());
+        }
+        let usual = shared.unwrap_or(root).join("keys");
+        let keys = keys.map_or(usual, Path::to_owned);
+        let folder = Self { root: root.to_owned(), keys, shared: shared.map(Path::to_owned) };
+        let mut parts = vec![folder.root.clone(), folder.keys(), folder.run(), folder.logs()];
+        parts.extend(folder.objects());
+        for part in parts {
             let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
             make.with_context(|| format!("cannot make {}", part.display()))?;
         }
@@ -21,28 +34,32 @@ impl Data {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        &self.0
+        &self.root
+    }
+    /// Where objects are that every server sees.
+    pub(crate) fn objects(&self) -> Option<PathBuf> {
+        self.shared.as_ref().map(|shared| shared.join("objects"))
     }
     pub(crate) fn database(&self) -> PathBuf {
-        self.0.join("hythe.db")
+        self.root.join("hythe.db")
     }
     pub(crate) fn keys(&self) -> PathBuf {
-        self.0.join("keys")
+        self.keys.clone()
     }
     pub(crate) fn host_key(&self) -> PathBuf {
         self.keys().join("ssh_host_ed25519_key")
     }
     pub(crate) fn repositories(&self) -> PathBuf {
-        self.0.join("repos")
+        self.root.join("repos")
     }
     pub(crate) fn sources(&self) -> PathBuf {
-        self.0.join("sources")
+        self.root.join("sources")
     }
     pub(crate) fn registry(&self) -> PathBuf {
-        self.0.join("registry")
+        self.shared.as_deref().unwrap_or(&self.root).join("registry")
     }
     pub(crate) fn logs(&self) -> PathBuf {
-        self.0.join("logs")
+        self.root.join("logs")
     }
     /// What instances print, as the helper writes it; the log store reads it from there.
     pub(crate) fn instance_logs(&self) -> PathBuf {
@@ -50,14 +67,14 @@ impl Data {
     }
     /// What the sandbox helper alone touches.
     pub(crate) fn namespace(&self) -> PathBuf {
-        self.0.join("ns")
+        self.root.join("ns")
     }
     /// Archives while base images are made.
     pub(crate) fn work(&self) -> PathBuf {
-        self.0.join("work")
+        self.root.join("work")
     }
     pub(crate) fn run(&self) -> PathBuf {
-        self.0.join("run")
+        self.root.join("run")
     }
     pub(crate) fn helper_socket(&self) -> PathBuf {
         self.run().join("sandbox.sock")

@@ -2,6 +2,7 @@
 
 use crate::folders::Data;
 use crate::glue::{Dialer, ImageAuth, Keys, Pushes, RuntimeAccessLog};
+use crate::roles::Role;
 use crate::rooms::Rooms;
 use crate::settings::Settings;
 use crate::tls;
@@ -19,23 +20,23 @@ use tokio_util::sync::CancellationToken;
 
 /// The listeners.
 pub(crate) struct Fronts {
-    pub(crate) ssh: TcpListener,
+    pub(crate) ssh: Option<TcpListener>,
+    /// Its health is asked for here whatever a server does.
     pub(crate) api: TcpListener,
     /// Images alone, where they have an address of their own.
     pub(crate) registry: Option<TcpListener>,
-    pub(crate) router: TcpListener,
+    pub(crate) router: Option<TcpListener>,
 }
 
 impl Fronts {
     /// Where they listen, for people and programs that start the server with port 0.
     pub(crate) fn addresses(&self) -> Result<serde_json::Value> {
-        let mut all = serde_json::json!({
-            "ssh": self.ssh.local_addr()?.to_string(),
-            "api": self.api.local_addr()?.to_string(),
-            "router": self.router.local_addr()?.to_string(),
-        });
-        if let Some(registry) = &self.registry {
-            all["registry"] = registry.local_addr()?.to_string().into();
+        let mut all = serde_json::json!({ "api": self.api.local_addr()?.to_string() });
+        let others = [("ssh", &self.ssh), ("registry", &self.registry), ("router", &self.router)];
+        for (front, listener) in others {
+            if let Some(listener) = listener {
+                all[front] = listener.local_addr()?.to_string().into();
+            }
         }
         Ok(all)
     }
@@ -55,17 +56,23 @@ impl Fronts {
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
         let images = image_routes(settings, rooms);
         let runs = Runs::new(config.limits.runs_per_tool as usize);
-        let api = self.api_router(settings, rooms, platform.clone(), shutdown.clone(), runs.clone())?;
-        let api = api.merge(images.clone());
+        let api = self.api_parts(settings, rooms, platform.clone(), shutdown.clone(), runs.clone())?;
+        let api = if settings.roles.has(Role::Api) {
+            hythe_api::routes(api).merge(images.clone())
+        } else {
+            hythe_api::health(api)
+        };
         let ssh = ssh_parts(settings, data, rooms, platform, host_key);
         let router = tool_router(settings, rooms)?;
         let closing = CancellationToken::new();
 
         let (mut drains, mut serves) = (JoinSet::new(), JoinSet::new());
         let stop = shutdown.clone();
-        drains.spawn(
-            async move { hythe_ssh::serve(self.ssh, ssh, stop).await.context("the ssh front failed") },
-        );
+        if let Some(listener) = self.ssh {
+            drains.spawn(async move {
+                hythe_ssh::serve(listener, ssh, stop).await.context("the ssh front failed")
+            });
+        }
         let stop = shutdown.clone();
         drains.spawn(async move {
             hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")?;
@@ -83,23 +90,27 @@ impl Fronts {
             });
         }
         let stop = closing.clone();
-        serves.spawn(async move {
-            hythe_router::serve(self.router, router_tls, router, stop).await.context("the router failed")
-        });
+        if let Some(listener) = self.router {
+            serves.spawn(async move {
+                hythe_router::serve(listener, router_tls, router, stop).await.context("the router failed")
+            });
+        }
         Ok(Running { drains, serves, shutdown, closing, ended: Ok(()) })
     }
 
-    fn api_router(
+    fn api_parts(
         &self,
         settings: &Settings,
         rooms: &Rooms,
         platform: Platform,
         shutdown: CancellationToken,
         runs: Runs,
-    ) -> Result<axum::Router> {
-        let ssh = self.ssh.local_addr()?.to_string();
+    ) -> Result<ApiParts> {
+        // Where another server takes pushes, `public` says where.
+        let ssh = self.ssh.as_ref().map(TcpListener::local_addr).transpose()?;
+        let ssh = ssh.unwrap_or(settings.config.ssh.listen).to_string();
         let public = settings.config.ssh.public.as_ref().unwrap_or(&ssh);
-        Ok(hythe_api::routes(ApiParts {
+        Ok(ApiParts {
             platform,
             auth: rooms.auth.clone(),
             shutdown,
@@ -107,13 +118,14 @@ impl Fronts {
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
             body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),
-        }))
+        })
     }
 }
 
 /// The registry's routes.
 fn image_routes(settings: &Settings, rooms: &Rooms) -> axum::Router {
     let options = RegistryOptions {
+        token_key: Some(rooms.keys.registry_tokens()),
         token_life: settings.config.registry.token_time.duration(),
         ..RegistryOptions::default()
     };

@@ -3,7 +3,9 @@
 use crate::control;
 use crate::folders::{Data, Installation};
 use crate::glue::{Draining, Logging};
+use crate::keys;
 use crate::listeners::listener;
+use crate::roles::Role;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::{Auth, KeyRing, Machine};
@@ -11,9 +13,10 @@ use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings, Place, Po
 use hythe_cluster::Cluster;
 use hythe_cluster::fence::PullAccess;
 use hythe_config::{ExecutorKind, RuntimeKind};
-use hythe_events::{LogLimits, LogStore};
+use hythe_events::{LogLimits, LogStore, SharedPlace};
 use hythe_layers::Layers;
 use hythe_model::ToolName;
+use hythe_objects::{Objects, SharedFolder};
 use hythe_pipeline::{Parts, Platform};
 use hythe_registry::ContentStore;
 use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, Runtime, Witness};
@@ -39,6 +42,7 @@ pub(crate) struct Rooms {
     pub(crate) in_flight: InFlight,
     pub(crate) logs: LogStore,
     pub(crate) store: Store,
+    objects: Option<Arc<dyn Objects>>,
     pub(crate) keys: KeyRing,
     cluster: Option<Cluster>,
     /// The registry's own listener, until a front takes it.
@@ -72,7 +76,8 @@ impl Rooms {
 /// Opens everything below the story.
 pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let store = settings.store(data).await?;
-    let logs = LogStore::open(data.logs(), log_limits(settings))?;
+    let objects = objects(data)?;
+    let logs = logs(settings, data, &store, objects.as_ref())?;
     let content = ContentStore::open(data.registry())?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
     let sandboxes = if settings.config.needs_sandboxes() {
@@ -81,10 +86,12 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         None
     };
     let in_flight = InFlight::new();
-    let keys = KeyRing::load(&data.keys())?;
+    let keys = keys::open(settings, data, &store).await?;
     let registry = match settings.config.registry.listen {
-        Some(address) => Some(listener(sandboxes.as_ref().map(|s| &s.helper), "registry", address).await?),
-        None => None,
+        Some(address) if settings.roles.has(Role::Api) => {
+            Some(listener(sandboxes.as_ref().map(|s| &s.helper), "registry", address).await?)
+        }
+        _ => None,
     };
     let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
     let cluster = cluster(settings).await?;
@@ -121,7 +128,30 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         in_flight,
         logs,
         store,
+        objects,
     })
+}
+
+/// The logs; those of builds are where every server sees them, where there are several.
+fn logs(
+    settings: &Settings,
+    data: &Data,
+    store: &Store,
+    objects: Option<&Arc<dyn Objects>>,
+) -> Result<LogStore> {
+    Ok(match objects.cloned() {
+        Some(objects) => {
+            let place = SharedPlace { store: store.clone(), objects };
+            LogStore::open_shared(data.logs(), log_limits(settings), place)?
+        }
+        None => LogStore::open(data.logs(), log_limits(settings))?,
+    })
+}
+
+/// Where objects are that every server sees; none where this is the only one.
+fn objects(data: &Data) -> Result<Option<Arc<dyn Objects>>> {
+    let Some(folder) = data.objects() else { return Ok(None) };
+    Ok(Some(Arc::new(SharedFolder::open(folder)?)))
 }
 
 /// The cluster, where anything is to run in one.
@@ -165,6 +195,7 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
     let builder = Builder::new(builder_parts(settings, rooms, stack)?, place).await?;
     let parts = Parts {
         store: rooms.store.clone(),
+        objects: rooms.objects.clone(),
         logs: rooms.logs.clone(),
         keys: rooms.keys.clone(),
         repositories: rooms.repositories.clone(),

@@ -3,9 +3,11 @@
 use crate::control::Lock;
 use crate::fronts::Fronts;
 use crate::listeners::listener;
+use crate::roles::Role;
 use crate::settings::Settings;
 use crate::{first_run, rooms};
 use anyhow::{Context, Result};
+use hythe_pipeline::Platform;
 use hythe_ssh::HostKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
@@ -54,14 +56,21 @@ async fn serve(settings: &Settings) -> Result<()> {
         tokio::spawn(async move { guarded.guard().await });
     }
     let host_key = HostKey::open_or_create(&data.host_key())?;
+    let (roles, helper) = (&settings.roles, rooms.helper().cloned());
+    let front = async |role, name, address| {
+        if roles.has(role) { listener(helper.as_ref(), name, address).await.map(Some) } else { Ok(None) }
+    };
     let fronts = Fronts {
-        ssh: listener(rooms.helper(), "ssh", config.ssh.listen).await?,
-        api: listener(rooms.helper(), "api", config.api.listen).await?,
+        ssh: front(Role::Ssh, "ssh", config.ssh.listen).await?,
+        api: listener(helper.as_ref(), "api", config.api.listen).await?,
         registry: rooms.registry.take(),
-        router: listener(rooms.helper(), "router", config.router.listen).await?,
+        router: front(Role::Router, "router", config.router.listen).await?,
     };
     first_run::bootstrap(&rooms.auth, &host_key, settings, fronts.api.local_addr()?).await?;
-    let port = fronts.router.local_addr()?.port();
+    let port = match &fronts.router {
+        Some(router) => router.local_addr()?.port(),
+        None => config.router.listen.port(),
+    };
     let platform = rooms::platform(settings, &data, &rooms, port).await?;
 
     let queue = tokio::spawn({
@@ -69,12 +78,9 @@ async fn serve(settings: &Settings) -> Result<()> {
             (platform.clone(), shutdown.clone(), config.server.drain.duration());
         async move { platform.run_queue(shutdown, patience).await }
     });
-    let upkeep = tokio::spawn({
-        let (platform, shutdown) = (platform.clone(), shutdown.clone());
-        async move { platform.run_upkeep(shutdown).await }
-    });
+    let upkeep = tokio::spawn(look_after(settings, platform.clone(), shutdown.clone()));
     let addresses = fronts.addresses()?;
-    let mut running = fronts.serve(settings, &data, &rooms, platform, host_key, shutdown)?;
+    let mut running = fronts.serve(settings, &data, &rooms, platform.clone(), host_key, shutdown)?;
     write_addresses(&data.addresses(), &addresses)?;
     tracing::info!(%addresses, "ready");
 
@@ -82,11 +88,28 @@ async fn serve(settings: &Settings) -> Result<()> {
     queue.await.context("the build queue ended badly")?;
     // Whatever it does may be cut off.
     upkeep.abort();
+    platform.retire().await;
     // Last, so that tools are served while all else drains.
     let ended = running.close().await;
     let _ = fs::remove_file(data.addresses());
     tracing::info!("stopped; tools run on");
     ended
+}
+
+/// Cleans up, and does what else one server does for all.
+fn look_after(
+    settings: &Settings,
+    platform: Platform,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (is_shared, leads) = (settings.config.objects.folder.is_some(), settings.roles.has(Role::Controller));
+    async move {
+        match (is_shared, leads) {
+            (false, _) => platform.run_upkeep(shutdown).await,
+            (true, true) => platform.run_controller(shutdown).await,
+            (true, false) => {}
+        }
+    }
 }
 
 fn write_addresses(path: &std::path::Path, addresses: &serde_json::Value) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::cli::Place;
 use crate::folders::Data;
+use crate::roles::{Role, Roles};
 use crate::tls;
 use anyhow::{Result, bail};
 use hythe_build::PodSettings;
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
+    /// What this server does of all that there is to do.
+    pub(crate) roles: Roles,
     data: PathBuf,
 }
 
@@ -29,7 +32,14 @@ pub(crate) fn load(place: &Place) -> Result<Settings> {
     };
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let data = place.data.clone().unwrap_or_else(|| config.server.data_dir(home.as_deref()));
-    Ok(Settings { config, data: std::path::absolute(data)? })
+    Ok(Settings { config, roles: Roles::default(), data: std::path::absolute(data)? })
+}
+
+/// The same for a server that does these parts of the work.
+pub(crate) fn load_for(place: &Place, roles: Roles) -> Result<Settings> {
+    let settings = load(place)?;
+    roles.check(settings.config.objects.folder.is_some())?;
+    Ok(Settings { roles, ..settings })
 }
 
 impl Settings {
@@ -54,7 +64,8 @@ impl Settings {
     /// The data folder, made where it is missing. Never as root: what root made, the platform's user could not use.
     pub(crate) fn data(&self) -> Result<Data> {
         refuse_root()?;
-        Data::open(&self.data)
+        let config = &self.config;
+        Data::open(&self.data, config.server.keys.as_deref(), config.objects.folder.as_deref())
     }
 
     /// Whether this front speaks TLS.
@@ -77,6 +88,7 @@ impl Settings {
             scheme,
             port: (shown != usual).then_some(shown),
             concurrent_builds: usize::try_from(self.config.builder.concurrent).unwrap_or(1),
+            builds: self.roles.has(Role::Builder),
             run: self.run(),
             keep: self.keep(data),
         }

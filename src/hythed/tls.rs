@@ -49,6 +49,14 @@ pub(crate) fn authorities(settings: &Settings, data: &Data) -> Result<Option<Str
     bundle.as_deref().map(read).transpose()
 }
 
+/// Makes the platform's own authority, where fronts may need one.
+pub(crate) fn make_authority(settings: &Settings, data: &Data) -> Result<()> {
+    match settings.config.tls.mode {
+        TlsMode::Auto | TlsMode::Own => authority::make(data),
+        TlsMode::Off | TlsMode::Files => Ok(()),
+    }
+}
+
 type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn given(certificate: &Path, key: &Path) -> Result<Chain> {

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Cancel {
     token: CancellationToken,
     reason: OnceLock<Fault>,
+    /// Cancelled where another server runs it now: this one writes nothing more about it.
+    lost: CancellationToken,
 }
 
 impl Cancel {
@@ -18,6 +20,17 @@ impl Cancel {
     pub(crate) fn ask(&self, reason: Fault) {
         let _ = self.reason.set(reason);
         self.token.cancel();
+    }
+
+    /// Says that it is another server's.
+    pub(crate) fn lose(&self) {
+        self.lost.cancel();
+        self.token.cancel();
+    }
+
+    /// Does this work, or none of it any more once it is another server's.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.lost.run_until_cancelled(work).await
     }
 
     pub(crate) fn is_asked(&self) -> bool {

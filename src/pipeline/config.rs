@@ -69,7 +69,7 @@ impl Platform {
         changes: Vec<ConfigChange>,
     ) -> Result<Option<Release>, Fault> {
         // Of two changes at once the second starts from what the first has released.
-        let turn = self.inner.turns.take(tool).await;
+        let turn = self.turn(tool).await?;
         self.tool(tool).await?;
         let keys = changes.iter().map(|change| change.key().to_owned()).collect();
         let edits =

@@ -3,6 +3,7 @@
 use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::release::{Base, Draft, still_serving};
+use crate::turns::Turn;
 use crate::{Platform, faults};
 use hythe_build::BuildRequest;
 use hythe_model::{
@@ -12,7 +13,7 @@ use hythe_model::{
 use hythe_source::Lineage;
 use hythe_store::Build;
 use std::collections::BTreeMap;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 impl Platform {
     /// Builds and releases one build that is running. Everything it did is in the store and in the build's log.
@@ -67,6 +68,7 @@ impl Platform {
         }
         let parts = self.parts();
         let previous = parts.store.live_release(&build.tool).await?.map(|release| release.image);
+        self.fetch_source(&build.source).await?;
         let request = BuildRequest {
             tool: build.tool.clone(),
             id: build.id,
@@ -92,18 +94,13 @@ impl Platform {
     }
 
     /// Waits for a rollout of the same tool to end, and says so.
-    async fn wait_for_turn(
-        &self,
-        build: &Build,
-        log: &BuildLog,
-        cancel: &Cancel,
-    ) -> Result<OwnedMutexGuard<()>, Fault> {
-        if let Some(turn) = self.inner.turns.try_take(&build.tool) {
+    async fn wait_for_turn(&self, build: &Build, log: &BuildLog, cancel: &Cancel) -> Result<Turn, Fault> {
+        if let Some(turn) = self.inner.turns.try_take(&build.tool).await? {
             return Ok(turn);
         }
         log.note(Phase::Release, "waiting for a rollout of this tool to end");
         tokio::select! {
-            turn = self.inner.turns.take(&build.tool) => Ok(turn),
+            turn = self.turn(&build.tool) => turn,
             () = cancel.token().cancelled() => Err(cancel.fault()),
         }
     }

@@ -99,6 +99,26 @@ pub(crate) fn interrupted() -> Fault {
         .next("Push again: git push hythe main")
 }
 
+pub(crate) fn turn_lost() -> Fault {
+    Fault::new("rollout/turn-lost", "The release failed: another server took the tool's turn.")
+        .why("This server could not reach the database for too long.")
+        .next("Try again.")
+}
+
+pub(crate) fn changing(tool: &ToolName) -> Fault {
+    Fault::new("rollout/changing", format!("What runs of {tool} is being changed by another rollout."))
+        .next("Try again in a moment.")
+}
+
+pub(crate) fn server_gone() -> Fault {
+    Fault::new(
+        "push/interrupted",
+        "The server that this push was connected to stopped before the release was live.",
+    )
+    .why("Nothing was released.")
+    .next("Push again: git push hythe main")
+}
+
 /// The same words as where the move itself is refused.
 pub(crate) fn branch_moved(tool: &ToolName, reference: &str, now: Option<CommitId>) -> Fault {
     SourceError::Moved { tool: tool.clone(), reference: reference.to_owned(), now }.fault()

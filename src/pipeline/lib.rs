@@ -6,15 +6,18 @@
 
 mod cancel;
 mod config;
+mod copies;
 mod deploy;
 mod faults;
 mod jobs;
+mod lead;
 mod log;
 mod masks;
 mod parts;
 mod push;
 mod queue;
 mod release;
+mod replica;
 mod run;
 mod settings;
 mod tools;
@@ -37,6 +40,12 @@ pub struct Platform {
 
 struct Inner {
     parts: Parts,
+    /// What this program is called in its claims; another one after a restart.
+    holder: Arc<str>,
+    /// This server among others; none where it is the only one.
+    replica: Option<Arc<replica::Replica>>,
+    /// Which tools' repositories are being brought up to date here.
+    copying: copies::Copying,
     turns: turns::Turns,
     running: queue::Running,
 }

@@ -1,21 +1,27 @@
 //! What the story is told with: the handles of the rooms, put together by the program.
 
+use crate::replica::Replica;
+use crate::turns::Turns;
 use crate::upkeep::Keep;
-use crate::{Inner, Platform, queue, turns};
+use crate::{Inner, Platform, copies, queue};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
 use hythe_events::LogStore;
 use hythe_model::{Fault, ToolName};
+use hythe_objects::Objects;
 use hythe_registry::ContentStore;
 use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
 use hythe_store::Store;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The rooms below, opened.
 pub struct Parts {
     /// Rows.
     pub store: Store,
+    /// Where sources, repositories and logs are that several servers share; none where this is the only server.
+    pub objects: Option<Arc<dyn Objects>>,
     /// Logs.
     pub logs: LogStore,
     /// Sealing of config values.
@@ -45,6 +51,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Builds that run at once.
     pub concurrent_builds: usize,
+    /// Whether this server runs builds.
+    pub builds: bool,
     /// How instances are run where a tool does not say otherwise.
     pub run: RunSettings,
     /// How much of old work is kept.
@@ -52,18 +60,33 @@ pub struct Settings {
 }
 
 impl Platform {
-    /// The platform of these parts, with what a stop left behind put right: refs, builds, releases and instances.
-    /// Call [`Platform::run_queue`] next.
-    pub async fn open(parts: Parts) -> Result<Self, Fault> {
+    /// The platform of these parts. Where it is the only server, what a stop left behind is put right: refs, builds, releases and
+    /// instances. Where it is one of several, it begins to live among them. Call [`Platform::run_queue`] next.
+    pub async fn open(mut parts: Parts) -> Result<Self, Fault> {
+        let holder: Arc<str> = name().into();
+        parts.store = parts.store.held_by(&holder);
+        let replica = parts.objects.as_ref().map(|_| Replica::new(holder.to_string(), parts.store.clone()));
+        let turns = replica.clone().map_or_else(Turns::default, Turns::shared);
         let running = queue::Running::new(parts.settings.concurrent_builds);
-        let platform = Self { inner: Arc::new(Inner { parts, turns: turns::Turns::default(), running }) };
-        platform.parts().builder.sweep().await?;
-        platform.mend_tools().await?;
-        platform.mend_refs().await?;
-        platform.adopt().await?;
-        platform.mend_logs().await?;
-        platform.resume_builds().await?;
+        let copying = copies::Copying::default();
+        let platform = Self { inner: Arc::new(Inner { parts, holder, replica, copying, turns, running }) };
+        match platform.inner.replica.clone() {
+            Some(replica) => platform.begin_to_live(replica).await?,
+            None => platform.put_right().await?,
+        }
         Ok(platform)
+    }
+
+    /// Puts right what a stop left behind.
+    async fn put_right(&self) -> Result<(), Fault> {
+        self.take_all_builds().await?;
+        self.sweep_builds(|_| false).await?;
+        self.mend_tools().await?;
+        self.mend_refs().await?;
+        self.parts().runtime.lead(CancellationToken::new());
+        self.adopt().await?;
+        self.mend_logs().await?;
+        self.resume_builds().await
     }
 
     /// Rows, for the fronts' reading.
@@ -82,17 +105,24 @@ impl Platform {
 
     /// Finishes what a stop cut in half between a tool's row and its repository: a tool without one was being made, or,
     /// where it has been built, was being removed.
-    async fn mend_tools(&self) -> Result<(), Fault> {
+    pub(crate) async fn mend_tools(&self) -> Result<(), Fault> {
         for tool in self.store().tools().await? {
-            if self.parts().repositories.exists(&tool.name) {
+            if self.has_repository(&tool.name).await? {
                 continue;
             }
-            let mended = if self.store().builds(&tool.name, 1).await?.is_empty() {
-                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
-                self.make_repository(&tool.name).await
-            } else {
+            // Whoever has the turn is at it.
+            let Some(_turn) = self.inner.turns.try_take(&tool.name).await? else { continue };
+            // Where repositories are rows their removal is one too; else one that is gone was being removed.
+            let is_leaving = match self.parts().objects {
+                Some(_) => self.store().is_leaving(&tool.name).await?,
+                None => !self.store().builds(&tool.name, 1).await?.is_empty(),
+            };
+            let mended = if is_leaving {
                 tracing::warn!(tool = %tool.name, "the tool is removed: its removal was cut off");
                 self.remove_tool(&tool.name).await
+            } else {
+                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
+                self.make_repository(&tool.name).await
             };
             if let Err(fault) = mended {
                 tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");
@@ -120,7 +150,7 @@ impl Platform {
     }
 
     /// Takes back the instances that outlived the server. One tool's trouble is not another's.
-    async fn adopt(&self) -> Result<(), Fault> {
+    pub(crate) async fn adopt(&self) -> Result<(), Fault> {
         let mut live = Vec::new();
         for release in self.store().live_releases().await? {
             match self.runnable(&release).await {
@@ -139,4 +169,11 @@ impl Platform {
         );
         Ok(())
     }
+}
+
+/// What this program is called among others: its machine, its process and when it began.
+fn name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let begun = jiff::Timestamp::now().as_microsecond();
+    format!("hythed-{}-{}-{begun}", machine.trim(), std::process::id())
 }

@@ -45,6 +45,7 @@ impl Platform {
         let begun = Instant::now();
         self.expect_ref(&request).await?;
         let source = self.read_source(&request.tool, &request.new).await?;
+        self.share_packs(&request.tool).await?;
         let build = self.enqueue(request, source, begun.elapsed()).await?;
         if build.options.detach {
             for line in queued(&build) {
@@ -64,6 +65,7 @@ impl Platform {
         }
         let base = self.base(tool).await?;
         let live = base.live.ok_or_else(|| faults::nothing_deployed(tool))?;
+        self.prepare_repository(tool).await?;
         let source = self.read_source(tool, &live.commit).await?;
         let new = NewBuild {
             tool: tool.clone(),
@@ -91,7 +93,9 @@ impl Platform {
         let (sources, repositories) = (self.parts().sources.clone(), self.parts().repositories.clone());
         let (tool, commit) = (tool.clone(), commit.clone());
         let read = tokio::task::spawn_blocking(move || sources.read_tree(&repositories, &tool, &commit));
-        read.await.map_err(|error| faults::internal("read the source", &error))?
+        let source = read.await.map_err(|error| faults::internal("read the source", &error))??;
+        self.share_source(&source).await?;
+        Ok(source)
     }
 
     async fn enqueue(

@@ -5,6 +5,7 @@
 
 use crate::cancel::Cancel;
 use crate::log::BuildLog;
+use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
 use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState};
@@ -18,13 +19,15 @@ use tokio_util::task::TaskTracker;
 /// Builds that ended last, whose logs are looked at after a start: more never ended at one moment.
 const LOOK_BACK: u32 = 50;
 
-/// How long a claim of this program is good for. Its next start resumes whatever it left, and so it need not run out.
+/// How long a claim is good for where this is the only server. Its next start resumes whatever it left, and so it need not run out.
 const CLAIM: Duration = Duration::from_hours(24 * 365);
+/// How long nobody looks whether something waits who was not woken.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a build waits for its log to be begun by the server that took the push.
+const HEAD: Duration = Duration::from_secs(2);
 
 /// The builds that run in this program.
 pub(crate) struct Running {
-    /// What this program is called in its claims; another one after a restart.
-    holder: String,
     builds: Mutex<HashMap<BuildId, Arc<Cancel>>>,
     slots: Arc<Semaphore>,
     wake: Notify,
@@ -35,9 +38,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(at_once: usize) -> Self {
-        let begun = jiff::Timestamp::now().as_microsecond();
         Self {
-            holder: format!("hythed-{}-{begun}", std::process::id()),
             builds: Mutex::default(),
             slots: Arc::new(Semaphore::new(at_once.max(1))),
             wake: Notify::new(),
@@ -54,6 +55,25 @@ impl Running {
     pub(crate) fn cancel(&self, build: BuildId, reason: Fault) -> bool {
         let active = self.map().get(&build).cloned();
         active.map(|active| active.ask(reason)).is_some()
+    }
+
+    /// The builds that run here.
+    pub(crate) fn ids(&self) -> Vec<BuildId> {
+        self.map().keys().copied().collect()
+    }
+
+    /// Lets go of a build that is another server's now.
+    pub(crate) fn lose(&self, build: BuildId) {
+        if let Some(active) = self.map().get(&build) {
+            active.lose();
+        }
+    }
+
+    /// Lets go of all builds: others may have them.
+    pub(crate) fn lose_all(&self) {
+        for active in self.map().values() {
+            active.lose();
+        }
     }
 
     /// Does this work of a build, or lets go of it where the server ends first. It has then neither failed nor gone well: the next
@@ -76,20 +96,36 @@ impl Platform {
     /// and is resumed at the next start.
     pub async fn run_queue(&self, shutdown: CancellationToken, patience: Duration) {
         let running = &self.inner.running;
+        let good_for = if self.inner.replica.is_some() { GOOD_FOR } else { CLAIM };
+        let mut changes = self.store().changes();
+        if !self.parts().settings.builds {
+            shutdown.cancelled().await;
+        }
         while !shutdown.is_cancelled() {
             let slot = tokio::select! {
                 slot = running.slots.clone().acquire_owned() => slot,
                 () = shutdown.cancelled() => break,
             };
             let Ok(slot) = slot else { break };
-            match self.store().claim_next_build(&running.holder, CLAIM).await {
+            match self.store().claim_next_build(&self.inner.holder, good_for).await {
                 Ok(Some(build)) => {
                     let platform = self.clone();
-                    running.tasks.spawn(async move { platform.run_build(build, slot).await });
+                    running.tasks.spawn(Box::pin(async move { platform.run_build(build, slot).await }));
                 }
                 Ok(None) => {
                     drop(slot);
-                    tokio::select! { () = running.wake.notified() => (), () = shutdown.cancelled() => break }
+                    // Of what others queue and end this server is told, or looks.
+                    let woken = async {
+                        match self.inner.replica {
+                            Some(_) => drop(tokio::time::timeout(LOOK, changes.changed()).await),
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = running.wake.notified() => (),
+                        () = woken => (),
+                        () = shutdown.cancelled() => break,
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "the build queue could not be read");
@@ -97,15 +133,19 @@ impl Platform {
                 }
             }
         }
-        if let Err(fault) = self.end_waiting_pushes().await {
+        // Other servers go on taking turns.
+        if self.inner.replica.is_none()
+            && let Err(fault) = self.end_waiting_pushes().await
+        {
             tracing::error!(%fault, "pushes that wait could not be told of the server's end");
         }
         running.tasks.close();
         if tokio::time::timeout(patience, running.tasks.wait()).await.is_err() {
-            tracing::warn!("builds still run; they are resumed at the next start");
+            tracing::warn!("builds still run; they are resumed at the next start, or by another server");
+            let left = running.ids();
             running.given_up.cancel();
             // Nobody would watch over them.
-            if let Err(fault) = self.parts().builder.sweep().await {
+            if let Err(fault) = self.sweep_builds(move |build| !left.contains(&build)).await {
                 tracing::error!(%fault, "a build's sandbox could not be ended");
             }
         }
@@ -128,8 +168,11 @@ impl Platform {
     }
 
     async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
+        self.logs().begun(build.id, HEAD).await;
         let log = self.build_log(&build).await;
-        self.run_to_the_end(&build, &log, async |cancel| self.deploy(&build, &log, cancel, slot).await).await;
+        self.logs().own_build(build.id);
+        let work = async |cancel: &Cancel| Box::pin(self.deploy(&build, &log, cancel, slot)).await;
+        self.run_to_the_end(&build, &log, work).await;
     }
 
     /// Runs one build's work under a token that others can cancel, and writes down how it ended.
@@ -149,9 +192,16 @@ impl Platform {
             if let Some(newer) = row.superseded_by {
                 cancel.ask(faults::superseded(newer));
             }
+            if let Some(reason) = row.stop {
+                cancel.ask(reason);
+            }
         }
-        let result = work(&cancel).await;
+        let result = cancel.unless_lost(Box::pin(work(&cancel))).await;
         self.inner.running.map().remove(&build.id);
+        let Some(result) = result else {
+            self.logs().leave_build(build.id);
+            return tracing::warn!(build = %build.id, "let go of: another server may run it");
+        };
         let event = match result {
             Ok(release) => BuildEvent::Live {
                 release: release.number.to_string(),
@@ -187,7 +237,9 @@ impl Platform {
             return Ok(());
         }
         if !self.store().finish_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
-            return Err(faults::build_over(build.id));
+            // Another server runs it, or it is over.
+            let asked = self.store().ask_to_end(build.id, &reason).await?;
+            return if asked { Ok(()) } else { Err(faults::build_over(build.id)) };
         }
         self.build_log(build).await.end(&BuildEvent::Failed { fault: reason });
         Ok(())
@@ -201,10 +253,16 @@ impl Platform {
             if !self.inner.running.cancel(*id, reason.clone())
                 && let Some(build) = self.store().build(*id).await?
             {
+                // Whoever runs it hears of it too, and its log ends once.
                 self.build_log(&build).await.end(&BuildEvent::Failed { fault: reason });
             }
         }
         Ok(older)
+    }
+
+    /// Makes every running build this server's, which is the only one there is.
+    pub(crate) async fn take_all_builds(&self) -> Result<(), Fault> {
+        Ok(self.store().take_all_claims(&self.inner.holder, CLAIM).await?)
     }
 
     /// Puts right what a stop left behind; call it once, before the fronts open.
@@ -212,7 +270,7 @@ impl Platform {
         for build in self.store().unfinished_builds().await? {
             // The client of an attached push was told by the lost connection.
             if build.cause == BuildCause::Push {
-                self.interrupt(&build).await?;
+                self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await?;
             } else if build.state == BuildState::Running {
                 self.resume_build(build).await?;
             }
@@ -246,10 +304,13 @@ impl Platform {
         Ok(())
     }
 
-    async fn interrupt(&self, build: &Build) -> Result<(), Fault> {
-        let fault = faults::interrupted();
-        let outcome = BuildOutcome::Failed(fault.clone());
+    /// Ends a build that nobody runs any more, with its release.
+    pub(crate) async fn interrupt(&self, build: &Build, outcome: BuildOutcome) -> Result<(), Fault> {
+        let fault = outcome.fault().cloned().unwrap_or_else(faults::interrupted);
         if let Some(number) = build.release {
+            // Whoever has the turn goes first; it is tried again.
+            let turn = self.inner.turns.try_take(&build.tool).await?;
+            let _turn = turn.ok_or_else(|| faults::changing(&build.tool))?;
             self.store().fail_release(&build.tool, number, &outcome).await?;
         }
         self.store().finish_build(build.id, outcome).await?;
@@ -257,19 +318,21 @@ impl Platform {
         Ok(())
     }
 
-    async fn resume_build(&self, build: Build) -> Result<(), Fault> {
+    pub(crate) async fn resume_build(&self, build: Build) -> Result<(), Fault> {
         let Some(number) = build.release else {
             self.store().requeue_build(build.id).await?;
+            self.inner.running.wake();
             return Ok(());
         };
         let release = self.store().release(&build.tool, number).await?;
         let Some(release) = release.filter(|release| release.state == ReleaseState::RollingOut) else {
-            return self.interrupt(&build).await;
+            return self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await;
         };
         let platform = self.clone();
         self.inner.running.map().insert(build.id, Arc::default());
         self.inner.running.tasks.spawn(async move {
             let log = platform.build_log(&build).await;
+            platform.logs().own_build(build.id);
             let work = async |cancel: &Cancel| platform.resume_release(&build, release, &log, cancel).await;
             platform.run_to_the_end(&build, &log, work).await;
         });

@@ -2,6 +2,7 @@
 
 use crate::cancel::Cancel;
 use crate::log::BuildLog;
+use crate::turns::Turn;
 use crate::{Platform, faults};
 use hythe_model::{
     Actor, CommitId, Digest, Fault, Formation, Phase, Process, Project, Release, ReleaseCause, ReleaseNumber,
@@ -9,9 +10,9 @@ use hythe_model::{
 };
 use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};
-use hythe_store::{DeployRef, NewRelease, StoreError};
+use hythe_store::{DeployRef, NewRelease, RefMove, StoreError};
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Time between two attempts to move a deploy ref.
 const MENDING: Duration = Duration::from_secs(10);
@@ -110,14 +111,14 @@ impl Platform {
         tool: &ToolName,
         change: impl FnOnce(&mut Draft) -> Result<ReleaseCause, Fault>,
     ) -> Result<Release, Fault> {
-        let turn = self.inner.turns.take(tool).await;
+        let turn = self.turn(tool).await?;
         self.release_in_turn(&turn, actor, tool, change).await
     }
 
     /// Releases the live triple with one change.
     pub(crate) async fn release_in_turn(
         &self,
-        _turn: &OwnedMutexGuard<()>,
+        _turn: &Turn,
         actor: &Actor,
         tool: &ToolName,
         change: impl FnOnce(&mut Draft) -> Result<ReleaseCause, Fault>,
@@ -212,11 +213,12 @@ impl Platform {
             None => None,
         };
         let runtime = &self.parts().runtime;
-        let candidate =
-            runtime.start(runnable, before, &|event| log.push(&event), cancel.token().clone()).await?;
-        if cancel.is_asked() {
+        let lost = self.inner.turns.lost(&release.tool);
+        let (stop, _watched) = either(cancel.token(), &lost);
+        let candidate = runtime.start(runnable, before, &|event| log.push(&event), stop.clone()).await?;
+        if stop.is_cancelled() {
             runtime.abandon(candidate).await;
-            return Err(cancel.fault());
+            return Err(if cancel.is_asked() { cancel.fault() } else { faults::turn_lost() });
         }
         let live = match self.make_live(release, base).await {
             Ok(live) => live,
@@ -234,7 +236,15 @@ impl Platform {
     async fn make_live(&self, release: &Release, base: &Base) -> Result<Release, Fault> {
         let expected = base.live.as_ref().map(|live| live.number);
         let deployed = DeployRef { reference: base.reference.clone(), commit: release.commit.clone() };
-        let activated = self.store().activate(&release.tool, release.number, expected, &deployed).await;
+        // Where refs are rows this one moves with the release.
+        let moved = self.parts().objects.as_ref().map(|_| RefMove {
+            reference: base.reference.clone(),
+            from: base.stands.clone(),
+            to: release.commit.clone(),
+        });
+        let activating =
+            self.store().activate_with_ref(&release.tool, release.number, expected, &deployed, moved);
+        let activated = activating.await;
         let live = match activated {
             Ok(activation) => activation.release,
             // The answer was lost: what is written is what holds.
@@ -252,14 +262,35 @@ impl Platform {
     }
 }
 
+/// A token that is cancelled with either, for as long as the second value is kept.
+fn either(one: &CancellationToken, two: &CancellationToken) -> (CancellationToken, DropGuard) {
+    let (both, done) = (one.child_token(), CancellationToken::new());
+    let (told, two, over) = (both.clone(), two.clone(), done.clone());
+    tokio::spawn(async move {
+        if over.run_until_cancelled(two.cancelled()).await.is_some() {
+            told.cancel();
+        }
+    });
+    (both, done.drop_guard())
+}
+
 impl Platform {
+    /// Waits for a tool's turn. What a server that died had begun in its own is ended first.
+    pub(crate) async fn turn(&self, tool: &ToolName) -> Result<Turn, Fault> {
+        let turn = self.inner.turns.take(tool).await?;
+        if self.inner.replica.is_some() {
+            self.fail_left_over(tool).await?;
+        }
+        Ok(turn)
+    }
+
     /// Tries to point a deploy ref to what is live until it succeeds, or the tool is gone.
     fn mend_ref_later(&self, tool: &ToolName) {
         let (platform, tool) = (self.clone(), tool.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(MENDING).await;
-                let _turn = platform.inner.turns.take(&tool).await;
+                let Ok(_turn) = platform.turn(&tool).await else { continue };
                 match platform.mend_ref(&tool).await {
                     Err(fault) if platform.tool(&tool).await.is_ok() => {
                         tracing::error!(%tool, %fault, "the deploy ref is still behind");

@@ -4,7 +4,7 @@ use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
 use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
-use hythe_source::{Lineage, SourceError};
+use hythe_source::{Lineage, Repositories, SourceError};
 use hythe_store::{Build, DeployRef, Tool};
 use std::time::{Duration, Instant};
 
@@ -26,18 +26,32 @@ impl Platform {
 
     /// Makes a tool's repository where there is none.
     pub(crate) async fn make_repository(&self, name: &ToolName) -> Result<(), Fault> {
-        let (repositories, name) = (self.parts().repositories.clone(), name.clone());
+        if self.parts().objects.is_some() {
+            self.store().create_repository(name).await?;
+            return self.prepare_repository(name).await;
+        }
         self.in_repository(
-            move || if repositories.exists(&name) { Ok(()) } else { repositories.create(&name) },
+            name,
+            |repositories, name| {
+                if repositories.exists(name) { Ok(()) } else { repositories.create(name) }
+            },
         )
         .await
+    }
+
+    /// Whether a tool has a repository.
+    pub(crate) async fn has_repository(&self, name: &ToolName) -> Result<bool, Fault> {
+        if self.parts().objects.is_some() {
+            return Ok(self.store().repository_version(name).await?.is_some());
+        }
+        Ok(self.parts().repositories.exists(name))
     }
 
     /// Stops a tool and removes everything of it: instances, route, releases, repository, caches, logs.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), Fault> {
         self.tool(name).await?;
         self.end_builds_of(name).await?;
-        let _turn = self.inner.turns.take(name).await;
+        let _turn = self.inner.turns.take(name).await?;
         self.remove_tool(name).await
     }
 
@@ -62,8 +76,10 @@ impl Platform {
     pub(crate) async fn remove_tool(&self, name: &ToolName) -> Result<(), Fault> {
         let parts = self.parts();
         parts.runtime.stop_tool(name).await;
-        let (repositories, tool) = (parts.repositories.clone(), name.clone());
-        self.in_repository(move || repositories.delete(&tool)).await?;
+        if parts.objects.is_some() {
+            self.store().leave_repository(name).await?;
+        }
+        self.in_repository(name, Repositories::delete).await?;
         parts.builder.forget(name).await?;
         for build in self.store().builds(name, u32::MAX).await? {
             let removed = parts.logs.remove_build(build.id).await;
@@ -94,9 +110,11 @@ impl Platform {
         tool: &ToolName,
         reference: &str,
     ) -> Result<Option<CommitId>, Fault> {
-        let (repositories, tool, reference) =
-            (self.parts().repositories.clone(), tool.clone(), reference.to_owned());
-        self.in_repository(move || repositories.reference(&tool, &reference)).await
+        if self.parts().objects.is_some() {
+            return Ok(self.store().repository_ref(tool, reference).await?);
+        }
+        let reference = reference.to_owned();
+        self.in_repository(tool, move |repositories, tool| repositories.reference(tool, &reference)).await
     }
 
     /// How one commit stands to another.
@@ -106,9 +124,9 @@ impl Platform {
         old: &CommitId,
         new: &CommitId,
     ) -> Result<Lineage, Fault> {
-        let (repositories, tool) = (self.parts().repositories.clone(), tool.clone());
+        self.prepare_repository(tool).await?;
         let (old, new) = (old.clone(), new.clone());
-        self.in_repository(move || repositories.lineage(&tool, &old, &new, None)).await
+        self.in_repository(tool, move |repositories, tool| repositories.lineage(tool, &old, &new, None)).await
     }
 
     /// Moves the deploy ref to the live commit.
@@ -118,14 +136,13 @@ impl Platform {
         stands: Option<&CommitId>,
         deployed: &DeployRef,
     ) -> Result<(), Fault> {
-        if stands == Some(&deployed.commit) {
+        // Where refs are rows it has moved with the release.
+        if stands == Some(&deployed.commit) || self.parts().objects.is_some() {
             return Ok(());
         }
-        let (repositories, tool, deployed) =
-            (self.parts().repositories.clone(), tool.clone(), deployed.clone());
-        let stands = stands.cloned();
-        self.in_repository(move || {
-            repositories.move_ref(&tool, &deployed.reference, stands.as_ref(), &deployed.commit)
+        let (stands, deployed) = (stands.cloned(), deployed.clone());
+        self.in_repository(tool, move |repositories, tool| {
+            repositories.move_ref(tool, &deployed.reference, stands.as_ref(), &deployed.commit)
         })
         .await
     }
@@ -133,20 +150,25 @@ impl Platform {
     /// Gives the build's commit a name of its own, so that git keeps it whatever becomes of the branch. A name that is
     /// there is left of a platform that was restored to a time before it.
     pub(crate) async fn keep_commit(&self, build: &Build) -> Result<(), Fault> {
-        let (repositories, tool) = (self.parts().repositories.clone(), build.tool.clone());
         let (name, commit) = (format!("{BUILD_REFS}{}", build.id), build.source.commit.clone());
-        self.in_repository(move || {
-            let stale = repositories.reference(&tool, &name)?;
-            repositories.move_ref(&tool, &name, stale.as_ref(), &commit)
+        if self.parts().objects.is_some() {
+            return Ok(self.store().set_ref(&build.tool, &name, &commit).await?);
+        }
+        self.in_repository(&build.tool, move |repositories, tool| {
+            let stale = repositories.reference(tool, &name)?;
+            repositories.move_ref(tool, &name, stale.as_ref(), &commit)
         })
         .await
     }
 
-    async fn in_repository<T: Send + 'static>(
+    /// Does what blocks with a tool's repository here.
+    pub(crate) async fn in_repository<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+        tool: &ToolName,
+        work: impl FnOnce(&Repositories, &ToolName) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, Fault> {
-        let done = tokio::task::spawn_blocking(work).await;
+        let (repositories, tool) = (self.parts().repositories.clone(), tool.clone());
+        let done = tokio::task::spawn_blocking(move || work(&repositories, &tool)).await;
         done.map_err(|error| faults::internal("work in the repository", &error))?
             .map_err(|error| error.fault())
     }

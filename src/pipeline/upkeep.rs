@@ -90,8 +90,9 @@ impl Platform {
         let parts = self.parts();
         let mut removed = Removed { logs: self.remove_logs(wanted.last).await?, ..Removed::default() };
 
+        removed.sources = self.prune_objects(&wanted.sources).await?;
         let (sources, keep) = (parts.sources.clone(), wanted.sources);
-        removed.sources = blocking(move || sources.prune(&keep, SOURCE_GRACE)).await?;
+        removed.sources += blocking(move || sources.prune(&keep, SOURCE_GRACE)).await?;
         removed.commits = self.tidy_repositories(wanted.last, wanted.commits, since).await?;
 
         let images: Vec<ImageName> = wanted.images.into_iter().collect();
@@ -156,11 +157,16 @@ impl Platform {
                 let build = reference.strip_prefix(BUILD_REFS).and_then(|number| number.parse().ok());
                 keep.contains(commit) || build.is_none_or(|build| Some(BuildId(build)) > last)
             };
-            let tidied = blocking(move || {
-                let count = repositories.prune_refs(&name, BUILD_REFS, stays)?;
-                repositories.maintain(&name).map(|()| count)
-            });
-            match tidied.await {
+            let tidied = if self.parts().objects.is_some() {
+                self.tidy_shared_repository(&name, stays).await
+            } else {
+                let work = move || {
+                    let count = repositories.prune_refs(&name, BUILD_REFS, stays)?;
+                    repositories.maintain(&name).map(|()| count)
+                };
+                blocking(work).await
+            };
+            match tidied {
                 Ok(count) => removed += count,
                 Err(fault) => tracing::warn!(tool = %tool.name, %fault, "a repository could not be tidied"),
             }

@@ -93,6 +93,14 @@ struct Inner {
     root: PathBuf,
     /// Held shared by whatever publishes, exclusively by a collection: it may not remove what is being linked.
     collecting: RwLock<()>,
+    /// The same between processes that have the folder in common.
+    collecting_lock: PathBuf,
+}
+
+/// Held by whatever publishes.
+pub(crate) struct Publishing<'a> {
+    _here: RwLockReadGuard<'a, ()>,
+    _everywhere: File,
 }
 
 impl ContentStore {
@@ -111,7 +119,8 @@ impl ContentStore {
         for name in ["blobs/sha256", "blobs", "."] {
             sync_dir(&root.join(name))?;
         }
-        let store = Self { inner: Arc::new(Inner { root, collecting: RwLock::new(()) }) };
+        let collecting_lock = root.join("collecting.lock");
+        let store = Self { inner: Arc::new(Inner { root, collecting: RwLock::new(()), collecting_lock }) };
         upload::sweep(&store.uploads())?;
         Ok(store)
     }
@@ -170,7 +179,7 @@ impl ContentStore {
 
     /// Makes a blob of the store one of this repository as well, and young again for the garbage collection.
     pub fn link(&self, repository: &Repository, digest: &Digest) -> Result<(), RegistryError> {
-        let _publishing = self.publishing();
+        let _publishing = self.publishing()?;
         self.link_while_publishing(repository, digest)
     }
 
@@ -220,7 +229,7 @@ impl ContentStore {
 
     /// Removes a repository with its manifests, tags and links; repositories whose names begin with its own stay.
     pub fn delete_repository(&self, repository: &Repository) -> Result<(), RegistryError> {
-        let _publishing = self.publishing();
+        let _publishing = self.publishing()?;
         let path = self.repository_path(repository);
         // Tags first: at no moment does one lead nowhere.
         for name in ["_tags", "_manifests", "_referrers", "_blobs"] {
@@ -236,8 +245,18 @@ impl ContentStore {
         Ok(())
     }
 
-    fn publishing(&self) -> RwLockReadGuard<'_, ()> {
-        self.inner.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn publishing(&self) -> Result<Publishing<'_>, RegistryError> {
+        let here = self.inner.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(Publishing { _here: here, _everywhere: self.lock_collecting(File::lock_shared)? })
+    }
+
+    /// Locks the folder against collections of other processes, or for one of this.
+    fn lock_collecting(&self, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<File, RegistryError> {
+        let path = &self.inner.collecting_lock;
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|e| failed("open", path, e))?;
+        lock(&file).map_err(|e| failed("lock", path, e))?;
+        Ok(file)
     }
 
     fn uploads(&self) -> PathBuf {

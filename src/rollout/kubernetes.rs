@@ -26,7 +26,9 @@ pub use settings::{ClusterSettings, Quota, Router};
 
 use crate::jobs::JobRun;
 use crate::one_off::{OneOff, OneOffSession};
-use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Witness};
+use crate::runtime::{
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Wishes, Witness,
+};
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
 use hythe_cluster::Cluster;
@@ -81,6 +83,18 @@ impl KubernetesRuntime {
 impl Runtime for KubernetesRuntime {
     fn declare_tool(&self, tool: &ToolName) {
         self.rollouts.seen.update(tool, |view| view.declared = true);
+    }
+
+    fn forget_tool(&self, tool: &ToolName) {
+        self.rollouts.forget(tool);
+    }
+
+    fn share(&self, wishes: Arc<dyn Wishes>) {
+        self.rollouts.share(wishes);
+    }
+
+    fn lead(&self, end: CancellationToken) {
+        self.rollouts.clone().lead(end);
     }
 
     async fn start(

@@ -21,7 +21,8 @@ pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, 
 pub use local::{LocalParts, LocalRuntime};
 pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Wished,
+    Wishes, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

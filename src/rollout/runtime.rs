@@ -12,6 +12,7 @@ use hythe_model::{
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,6 +25,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub trait Runtime: Send + Sync {
     /// Says that a tool exists, so that its host answers "nothing is deployed" and not "no such tool".
     fn declare_tool(&self, tool: &ToolName);
+
+    /// Forgets a tool that another server has removed.
+    fn forget_tool(&self, _tool: &ToolName) {}
+
+    /// Says that other servers roll out too, each in the tool's turn; call it once, before all else.
+    fn share(&self, _wishes: Arc<dyn Wishes>) {}
+
+    /// Looks after what runs for all servers until `end`: brings home what it prints, and changes back what somebody else has
+    /// changed in it.
+    fn lead(&self, _end: CancellationToken) {}
 
     /// Starts every instance of the release's formation beside what runs, and waits until each is ready. `before` is the
     /// live release.
@@ -85,6 +96,25 @@ pub trait Runtime: Send + Sync {
     /// Removes what this runtime keeps of images, but not of these; how much of it (layers) went. Whatever was asked for
     /// lately stays too.
     async fn prune(&self, keep: &[ImageName]) -> Result<usize, Fault>;
+}
+
+/// Knows what is to run, where several servers roll out.
+#[async_trait]
+pub trait Wishes: Send + Sync {
+    /// What is live of a tool, in a turn that keeps others from changing it meanwhile. A fault where somebody has the turn, or it
+    /// cannot be known.
+    async fn live(&self, tool: &ToolName) -> Result<Option<Wished>, Fault>;
+
+    /// Whether this server has the tool's turn still.
+    fn has_turn(&self, tool: &ToolName) -> bool;
+}
+
+/// What is to run, and the turn in which it is known.
+pub struct Wished {
+    /// The live release.
+    pub release: RunnableRelease,
+    /// The turn, until this is dropped.
+    pub turn: Box<dyn Send>,
 }
 
 /// Takes the events of a rollout, in order.

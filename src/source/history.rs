@@ -113,7 +113,7 @@ impl Repositories {
     }
 
     /// Rewrites the `shallow` file under git's own lock.
-    fn change_shallow(
+    pub(crate) fn change_shallow(
         &self,
         tool: &ToolName,
         change: impl FnOnce(&mut BTreeSet<String>),

@@ -224,8 +224,15 @@ impl Repositories {
 
     /// Runs git in a repository; the inner error is what it printed.
     fn git(&self, tool: &ToolName, args: &[&str]) -> Result<Result<(), String>, SourceError> {
+        run(self.git_command(tool)?.args(args))
+    }
+
+    /// A git that works in a repository.
+    pub(crate) fn git_command(&self, tool: &ToolName) -> Result<Command, SourceError> {
         let path = self.converged(tool)?;
-        run(clean(&self.inner.options.git).env("GIT_DIR", path).args(args))
+        let mut command = clean(&self.inner.options.git);
+        command.env("GIT_DIR", path);
+        Ok(command)
     }
 
     /// The repository's path, with its configuration as we want it.

@@ -75,6 +75,12 @@ pub enum PushOutcome {
 /// What happens with a push.
 #[async_trait]
 pub trait PushHandler: Send + Sync + 'static {
+    /// Brings the tool's repository here up to date, where it is a copy of what several servers share: called before git is
+    /// served.
+    async fn prepare(&self, _tool: &ToolName) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// The tool's rules.
     async fn rules(&self, tool: &ToolName) -> Result<PushRules, Fault>;
 

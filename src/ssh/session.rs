@@ -120,6 +120,9 @@ async fn command(
     };
     let told = |fault: Fault| lines(&fault);
     let allowed = shared.parts.keys.may(&identity, access, &tool).await.map_err(told)?;
+    if allowed {
+        shared.parts.pushes.prepare(&tool).await.map_err(told)?;
+    }
     if !allowed || !shared.parts.repositories.exists(&tool) {
         return Err(told(refusal::no_tool(&tool, access)));
     }

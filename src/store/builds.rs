@@ -2,7 +2,7 @@
 //!
 //! Their order and their turns are in `queue`.
 
-use crate::claims::unclaimed;
+use crate::claims::{expect_own, is_anothers, unclaimed};
 use crate::codec::{from_json, json, narrow, now, parse, time, words};
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
@@ -122,6 +122,10 @@ pub struct Build {
     pub claimed_by: Option<String>,
     /// Until when nobody else may resume it, by the database's clock.
     pub claimed_until: Option<Timestamp>,
+    /// Why whoever runs it is to end it.
+    pub stop: Option<Fault>,
+    /// The server whose client waits for it.
+    pub attached_to: Option<String>,
 }
 
 words!(BuildState {
@@ -156,6 +160,8 @@ pub(crate) struct Row {
     ended_at: Option<i64>,
     claimed_by: Option<String>,
     claimed_until: Option<i64>,
+    stop: Option<String>,
+    attached_to: Option<String>,
 }
 
 impl Row {
@@ -180,6 +186,8 @@ impl Row {
             ended_at: self.ended_at.map(|at| time("builds.ended_at", at)).transpose()?,
             claimed_by: self.claimed_by,
             claimed_until: self.claimed_until.map(|at| time("builds.claimed_until", at)).transpose()?,
+            stop: self.stop.map(|fault| from_json("builds.stop", &fault)).transpose()?,
+            attached_to: self.attached_to,
         })
     }
 }
@@ -195,8 +203,16 @@ pub(crate) fn absent(id: BuildId) -> StoreError {
     StoreError::Absent { what: format!("build {id}") }
 }
 
-/// Ends an unfinished build within a larger transaction; `false` where it had ended already.
-pub(crate) fn finish(writer: &mut AnyConnection, id: BuildId, outcome: &BuildOutcome) -> Outcome<bool> {
+/// Ends an unfinished build within a larger transaction; `false` where it had ended already, or another holder runs it.
+pub(crate) fn finish(
+    writer: &mut AnyConnection,
+    id: BuildId,
+    outcome: &BuildOutcome,
+    holder: Option<&str>,
+) -> Outcome<bool> {
+    if is_anothers(writer, id, holder)? {
+        return Ok(false);
+    }
     let (state, fault) = match outcome {
         BuildOutcome::Succeeded => (BuildState::Succeeded, None),
         BuildOutcome::Failed(fault) => (BuildState::Failed, Some(fault)),
@@ -210,8 +226,9 @@ pub(crate) fn finish(writer: &mut AnyConnection, id: BuildId, outcome: &BuildOut
 }
 
 impl Store {
-    /// Queues a build durably.
+    /// Queues a build durably. Of a push whose client waits it is noted that this holder serves it.
     pub async fn enqueue_build(&self, build: NewBuild) -> Result<Build, StoreError> {
+        let attached_to = self.holder.clone().filter(|_| build.cause == BuildCause::Push);
         let work = move |writer: &mut AnyConnection| {
             number_in_order(writer)?;
             let row = (
@@ -224,6 +241,7 @@ impl Store {
                 builds::cause.eq(json("builds.cause", &build.cause)?),
                 builds::actor.eq(json("builds.actor", &build.actor)?),
                 builds::created_at.eq(now()),
+                builds::attached_to.eq(attached_to.as_deref()),
             );
             let id =
                 diesel::insert_into(builds::table).values(row).returning(builds::id).get_result(writer)?;
@@ -234,8 +252,9 @@ impl Store {
 
     /// Records the image of a running build. A conflict where it is not running any more.
     pub async fn set_build_image(&self, id: BuildId, image: &PublishedImage) -> Result<(), StoreError> {
-        let image = image.clone();
+        let (image, holder) = (image.clone(), self.holder.clone());
         let work = move |writer: &mut AnyConnection| {
+            expect_own(writer, id, holder.as_deref())?;
             let row = builds::table.find(id.0).filter(builds::state.eq(BuildState::Running.word()));
             let change = builds::image.eq(json("builds.image", &image)?);
             if diesel::update(row).set(change).execute(writer)? == 0 {
@@ -246,14 +265,26 @@ impl Store {
         self.db.write("record a build's image", work).await
     }
 
-    /// Ends an unfinished build. `false`, and no change, where it had ended already.
+    /// Ends an unfinished build. `false`, and no change, where it had ended already or another holder runs it.
     pub async fn finish_build(&self, id: BuildId, outcome: BuildOutcome) -> Result<bool, StoreError> {
-        self.db.write("end a build", move |writer| finish(writer, id, &outcome)).await
+        let holder = self.holder.clone();
+        self.db.write("end a build", move |writer| finish(writer, id, &outcome, holder.as_deref())).await
     }
 
     /// One build.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>, StoreError> {
         self.db.read("read a build", move |reader| one(reader, id)).await
+    }
+
+    /// These builds.
+    pub async fn builds_by_id(&self, ids: Vec<BuildId>) -> Result<Vec<Build>, StoreError> {
+        let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+        let work = move |reader: &mut AnyConnection| {
+            let rows = builds::table.inner_join(tools::table).filter(builds::id.eq_any(&ids));
+            let rows = rows.select((Row::as_select(), tools::name)).load::<(Row, String)>(reader)?;
+            Ok(rows.into_iter().map(|(row, tool)| row.read(&tool)).collect::<Result<_, _>>()?)
+        };
+        self.db.read("read builds", work).await
     }
 
     /// A tool's builds, newest first, at most `limit`.

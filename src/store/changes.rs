@@ -30,4 +30,9 @@ impl crate::Store {
     pub fn changes(&self) -> Changes {
         self.db.changes()
     }
+
+    /// Tells of new lines in logs, from now on.
+    pub fn log_changes(&self) -> Changes {
+        self.db.log_changes()
+    }
 }

@@ -157,6 +157,14 @@ impl Db {
             Self::Server(server) => server.changes(),
         }
     }
+
+    /// Tells of logs from now on. A file tells of every write anyway.
+    pub(crate) fn log_changes(&self) -> Changes {
+        match self {
+            Self::File(file) => file.changes(),
+            Self::Server(server) => server.log_changes(),
+        }
+    }
 }
 
 /// Runs what may block beside the runtime.

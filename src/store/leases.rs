@@ -13,6 +13,7 @@ use crate::dialect::clock;
 use crate::schema::leases;
 use crate::{Store, StoreError};
 use diesel::prelude::*;
+use hythe_model::ToolName;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -35,6 +36,50 @@ type Row = (Option<String>, i64, i64);
 fn row(connection: &mut AnyConnection, name: &str) -> Outcome<Option<Row>> {
     let columns = (leases::holder, leases::fence, leases::held_until);
     Ok(leases::table.find(name).select(columns).first(connection).optional()?)
+}
+
+/// The lease that a server holds for as long as it lives.
+pub(crate) fn life(holder: &str) -> String {
+    format!("server/{holder}")
+}
+
+/// The lease of whoever changes what runs of a tool.
+fn turn(tool: &str) -> String {
+    format!("turn/{tool}")
+}
+
+/// Whether somebody holds a lease.
+pub(crate) fn is_held(connection: &mut AnyConnection, name: &str, present: i64) -> Outcome<bool> {
+    Ok(row(connection, name)?.is_some_and(|(holder, _, end)| holder.is_some() && end > present))
+}
+
+/// A conflict where another than this holder has the tool's turn: it was lost.
+pub(crate) fn expect_turn(
+    connection: &mut AnyConnection,
+    tool: &ToolName,
+    holder: Option<&str>,
+) -> Outcome<()> {
+    let Some(holder) = holder else { return Ok(()) };
+    let present = clock(connection)?;
+    match row(connection, &turn(tool.as_str()))? {
+        Some((Some(other), _, end)) if other != holder && end > present => {
+            let what = format!("another server changes {tool} now");
+            Err(StoreError::Conflict { what }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Lease {
+    /// What the lease of a server's life is called.
+    pub fn of_life(holder: &str) -> String {
+        life(holder)
+    }
+
+    /// What the lease of a tool's turn is called.
+    pub fn of_turn(tool: &ToolName) -> String {
+        turn(tool.as_str())
+    }
 }
 
 /// Gives the lease to a holder under the next number, unless another one has it.

@@ -19,11 +19,13 @@ mod dialect;
 mod error;
 mod keys;
 mod leases;
+mod logs;
 mod maintainers;
 mod migrate;
 mod postgres;
 mod queue;
 mod releases;
+mod repositories;
 mod retention;
 mod schema;
 mod sqlite;
@@ -42,8 +44,10 @@ pub use db::StoreOptions;
 pub use error::StoreError;
 pub use keys::{Key, KeyOwner, NewKey};
 pub use leases::Lease;
+pub use logs::{LogPiece, LogState};
 pub use maintainers::Maintainer;
 pub use releases::{Activation, NewRelease};
+pub use repositories::{RefMove, RepositoryState, RepositoryVersion};
 pub use retention::RetainedRelease;
 pub use tokens::{NewToken, Token};
 pub use tools::{DeployRef, Member, Role, Tool, ToolSettings};
@@ -55,6 +59,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Arc<db::Db>,
+    /// By whom writes are made that only the holder of a claim or a turn may make.
+    pub(crate) holder: Option<Arc<str>>,
 }
 
 impl Store {
@@ -75,7 +81,14 @@ impl Store {
             }
             Database::Postgres { url } => db::Db::Server(postgres::Connections::open(&url, &options).await?),
         };
-        Ok(Self { db: Arc::new(db) })
+        Ok(Self { db: Arc::new(db), holder: None })
+    }
+
+    /// The same rows, for one holder of claims and leases: what it writes about a build that another one runs, or in the turn of
+    /// another, is refused. Without a holder nothing is.
+    #[must_use]
+    pub fn held_by(&self, holder: &str) -> Self {
+        Self { db: self.db.clone(), holder: Some(holder.into()) }
     }
 
     /// The database's file, where it is one.

@@ -139,4 +139,8 @@ impl Connections {
     pub(crate) fn changes(&self) -> Changes {
         self.listener.changes()
     }
+
+    pub(crate) fn log_changes(&self) -> Changes {
+        self.listener.log_changes()
+    }
 }

@@ -9,7 +9,7 @@
 //! of it the database lets one look again (`db.rs`).
 
 use crate::builds::{Row, UNFINISHED, one};
-use crate::claims::{claimed, unclaimed};
+use crate::claims::{claimed, is_anothers, unclaimed};
 use crate::codec::now;
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
@@ -91,9 +91,13 @@ impl Store {
         self.db.write("start a build", move |writer| start(writer, id, &holder, ttl)).await
     }
 
-    /// Puts a running build without a release back into the queue, as after a restart. `false` where there was none.
+    /// Puts a running build without a release back into the queue, as after a restart. `false` where there was none, or another holder runs it.
     pub async fn requeue_build(&self, id: BuildId) -> Result<bool, StoreError> {
+        let holder = self.holder.clone();
         let work = move |writer: &mut AnyConnection| {
+            if is_anothers(writer, id, holder.as_deref())? {
+                return Ok(false);
+            }
             let running = builds::state.eq(BuildState::Running.word()).and(builds::release_number.is_null());
             let change = (builds::state.eq(BuildState::Queued.word()), unclaimed());
             let row = builds::table.filter(builds::id.eq(id.0)).filter(running);

@@ -1,9 +1,12 @@
 //! Releases: numbered, immutable triples; one a tool is live.
 
 use crate::builds::{finish, not_running};
+use crate::claims::expect_own;
 use crate::codec::{from_json, json, narrow, now, parse, time};
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
+use crate::leases::expect_turn;
+use crate::repositories::{RefMove, move_ref};
 use crate::schema::{builds, releases, tools};
 use crate::tools::tool_id;
 use crate::{BuildOutcome, DeployRef, Store, StoreError, ToolSettings};
@@ -165,7 +168,13 @@ fn next_number(writer: &mut AnyConnection, tool: i64) -> Outcome<i64> {
     Ok(row.returning(tools::next_release - 1).get_result::<i64>(writer)?)
 }
 
-fn insert(writer: &mut AnyConnection, tool: i64, new: &NewRelease) -> Outcome<ReleaseNumber> {
+fn insert(
+    writer: &mut AnyConnection,
+    tool: i64,
+    new: &NewRelease,
+    holder: Option<&str>,
+) -> Outcome<ReleaseNumber> {
+    expect_turn(writer, &new.tool, holder)?;
     let next = next_number(writer, tool)?;
     let settings: String = tools::table.find(tool).select(tools::settings).first(writer)?;
     let row = (
@@ -187,6 +196,7 @@ fn insert(writer: &mut AnyConnection, tool: i64, new: &NewRelease) -> Outcome<Re
     );
     diesel::insert_into(releases::table).values(row).execute(writer)?;
     if let Some(build) = new.build {
+        expect_own(writer, build, holder)?;
         let running = builds::state.eq(crate::BuildState::Running.word()).and(builds::tool_id.eq(tool));
         let row = builds::table.filter(builds::id.eq(build.0)).filter(running);
         if diesel::update(row).set(builds::release_number.eq(next)).execute(writer)? == 0 {
@@ -202,9 +212,11 @@ fn activate(
     new: ReleaseNumber,
     expected: Option<ReleaseNumber>,
     deployed: &DeployRef,
+    holder: Option<&str>,
 ) -> Outcome<Activation> {
     use hythe_model::ReleaseState::{Live, RollingOut, Superseded};
     let id = tool_id(writer, tool)?;
+    expect_turn(writer, tool, holder)?;
     let found = live(writer, id)?;
     if found != expected {
         let what = format!("{} of {tool} is live, not {}", name(found), name(expected));
@@ -218,8 +230,9 @@ fn activate(
         return Err(StoreError::Conflict { what }.into());
     };
     if let Some(build) = shifted.build
-        && !finish(writer, build, &BuildOutcome::Succeeded)?
+        && !finish(writer, build, &BuildOutcome::Succeeded, holder)?
     {
+        expect_own(writer, build, holder)?;
         return Err(not_running(writer, build)?.into());
     }
     let change =
@@ -236,9 +249,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where the build is not running any more, as when it was superseded or cancelled.
     pub async fn create_release(&self, release: NewRelease) -> Result<Release, StoreError> {
+        let holder = self.holder.clone();
         let work = move |writer: &mut AnyConnection| {
             let tool = tool_id(writer, &release.tool)?;
-            let number = insert(writer, tool, &release)?;
+            let number = insert(writer, tool, &release, holder.as_deref())?;
             let written = one(writer, &release.tool, tool, number)?;
             Ok(written.ok_or_else(|| StoreError::Absent { what: format!("release {number}") })?)
         };
@@ -258,8 +272,28 @@ impl Store {
         expected: Option<ReleaseNumber>,
         deployed: &DeployRef,
     ) -> Result<Activation, StoreError> {
-        let (tool, deployed) = (tool.clone(), deployed.clone());
-        let work = move |writer: &mut AnyConnection| activate(writer, &tool, number, expected, &deployed);
+        self.activate_with_ref(tool, number, expected, deployed, None).await
+    }
+
+    /// The same, together with the move of the deploy ref where repositories are rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] as above, and where the ref stands elsewhere.
+    pub async fn activate_with_ref(
+        &self,
+        tool: &ToolName,
+        number: ReleaseNumber,
+        expected: Option<ReleaseNumber>,
+        deployed: &DeployRef,
+        moved: Option<RefMove>,
+    ) -> Result<Activation, StoreError> {
+        let (tool, deployed, holder) = (tool.clone(), deployed.clone(), self.holder.clone());
+        let work = move |writer: &mut AnyConnection| {
+            if let Some(moved) = &moved {
+                move_ref(writer, &tool, moved)?;
+            }
+            activate(writer, &tool, number, expected, &deployed, holder.as_deref())
+        };
         self.db.write("make a release live", work).await
     }
 
@@ -271,13 +305,15 @@ impl Store {
         number: ReleaseNumber,
         outcome: &BuildOutcome,
     ) -> Result<bool, StoreError> {
-        let (tool, outcome) = (tool.clone(), outcome.clone());
+        let (tool, outcome, holder) = (tool.clone(), outcome.clone(), self.holder.clone());
         let work = move |writer: &mut AnyConnection| {
             let release = (tool_id(writer, &tool)?, number);
+            expect_turn(writer, &tool, holder.as_deref())?;
             let (from, to) = (ReleaseState::RollingOut, ReleaseState::Failed);
             let done = shift(writer, release, from, to, outcome.fault())?;
             if let Some(Shifted { build: Some(build) }) = done {
-                finish(writer, build, &outcome)?;
+                expect_own(writer, build, holder.as_deref())?;
+                finish(writer, build, &outcome, holder.as_deref())?;
             }
             Ok(done.is_some())
         };

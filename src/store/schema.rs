@@ -82,6 +82,8 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         claimed_by -> Nullable<Text>,
         claimed_until -> Nullable<BigInt>,
+        stop -> Nullable<Text>,
+        attached_to -> Nullable<Text>,
     }
 }
 
@@ -134,9 +136,66 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    repositories (tool_id) {
+        tool_id -> BigInt,
+        version -> BigInt,
+        head -> Text,
+    }
+}
+
+diesel::table! {
+    repository_refs (tool_id, name) {
+        tool_id -> BigInt,
+        name -> Text,
+        commit_id -> Text,
+    }
+}
+
+diesel::table! {
+    repository_packs (tool_id, name) {
+        tool_id -> BigInt,
+        name -> Text,
+    }
+}
+
+diesel::table! {
+    repository_cuts (tool_id, commit_id) {
+        tool_id -> BigInt,
+        commit_id -> Text,
+    }
+}
+
+diesel::table! {
+    logs (name) {
+        name -> Text,
+        last -> BigInt,
+        bytes -> BigInt,
+        ended -> Bool,
+        closed -> Bool,
+    }
+}
+
+diesel::table! {
+    log_pieces (log, first) {
+        log -> Text,
+        first -> BigInt,
+        lines -> Text,
+    }
+}
+
 diesel::joinable!(members -> tools (tool_id));
 diesel::joinable!(ssh_keys -> tools (tool_id));
 diesel::joinable!(builds -> tools (tool_id));
 diesel::joinable!(releases -> tools (tool_id));
 diesel::joinable!(config_values -> tools (tool_id));
-diesel::allow_tables_to_appear_in_same_query!(tools, members, ssh_keys, builds, releases, config_values);
+diesel::joinable!(repositories -> tools (tool_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    tools,
+    members,
+    ssh_keys,
+    builds,
+    releases,
+    config_values,
+    repositories
+);

@@ -6,6 +6,7 @@ mod faults;
 mod file;
 mod leases;
 mod server;
+mod shared;
 mod story;
 
 use crate::*;

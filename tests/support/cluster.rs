@@ -8,17 +8,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What `make test` says of the cluster.
-fn told(name: &str) -> String {
+pub(crate) fn told(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
 }
 
 /// This machine as the cluster's nodes and pods see it.
-fn host() -> String {
+pub(crate) fn host() -> String {
     std::env::var("HYTHE_CLUSTER_HOST").unwrap_or_else(|_| "10.213.0.1".to_owned())
 }
 
 /// A port that nobody listens at. Images are pulled by it, and so it stays the same when a server starts again.
-fn free_port(host: &str) -> u16 {
+pub(crate) fn free_port(host: &str) -> u16 {
     let listener = std::net::TcpListener::bind((host, 0)).expect("this machine has the cluster's address");
     listener.local_addr().expect("an address").port()
 }
@@ -29,7 +29,7 @@ fn registries() -> PathBuf {
 }
 
 /// The cluster's name server, by the address that policies see: it need not be a pod's.
-fn name_server() -> String {
+pub(crate) fn name_server() -> String {
     let path = "jsonpath={.items[0].endpoints[0].addresses[0]}";
     let of = "kubernetes.io/service-name=kube-dns";
     kubectl(&["get", "endpointslices", "-n", "kube-system", "-l", of, "-o", path]).ok().out
@@ -80,11 +80,20 @@ impl Clustered {
     /// Makes the registry unreachable for nodes, or reachable again.
     pub(crate) fn registry_away(&self, away: bool) {
         let registry = self.address("registry");
-        // The node's own way of being told that a registry speaks plain HTTP; nothing listens on port 9.
-        let reached = if away { "127.0.0.1:9" } else { registry };
+        // Nothing listens on port 9.
+        Self::registry_at(registry, if away { "127.0.0.1:9" } else { registry });
+    }
+
+    /// Tells nodes that a registry speaks plain HTTP and is reached there, in their own way.
+    pub(crate) fn registry_at(registry: &str, reached: &str) {
         let hosts = registries().join(registry);
         fs::create_dir_all(&hosts).expect("a folder");
         fs::write(hosts.join("hosts.toml"), format!("server = \"http://{reached}\"\n")).expect("a file");
+    }
+
+    /// Tells nodes nothing about a registry any more.
+    pub(crate) fn forget_registry(registry: &str) {
+        let _ = fs::remove_dir_all(registries().join(registry));
     }
 
     /// Stops the server and starts it again; tools run on.
@@ -148,6 +157,6 @@ impl Drop for Clustered {
             "-l",
             &format!("hythe.dev/platform={}", self.platform),
         ]);
-        let _ = fs::remove_dir_all(registries().join(self.server.address("registry")));
+        Self::forget_registry(self.server.address("registry"));
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Server {
     token: String,
     /// A file system of its own, mounted here.
     disk: Option<PathBuf>,
+    /// What it does, where several share the work; everything where empty.
+    roles: String,
 }
 
 /// The checkout's root.
@@ -46,7 +48,7 @@ impl Server {
     }
 
     /// The first start, whose token is kept.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.spawn();
         let log = self.log();
         let token = log
@@ -54,6 +56,25 @@ impl Server {
             .find_map(|line| line.trim().strip_prefix("Admin token"))
             .expect("a first run's token");
         token.split_whitespace().next().expect("a token").clone_into(&mut self.token);
+    }
+
+    /// Starts a server that shares the work with another one, whose administrator's token is its own too.
+    pub(crate) fn joined(name: &str, extra: &str, roles: &str, token: &str) -> Self {
+        let mut server = Self::prepared(name, extra);
+        server.set_roles(roles);
+        token.clone_into(&mut server.token);
+        server.spawn();
+        server
+    }
+
+    /// Says what it does from its next start on.
+    pub(crate) fn set_roles(&mut self, roles: &str) {
+        roles.clone_into(&mut self.roles);
+    }
+
+    /// The address of a front, where it has that one.
+    pub(crate) fn front(&self, front: &str) -> Option<String> {
+        self.addresses[front].as_str().map(str::to_owned)
     }
 
     /// Starts a server on a folder that is restored from a backup; the administrator's token is the old one.
@@ -97,7 +118,7 @@ impl Server {
             .out
     }
 
-    fn prepared(name: &str, extra: &str) -> Self {
+    pub(crate) fn prepared(name: &str, extra: &str) -> Self {
         let folder = PathBuf::from(format!("/var/tmp/hythe-test-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("data")).expect("a folder");
@@ -111,7 +132,14 @@ impl Server {
             let chown = Command::new("chown").arg("-R").arg("hythe:hythe").arg(&folder).status();
             assert!(chown.expect("chown").success());
         }
-        Self { child: None, folder, addresses: Value::Null, token: String::new(), disk: None }
+        Self {
+            child: None,
+            folder,
+            addresses: Value::Null,
+            token: String::new(),
+            disk: None,
+            roles: String::new(),
+        }
     }
 
     /// Writes the addresses that it got into its configuration, where no helper keeps them for the next start.
@@ -133,6 +161,9 @@ impl Server {
             File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
         let mut command = as_hythe();
         command.arg(program("hythed")).arg("serve").args(self.place());
+        if !self.roles.is_empty() {
+            command.args(["--roles", &self.roles]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("hythed starts"));
         let deadline = Instant::now() + Duration::from_mins(10);
@@ -166,6 +197,11 @@ impl Server {
         let (verb, rest) = args.split_first().expect("a verb");
         command.arg(program("hythed")).arg(verb).args(self.place()).args(rest);
         command.output().expect("hythed runs").into()
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> String {
+        self.child.as_ref().expect("a running server").id().to_string()
     }
 
     /// Ends the server at once, as a power cut would, and leaves its data.

@@ -3,7 +3,7 @@
 use super::{PodSettings, Pods};
 use crate::analyze::Before;
 use crate::cache::Place;
-use crate::executor::Task;
+use crate::executor::{Stays, Task};
 use crate::{Common, fault};
 use hythe_carrier::{Access, Cached, DELIVERY, Delivery, Job};
 use hythe_cnb::protocol::MESSAGE_MAX;
@@ -152,12 +152,15 @@ pub(crate) async fn remove(common: &Common, build: BuildId) {
     }
 }
 
-/// Removes the repositories of all builds.
-pub(crate) async fn sweep(common: &Common) -> Result<(), Fault> {
+/// Removes the repositories of all builds but those that stay.
+pub(crate) async fn sweep(common: &Common, stays: Stays) -> Result<(), Fault> {
     let content = common.parts.content.clone();
     blocking("sweep builds' repositories", move || {
         for repository in content.repositories()? {
-            if repository.as_str().starts_with(BUILDS) {
+            let number = repository.as_str().strip_prefix(BUILDS).map(str::parse);
+            if let Some(number) = number
+                && !number.is_ok_and(|number| stays(BuildId(number)))
+            {
                 content.delete_repository(&repository)?;
             }
         }

@@ -5,15 +5,15 @@ use super::parcel;
 use super::stage::{Failed, Stage, stage};
 use super::{Pods, not_taken};
 use crate::analyze::Before;
-use crate::executor::Task;
+use crate::executor::{Stays, Task};
 use crate::hear::{Hearing, Told};
 use crate::{EventSink, fault};
 use futures::StreamExt;
 use hythe_carrier::Delivery;
 use hythe_cluster::{Output, Position, create, patient, remove, selector};
-use hythe_model::{BuildEvent, Fault, Phase};
+use hythe_model::{BuildEvent, BuildId, Fault, Phase};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
@@ -256,15 +256,19 @@ impl Pods {
         }
     }
 
-    /// Removes the pods and the Secrets of all builds.
-    pub(crate) async fn end_all(&self) -> Result<(), Fault> {
+    /// Removes the pods and the Secrets of all builds but those that stay.
+    pub(crate) async fn end_all(&self, stays: &Stays) -> Result<(), Fault> {
         let ours =
             ListParams::default().labels(&format!("{},{LABEL_BUILD}", selector(&self.settings.platform)));
         let (pods, secrets) = (self.pods(), self.secrets());
         let listed = patient("list builds' pods", || async {
-            let pods = pods.list(&ours).await?.items.into_iter().map(|pod| pod.name_any());
-            let secrets = secrets.list(&ours).await?.items.into_iter().map(|secret| secret.name_any());
-            Ok(pods.chain(secrets).collect::<BTreeSet<_>>())
+            let goes = |meta: &ObjectMeta| {
+                let build = meta.labels.as_ref().and_then(|labels| labels.get(LABEL_BUILD)?.parse().ok());
+                !build.is_some_and(|build| stays(BuildId(build)))
+            };
+            let pods = pods.list(&ours).await?.items.into_iter().map(|pod| pod.metadata);
+            let secrets = secrets.list(&ours).await?.items.into_iter().map(|secret| secret.metadata);
+            Ok(pods.chain(secrets).filter(goes).filter_map(|meta| meta.name).collect::<BTreeSet<_>>())
         });
         let names = match listed.await {
             Ok(names) => names,

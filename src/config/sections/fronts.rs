@@ -12,6 +12,9 @@ pub struct Server {
     /// The data folder; see [`Server::data_dir`] where unset.
     #[serde(deserialize_with = "super::optional")]
     pub data_dir: Option<PathBuf>,
+    /// The folder of keys; in the data folder, or in what servers share, where unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub keys: Option<PathBuf>,
     /// How long a stop waits for running builds and open requests.
     pub drain: Span,
     /// How long requests to tools may still take at the very end of a stop.
@@ -24,6 +27,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             data_dir: None,
+            keys: None,
             drain: Span::seconds(30),
             finish: Span::seconds(5),
             upkeep: Span::seconds(3600),

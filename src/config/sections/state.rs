@@ -88,6 +88,15 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// `[objects]`: what several servers share beside the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Objects {
+    /// A folder that all of them mount; this is the only server where it is unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub folder: Option<PathBuf>,
+}
+
 /// `[registry]`: images.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -34,6 +34,10 @@ pub(crate) struct Pushes(pub(crate) Platform);
 
 #[async_trait]
 impl PushHandler for Pushes {
+    async fn prepare(&self, tool: &ToolName) -> Result<(), Fault> {
+        self.0.prepare_repository(tool).await
+    }
+
     async fn rules(&self, tool: &ToolName) -> Result<PushRules, Fault> {
         let row = self.0.store().tool(tool).await?;
         let settings = row.map(|tool| tool.settings).unwrap_or_default();

@@ -104,6 +104,11 @@ impl ResolvesServerCert for Authority {
     }
 }
 
+/// Makes the authority's key and certificate where they are missing.
+pub(super) fn make(data: &Data) -> Result<()> {
+    publish(&data.keys().join("ca.pem"), &pem(data)?)
+}
+
 /// The authority's own certificate, as PEM.
 pub(super) fn pem(data: &Data) -> Result<String> {
     Ok(authority_params()?.self_signed(&authority_key(data)?)?.pem())

@@ -65,14 +65,15 @@ impl ContentStore {
     }
 
     /// Nobody publishes while this is held.
-    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
-        self.inner.collecting.write().unwrap_or_else(PoisonError::into_inner)
+    fn alone(&self) -> Result<(RwLockWriteGuard<'_, ()>, fs::File), RegistryError> {
+        let here = self.inner.collecting.write().unwrap_or_else(PoisonError::into_inner);
+        Ok((here, self.lock_collecting(fs::File::lock)?))
     }
 
     /// Removes the names of what goes, before it goes.
     fn sweep_names(&self, stays: &dyn Fn(&Digest) -> bool) -> Result<(), RegistryError> {
         for repository in self.repositories()? {
-            let _alone = self.alone();
+            let _alone = self.alone()?;
             for tag in self.tags(&repository)? {
                 if self.resolve(&repository, &tag)?.is_none_or(|digest| !stays(&digest)) {
                     disk::remove(&self.tag_path(&repository, &tag))?;
@@ -101,7 +102,7 @@ impl ContentStore {
         for algorithm in disk::names(&top)? {
             for part in disk::names(&top.join(&algorithm))? {
                 let folder = top.join(&algorithm).join(part);
-                let _alone = self.alone();
+                let _alone = self.alone()?;
                 for hex in disk::names(&folder)? {
                     let path = folder.join(&hex);
                     if format!("{algorithm}:{hex}").parse().is_ok_and(|digest| stays(&digest)) {

@@ -57,7 +57,7 @@ impl ContentStore {
                 actual: digest.to_string(),
             });
         }
-        let _publishing = self.publishing();
+        let _publishing = self.publishing()?;
         self.put_bytes(&digest, bytes)?;
         self.link_while_publishing(repository, &digest)?;
         let record = self.manifest_path(repository, &digest);
@@ -114,7 +114,7 @@ impl ContentStore {
 
     /// Points a tag at a manifest that the repository has.
     pub fn tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), RegistryError> {
-        let _publishing = self.publishing();
+        let _publishing = self.publishing()?;
         if !disk::exists(&self.manifest_path(repository, digest))? {
             let (repository, digest) = (repository.clone(), digest.clone());
             return Err(RegistryError::NoManifest { repository, digest });
@@ -141,7 +141,7 @@ impl ContentStore {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<bool, RegistryError> {
-        let _publishing = self.publishing();
+        let _publishing = self.publishing()?;
         let digest = match reference {
             Reference::Tag(tag) => return disk::remove(&self.tag_path(repository, tag)),
             Reference::Digest(digest) => digest,

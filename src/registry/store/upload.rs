@@ -40,7 +40,7 @@ impl Upload {
             let (expected, actual) = (format!("{size} bytes"), format!("{written} bytes"));
             return Err(RegistryError::Mismatch { expected, actual });
         }
-        let _publishing = self.store.publishing();
+        let _publishing = self.store.publishing()?;
         if !self.store.has(digest)? {
             self.store.make_blob_folder(digest)?;
             disk::publish(&self.file, &self.path, &self.store.blob_path(digest))?;

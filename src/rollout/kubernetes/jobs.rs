@@ -21,7 +21,7 @@ impl Rollouts {
 
     /// Starts a run of one of the live release's jobs, now.
     pub(crate) async fn start_job(&self, tool: &ToolName, name: &JobName) -> Result<(), Fault> {
-        let release = self.live().get(tool).cloned().ok_or_else(|| no_job(tool, name))?;
+        let release = self.live_now(tool).await?.ok_or_else(|| no_job(tool, name))?;
         let job = release.release.project.cron.get(name).ok_or_else(|| no_job(tool, name))?;
         let kind = ProcessType::of_job(name);
         let goes_on = |run: &JobRun| run.id.process == kind && run.is_running();

@@ -48,7 +48,8 @@ pub(crate) struct Logs {
     witness: Arc<dyn Witness>,
     /// By tool and pod; a pod that is gone is forgotten.
     streams: Mutex<HashMap<(ToolName, String), Streams>>,
-    end: CancellationToken,
+    /// Cancelled once another server reads them; none before this one has begun to.
+    reading: Mutex<Option<CancellationToken>>,
 }
 
 /// The containers of a pod by their attempts, and how to tell each one's stream that it has ended.
@@ -69,10 +70,25 @@ impl Logs {
         folder: PathBuf,
         bytes: u64,
         witness: Arc<dyn Witness>,
-        end: CancellationToken,
     ) -> Arc<Self> {
         let segment_bytes = (bytes / SEGMENTS).max(64 << 10);
-        Arc::new(Self { cluster, settings, folder, segment_bytes, witness, streams: Mutex::default(), end })
+        let (streams, reading) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { cluster, settings, folder, segment_bytes, witness, streams, reading })
+    }
+
+    /// Reads what these pods and those that come print, until `end`.
+    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: &[PodView]) {
+        self.streams().clear();
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        for pod in pods {
+            self.look(pod);
+        }
+    }
+
+    /// Until when this server reads; `None` where another one does.
+    fn reading(&self) -> Option<CancellationToken> {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        reading.filter(|end| !end.is_cancelled())
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<(ToolName, String), Streams>> {
@@ -81,6 +97,7 @@ impl Logs {
 
     /// Begins a stream where a container has come, and tells its stream where one has ended.
     pub(crate) fn look(self: &Arc<Self>, pod: &PodView) {
+        let Some(reading) = self.reading() else { return };
         let mut all = self.streams();
         let streams = all.entry((pod.id.tool.clone(), pod.name.clone())).or_default();
         for earlier in streams.range(..pod.id.attempt).map(|(_, stream)| stream) {
@@ -94,7 +111,7 @@ impl Logs {
         let stream = streams.entry(pod.id.attempt).or_insert_with(|| {
             let end = watch::Sender::new(None);
             let (own, seen, receiver) = (self.clone(), pod.clone(), end.subscribe());
-            tokio::spawn(async move { own.carry(seen, receiver).await });
+            tokio::spawn(async move { reading.run_until_cancelled(own.carry(seen, receiver)).await });
             end
         });
         if let Some(exit) = exit {
@@ -121,35 +138,32 @@ impl Logs {
     /// Carries one container's output until it has ended, then says so.
     async fn carry(self: Arc<Self>, pod: PodView, mut end: watch::Receiver<Option<End>>) {
         let folder = log_folder(&self.folder, &pod.id);
-        let work = async {
-            let mut spool = match Spool::open(&folder, self.segment_bytes) {
-                Ok(spool) => spool,
-                Err(error) => return tracing::error!(instance = %pod.id, %error, "its output cannot be kept"),
-            };
-            self.witness.started(&pod.id, &folder);
-            let mut attempts = 0;
-            let exit = loop {
-                let known = end.borrow().clone();
-                let whole = self.copy(&pod, known.as_ref().is_some_and(|end| end.replaced), &mut spool).await;
-                if let Some(End { exit, .. }) = known {
-                    attempts += 1;
-                    if whole || attempts >= LAST_ATTEMPTS {
-                        break exit;
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                    continue;
-                }
-                // The stream of a container ends with it, before that is told; asked again at once, the node would answer
-                // with what the next container prints.
-                let patience = if whole { TOLD } else { AGAIN };
-                let _ = tokio::time::timeout(patience, end.wait_for(Option::is_some)).await;
-            };
-            let reason = ExitReason { last_lines: last_lines(&folder), ..exit };
-            if self.witness.ended(&pod.id, &reason).await {
-                let _ = fs::remove_dir_all(&folder);
-            }
+        let mut spool = match Spool::open(&folder, self.segment_bytes) {
+            Ok(spool) => spool,
+            Err(error) => return tracing::error!(instance = %pod.id, %error, "its output cannot be kept"),
         };
-        self.end.run_until_cancelled(work).await;
+        self.witness.started(&pod.id, &folder);
+        let mut attempts = 0;
+        let exit = loop {
+            let known = end.borrow().clone();
+            let whole = self.copy(&pod, known.as_ref().is_some_and(|end| end.replaced), &mut spool).await;
+            if let Some(End { exit, .. }) = known {
+                attempts += 1;
+                if whole || attempts >= LAST_ATTEMPTS {
+                    break exit;
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            // The stream of a container ends with it, before that is told; asked again at once, the node would answer
+            // with what the next container prints.
+            let patience = if whole { TOLD } else { AGAIN };
+            let _ = tokio::time::timeout(patience, end.wait_for(Option::is_some)).await;
+        };
+        let reason = ExitReason { last_lines: last_lines(&folder), ..exit };
+        if self.witness.ended(&pod.id, &reason).await {
+            let _ = fs::remove_dir_all(&folder);
+        }
     }
 
     /// Follows a container's output from behind the last line that has come; whether it came to its end.

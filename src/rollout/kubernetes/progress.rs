@@ -120,10 +120,28 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
     }
 }
 
-/// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for.
+/// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for, and so is a node that has
+/// not got the tool's key yet: it pulls as nobody in a namespace that is new, and asks again.
 fn is_final(message: &str) -> bool {
     let message = message.to_lowercase();
+    if message.contains("insufficient_scope") {
+        return false;
+    }
     ["not found", "unauthorized", "denied", "forbidden", "manifest unknown", "no match for platform"]
         .iter()
         .any(|word| message.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_final_and_a_node_without_its_key_is_none() {
+        assert!(is_final("failed to resolve image: registry/tools/weather@sha256:ab: not found"));
+        assert!(is_final("unexpected status: 403 Forbidden"));
+        let early = "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
+        assert!(!is_final(early));
+        assert!(!is_final("dial tcp 10.213.0.1:5000: connect: connection refused"));
+    }
 }

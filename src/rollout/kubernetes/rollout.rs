@@ -8,13 +8,13 @@ use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
-use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched};
+use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched, Wished, Wishes};
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,6 +43,8 @@ pub(crate) struct Rollouts {
     /// One at a time writes a tool's objects.
     writing: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
     dirty: Arc<Dirty>,
+    /// Who knows what is live, where other servers roll out too.
+    wishes: OnceLock<Arc<dyn Wishes>>,
     pub(crate) end: CancellationToken,
 }
 
@@ -60,14 +62,7 @@ impl Rollouts {
     pub(crate) fn start(parts: KubernetesParts, end: CancellationToken) -> Arc<Self> {
         let (cluster, settings) = (parts.cluster, parts.settings);
         let seen = Arc::new(Seen::new(parts.port));
-        let logs = Logs::new(
-            cluster.clone(),
-            settings.clone(),
-            parts.logs,
-            parts.log_bytes,
-            parts.witness,
-            end.clone(),
-        );
+        let logs = Logs::new(cluster.clone(), settings.clone(), parts.logs, parts.log_bytes, parts.witness);
         let looked = super::watch::start(&cluster, &seen, &logs, &end);
         let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let dirty = Arc::<Dirty>::default();
@@ -82,12 +77,29 @@ impl Rollouts {
             live,
             writing,
             dirty,
+            wishes: OnceLock::new(),
             end,
         };
-        let rollouts = Arc::new(own);
-        let weak = Arc::downgrade(&rollouts);
-        let prefix = rollouts.settings.namespace_prefix.clone();
-        super::drift::start(&rollouts.cluster, &prefix, &rollouts.dirty, &rollouts.end, move |tool| {
+        Arc::new(own)
+    }
+
+    /// Says that other servers roll out too.
+    pub(crate) fn share(&self, wishes: Arc<dyn Wishes>) {
+        let _ = self.wishes.set(wishes);
+    }
+
+    /// Looks after every tool until `end`.
+    pub(crate) fn lead(self: Arc<Self>, end: CancellationToken) {
+        let ends = self.end.child_token();
+        let (own, told) = (self.end.clone(), ends.clone());
+        tokio::spawn(async move {
+            let _ended = told.drop_guard();
+            own.run_until_cancelled(end.cancelled()).await;
+        });
+        self.logs.lead(ends.clone(), &self.seen.pods());
+        let weak = Arc::downgrade(&self);
+        let prefix = self.settings.namespace_prefix.clone();
+        super::drift::start(&self.cluster, &prefix, &self.dirty, &ends, move |tool| {
             let rollouts = weak.upgrade();
             async move {
                 if let Some(rollouts) = rollouts {
@@ -95,11 +107,24 @@ impl Rollouts {
                 }
             }
         });
-        rollouts
+    }
+
+    /// Forgets a tool that another server has removed.
+    pub(crate) fn forget(&self, tool: &ToolName) {
+        self.live().remove(tool);
+        self.seen.update(tool, |view| view.declared = false);
     }
 
     pub(super) fn live(&self) -> MutexGuard<'_, HashMap<ToolName, RunnableRelease>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is live of a tool, whichever server made it so.
+    pub(super) async fn live_now(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
+        match self.wishes.get() {
+            Some(wishes) => Ok(wishes.live(tool).await?.map(|wished| wished.release)),
+            None => Ok(self.live().get(tool).cloned()),
+        }
     }
 
     /// Waits until nobody else writes this tool's objects.
@@ -282,6 +307,9 @@ impl Rollouts {
         let _alone = self.alone(tool).await;
         let Some(pending) = self.pending().remove(tool) else { return };
         pending.settled.cancel();
+        if self.wishes.get().is_some_and(|wishes| !wishes.has_turn(tool)) {
+            return tracing::warn!(%tool, "a rollout is left to the server that has the turn now");
+        }
         if let Err(error) = self.end_release_command(&pending.release).await {
             tracing::error!(%tool, %error, "a release command could not be ended");
         }
@@ -392,7 +420,16 @@ impl Rollouts {
         let _alone = self.alone(tool).await;
         let coming = self.pending().get(tool).map(|pending| pending.release.clone());
         let is_coming = coming.is_some();
-        let Some(release) = coming.or_else(|| self.live().get(tool).cloned()) else { return };
+        let (release, _turn) = match (coming, self.wishes.get()) {
+            (Some(release), _) => (Some(release), None),
+            (None, None) => (self.live().get(tool).cloned(), None),
+            (None, Some(wishes)) => match wishes.live(tool).await {
+                Ok(found) => found.map(|Wished { release, turn }| (release, turn)).unzip(),
+                // Whoever changes it now sees to it, and what is there afterwards is looked at once more.
+                Err(_) => return self.look_again(tool),
+            },
+        };
+        let Some(release) = release else { return };
         let objects = if is_coming { self.coming(&release) } else { self.objects(&release) };
         let objects = match objects {
             Ok(objects) => objects,

@@ -169,6 +169,11 @@ impl Seen {
         all
     }
 
+    /// All pods.
+    pub(crate) fn pods(&self) -> Vec<PodView> {
+        self.tools().values().flat_map(|view| view.pods.values()).cloned().collect()
+    }
+
     /// Image references of all pods.
     pub(crate) fn images(&self) -> HashSet<String> {
         let tools = self.tools();

@@ -12,21 +12,41 @@ use tokio::task::JoinHandle;
 /// Time between two attempts to listen again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The channel that tells of lines in logs; all else is told by the other.
+const LOGS: &str = "hythe_logs";
+
+/// Counts of what was told.
+#[derive(Default)]
+struct Told {
+    rows: watch::Sender<u64>,
+    logs: watch::Sender<u64>,
+}
+
+impl Told {
+    fn is_heard(&self) -> bool {
+        self.rows.receiver_count() + self.logs.receiver_count() > 0
+    }
+}
+
 /// Listens until it is dropped, and again where the connection is lost.
 pub(super) struct Listener {
-    told: Arc<watch::Sender<u64>>,
+    told: Arc<Told>,
     task: JoinHandle<()>,
 }
 
 impl Listener {
     pub(super) fn start(maker: Maker) -> Self {
-        let told = Arc::new(watch::Sender::new(0));
+        let told = Arc::<Told>::default();
         let task = tokio::spawn(listen(maker, Arc::clone(&told)));
         Self { told, task }
     }
 
     pub(super) fn changes(&self) -> Changes {
-        Changes::new(self.told.subscribe())
+        Changes::new(self.told.rows.subscribe())
+    }
+
+    pub(super) fn log_changes(&self) -> Changes {
+        Changes::new(self.told.logs.subscribe())
     }
 }
 
@@ -36,10 +56,10 @@ impl Drop for Listener {
     }
 }
 
-async fn listen(maker: Maker, told: Arc<watch::Sender<u64>>) {
+async fn listen(maker: Maker, told: Arc<Told>) {
     loop {
         // Nobody waits, nobody listens.
-        if told.receiver_count() > 0
+        if told.is_heard()
             && let Ok(connection) = maker.connect().await
         {
             hear(connection, &told).await;
@@ -48,14 +68,16 @@ async fn listen(maker: Maker, told: Arc<watch::Sender<u64>>) {
     }
 }
 
-async fn hear(mut connection: AsyncPgConnection, told: &watch::Sender<u64>) {
-    if connection.batch_execute("LISTEN hythe").await.is_err() {
+async fn hear(mut connection: AsyncPgConnection, told: &Told) {
+    if connection.batch_execute("LISTEN hythe; LISTEN hythe_logs").await.is_err() {
         return;
     }
+    let tell = |sender: &watch::Sender<u64>| sender.send_modify(|count| *count += 1);
     // What came before this was not heard.
-    told.send_modify(|count| *count += 1);
+    tell(&told.rows);
+    tell(&told.logs);
     let mut notes = std::pin::pin!(connection.notifications_stream());
-    while let Some(Ok(_)) = notes.next().await {
-        told.send_modify(|count| *count += 1);
+    while let Some(Ok(note)) = notes.next().await {
+        tell(if note.channel == LOGS { &told.logs } else { &told.rows });
     }
 }

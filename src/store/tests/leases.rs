@@ -70,18 +70,18 @@ async fn a_claim_runs_out(bed: Bed) {
     assert!(claimed.claimed_until.is_some());
     assert_eq!(two.expired_claims().await.unwrap(), []);
     assert!(!two.take_claim(id, "b", LONG).await.unwrap(), "it is claimed");
-    assert_eq!(one.renew_claims("a", SHORT).await.unwrap(), [id].into());
+    assert_eq!(one.renew_claims("a", vec![id], SHORT).await.unwrap(), [id].into());
     tokio::time::sleep(ENOUGH).await;
     let expired: Vec<_> = two.expired_claims().await.unwrap().into_iter().map(|build| build.id).collect();
     assert_eq!(expired, [id]);
     assert!(two.take_claim(id, "b", LONG).await.unwrap());
     assert!(!one.take_claim(id, "c", LONG).await.unwrap(), "one resumes it");
     assert_eq!(
-        one.renew_claims("a", LONG).await.unwrap(),
+        one.renew_claims("a", vec![id], LONG).await.unwrap(),
         [].into(),
         "the old holder learns that it lost it"
     );
-    assert_eq!(two.renew_claims("b", LONG).await.unwrap(), [id].into());
+    assert_eq!(two.renew_claims("b", vec![id], LONG).await.unwrap(), [id].into());
 }
 
 async fn claims_end_with_builds(bed: Bed) {

@@ -227,7 +227,7 @@ fn a_crashs_leftovers_are_swept() {
         task.abort();
         let _ = task.await;
         assert_eq!(world.helper.list().await.unwrap().len(), 1, "the helper outlives who asked it");
-        builder.sweep().await.unwrap();
+        builder.sweep(std::sync::Arc::new(|_| false)).await.unwrap();
         assert!(world.helper.list().await.unwrap().is_empty());
         assert!(world.helper.list_dir(&path("builds")).await.unwrap().is_empty());
         world.end().await;

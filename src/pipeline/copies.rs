@@ -1,0 +1,238 @@
+//! Sources and repositories where several servers share them: objects and rows are the truth, what lies here is a copy.
+//!
+//! A pack is an object before a row names it, and a row names it before a build's row does; so whatever a server has acknowledged
+//! any other one can bring up. Nothing here takes a lease: a copy is this server's own, packs never change, and refs move by
+//! compare-and-swap in the store.
+
+use crate::{Platform, faults};
+use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
+use hythe_objects::{Body, Key, Objects, ObjectsError};
+use hythe_source::Copied;
+use hythe_store::RepositoryVersion;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the names of sources begin with.
+const SOURCES: &str = "sources";
+/// What the names of packs begin with; the tool's number follows.
+const REPOSITORIES: &str = "repositories";
+/// How long what no row names stays: a push may be about to name it, or another server be bringing it up.
+const GRACE: Duration = Duration::from_hours(1);
+/// Packs of a repository beyond which they are made one.
+const PACKS: usize = 50;
+
+/// One at a time brings a tool's copy up to date.
+#[derive(Default)]
+pub(crate) struct Copying(Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Copying {
+    async fn alone(&self, tool: &ToolName) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, lock| Arc::strong_count(lock) > 1);
+            all.entry(tool.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
+fn key(text: &str) -> Result<Key, Fault> {
+    text.parse().map_err(|error| faults::internal("name an object", &error))
+}
+
+fn source_key(digest: &Digest) -> Result<Key, Fault> {
+    key(&format!("{SOURCES}/{}.tar", digest.hex()))
+}
+
+fn failed(error: &ObjectsError) -> Fault {
+    faults::internal("reach the shared objects", error)
+}
+
+impl Platform {
+    fn objects(&self) -> Option<&Arc<dyn Objects>> {
+        self.parts().objects.as_ref()
+    }
+
+    /// Puts a source where every server finds it.
+    pub(crate) async fn share_source(&self, source: &SourceTree) -> Result<(), Fault> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        let body = Body::File(self.parts().sources.path(&source.digest));
+        objects.put(&source_key(&source.digest)?, body).await.map_err(|error| failed(&error))
+    }
+
+    /// Brings a source here that another server has read.
+    pub(crate) async fn fetch_source(&self, source: &SourceTree) -> Result<(), Fault> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        let sources = &self.parts().sources;
+        if sources.has(&source.digest) {
+            return Ok(());
+        }
+        let path = sources.path(&source.digest);
+        let fetched = hythe_objects::fetch(&**objects, &source_key(&source.digest)?, &path).await;
+        fetched.map_err(|error| failed(&error))
+    }
+
+    /// Brings the copy of a tool's repository up to date, where it is one.
+    pub async fn prepare_repository(&self, tool: &ToolName) -> Result<(), Fault> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        let Some(at) = self.store().repository_version(tool).await? else { return Ok(()) };
+        if self.is_current(tool, at) {
+            return Ok(());
+        }
+        let _alone = self.inner.copying.alone(tool).await;
+        let Some(state) = self.store().repository(tool).await? else { return Ok(()) };
+        if self.is_current(tool, state.at) {
+            return Ok(());
+        }
+        let here = self.parts().repositories.copied(tool);
+        let is_another = here.is_some_and(|here| here.id != state.at.id);
+        let known = self.in_repository(tool, move |repositories, tool| {
+            // A tool of this name was removed, and made anew at another server.
+            if is_another {
+                repositories.delete(tool)?;
+            }
+            if !repositories.exists(tool) {
+                repositories.create(tool)?;
+            }
+            repositories.packs(tool)
+        });
+        let known = known.await?;
+        for pack in state.packs.difference(&known) {
+            self.fetch_pack(&**objects, tool, state.at.id, pack).await?;
+        }
+        self.in_repository(tool, move |repositories, tool| {
+            repositories.set_refs(tool, &state.refs, &state.head, &state.cuts)?;
+            repositories.set_copied(tool, Copied { id: state.at.id, version: state.at.version })?;
+            repositories.retire_packs(tool, &state.packs, GRACE)
+        })
+        .await
+    }
+
+    fn is_current(&self, tool: &ToolName, at: RepositoryVersion) -> bool {
+        let copied = Copied { id: at.id, version: at.version };
+        self.parts().repositories.copied(tool) == Some(copied) && self.parts().repositories.exists(tool)
+    }
+
+    /// The index comes last: until it is there git does not see the pack.
+    async fn fetch_pack(
+        &self,
+        objects: &dyn Objects,
+        tool: &ToolName,
+        id: i64,
+        pack: &str,
+    ) -> Result<(), Fault> {
+        let files = self.parts().repositories.pack_files(tool, pack);
+        for (end, path) in [("pack", &files.pack), ("idx", &files.index)] {
+            let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
+            hythe_objects::fetch(objects, &key, path).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts what pushes have added to this server's copy where every server finds it.
+    pub(crate) async fn share_packs(&self, tool: &ToolName) -> Result<(), Fault> {
+        if self.objects().is_none() {
+            return Ok(());
+        }
+        let Some(state) = self.store().repository(tool).await? else { return Err(faults::no_tool(tool)) };
+        let found = self.in_repository(tool, |repositories, tool| {
+            Ok((repositories.packs(tool)?, repositories.cut_commits(tool)?))
+        });
+        let (packs, mut cuts) = found.await?;
+        let packs: Vec<String> = packs.difference(&state.packs).cloned().collect();
+        cuts.retain(|cut| !state.cuts.contains(cut));
+        if packs.is_empty() && cuts.is_empty() {
+            return Ok(());
+        }
+        self.put_packs(tool, state.at.id, &packs).await?;
+        Ok(self.store().add_packs(tool, packs, cuts).await?)
+    }
+
+    async fn put_packs(&self, tool: &ToolName, id: i64, packs: &[String]) -> Result<(), Fault> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        for pack in packs {
+            let files = self.parts().repositories.pack_files(tool, pack);
+            for (end, path) in [("pack", files.pack), ("idx", files.index)] {
+                let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
+                objects.put(&key, Body::File(path)).await.map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one pack of many, and forgets the names of builds' commits that nothing needs; how many names went. One server does it
+    /// at a time; what others push meanwhile stays beside it.
+    pub(crate) async fn tidy_shared_repository(
+        &self,
+        tool: &ToolName,
+        stays: impl Fn(&str, &CommitId) -> bool,
+    ) -> Result<usize, Fault> {
+        let Some(state) = self.store().repository(tool).await? else { return Ok(0) };
+        let goes = |(name, commit): &(&String, &CommitId)| !stays(name, commit);
+        let unneeded: Vec<String> = state.refs.iter().filter(goes).map(|(name, _)| name.clone()).collect();
+        let count = unneeded.len();
+        if count > 0 {
+            self.store().remove_refs(tool, unneeded).await?;
+        }
+        if state.packs.len() > PACKS {
+            self.prepare_repository(tool).await?;
+            let packed = self.in_repository(tool, |repositories, tool| {
+                repositories.repack(tool)?;
+                repositories.packs(tool)
+            });
+            let packed: Vec<String> = packed.await?.into_iter().collect();
+            self.put_packs(tool, state.at.id, &packed).await?;
+            let old = state.packs.iter().filter(|pack| !packed.contains(pack)).cloned().collect();
+            self.store().replace_packs(tool, old, packed).await?;
+        }
+        Ok(count)
+    }
+
+    /// Removes copies of sources again and again: whoever needs one brings it here anew.
+    pub(crate) async fn tidy_copies(self) {
+        loop {
+            tokio::time::sleep(self.parts().settings.keep.every).await;
+            let sources = self.parts().sources.clone();
+            let pruned = tokio::task::spawn_blocking(move || sources.prune(&HashSet::new(), GRACE)).await;
+            if let Ok(Err(error)) = pruned {
+                tracing::warn!(%error, "copies of sources could not be removed");
+            }
+        }
+    }
+
+    /// Removes sources and packs that no row names any more; how many sources went.
+    pub(crate) async fn prune_objects(&self, keep: &HashSet<Digest>) -> Result<usize, Fault> {
+        let Some(objects) = self.objects() else { return Ok(0) };
+        let named: BTreeSet<Key> = keep.iter().map(source_key).collect::<Result<_, _>>()?;
+        let sources = prune(&**objects, &key(SOURCES)?, &named).await?;
+        let mut packs = BTreeSet::new();
+        for tool in self.store().tools().await? {
+            // One that is removed meanwhile has none.
+            let Ok(Some(state)) = self.store().repository(&tool.name).await else { continue };
+            for pack in &state.packs {
+                for end in ["pack", "idx"] {
+                    packs.insert(key(&format!("{REPOSITORIES}/{}/{pack}.{end}", state.at.id))?);
+                }
+            }
+        }
+        prune(&**objects, &key(REPOSITORIES)?, &packs).await?;
+        Ok(sources)
+    }
+}
+
+async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Result<usize, Fault> {
+    let mut removed = 0;
+    for object in objects.list(prefix).await.map_err(|error| failed(&error))? {
+        // Looked at once more at the last moment: somebody may have put it again since the list was made.
+        let is_old = async || {
+            let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
+            Ok::<_, Fault>(age.is_some_and(|age| age > GRACE))
+        };
+        if object.age > GRACE && !named.contains(&object.key) && is_old().await? {
+            objects.delete(&object.key).await.map_err(|error| failed(&error))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,130 @@
+//! What one server does for all: the work of whoever holds the controller's lease.
+//!
+//! It adopts what is live, sees to it that it stays as it is wished, reads what pods print, finishes what the dead have left half
+//! done and removes what nobody needs. Another server takes the lease within its time, and begins with all of it again.
+
+use crate::{Platform, faults};
+use async_trait::async_trait;
+use hythe_model::{BuildId, Fault, ToolName};
+use hythe_rollout::{Wished, Wishes};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The lease of whoever does it.
+const CONTROLLER: &str = "controller";
+/// How often rollouts are looked for that nobody goes on with.
+const LOOK: Duration = Duration::from_secs(15);
+/// Between two attempts to begin.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Platform {
+    /// Does the work of one server for all, whenever this server holds the lease of it, until `shutdown`.
+    pub async fn run_controller(&self, shutdown: CancellationToken) {
+        let Some(replica) = self.inner.replica.clone() else { return };
+        let leading = async {
+            loop {
+                match replica.wait_for(CONTROLLER).await {
+                    Ok(hold) => {
+                        tracing::info!("this server does the work of one for all");
+                        let lost = hold.lost.clone();
+                        let end = lost.child_token();
+                        let _ended = end.clone().drop_guard();
+                        lost.run_until_cancelled(self.lead(end)).await;
+                    }
+                    Err(fault) => tracing::warn!(%fault, "the controller's lease cannot be asked for"),
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        Box::pin(shutdown.run_until_cancelled(leading)).await;
+    }
+
+    /// Leads until it is cut off. What cannot be done now is done with the next round.
+    async fn lead(&self, end: CancellationToken) {
+        self.parts().runtime.lead(end);
+        if let Err(fault) = self.begin_to_lead().await {
+            tracing::error!(%fault, "what was left half done could not all be looked at");
+        }
+        let rollouts = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Err(fault) = self.fail_all_left_over().await {
+                    tracing::warn!(%fault, "rollouts that are left over could not be looked at");
+                }
+            }
+        };
+        tokio::join!(rollouts, self.run_upkeep(CancellationToken::new()));
+    }
+
+    async fn begin_to_lead(&self) -> Result<(), Fault> {
+        self.mend_tools().await?;
+        self.sweep_ended_builds().await?;
+        self.adopt().await?;
+        self.mend_logs().await
+    }
+
+    /// Removes what builds have left that run nowhere.
+    async fn sweep_ended_builds(&self) -> Result<(), Fault> {
+        // Whatever begins after the look at the last one is younger than it.
+        let last = self.store().last_build().await?;
+        let running: HashSet<BuildId> =
+            self.store().unfinished_builds().await?.into_iter().map(|build| build.id).collect();
+        self.sweep_builds(move |build| running.contains(&build) || Some(build) > last).await
+    }
+
+    /// Removes what builds have left but for those that stay.
+    pub(crate) async fn sweep_builds(
+        &self,
+        stays: impl Fn(BuildId) -> bool + Send + Sync + 'static,
+    ) -> Result<(), Fault> {
+        self.parts().builder.sweep(Arc::new(stays)).await
+    }
+
+    /// Fails the rollouts of all tools that nobody goes on with.
+    async fn fail_all_left_over(&self) -> Result<(), Fault> {
+        let tools: HashSet<ToolName> =
+            self.store().releases_rolling_out().await?.into_iter().map(|release| release.tool).collect();
+        for tool in tools {
+            if let Some(_turn) = self.inner.turns.try_take(&tool).await? {
+                self.fail_left_over(&tool).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the runtime of tools that other servers make and remove, for as long as this one serves.
+    pub(crate) async fn follow_tools(self) {
+        let mut changes = self.store().changes();
+        let mut known: HashSet<ToolName> = HashSet::new();
+        loop {
+            match self.store().tools().await {
+                Ok(tools) => {
+                    let now: HashSet<ToolName> = tools.into_iter().map(|tool| tool.name).collect();
+                    now.difference(&known).for_each(|tool| self.parts().runtime.declare_tool(tool));
+                    known.difference(&now).for_each(|tool| self.parts().runtime.forget_tool(tool));
+                    known = now;
+                }
+                Err(error) => tracing::warn!(%error, "the tools could not be listed"),
+            }
+            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Wishes for Platform {
+    async fn live(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
+        let turn = self.inner.turns.try_take(tool).await?;
+        let turn = Box::new(turn.ok_or_else(|| faults::changing(tool))?);
+        match self.store().live_release(tool).await? {
+            Some(release) => Ok(Some(Wished { release: self.runnable(&release).await?, turn })),
+            None => Ok(None),
+        }
+    }
+
+    fn has_turn(&self, tool: &ToolName) -> bool {
+        !self.inner.turns.lost(tool).is_cancelled()
+    }
+}

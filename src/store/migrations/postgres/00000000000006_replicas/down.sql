@@ -1,0 +1,11 @@
+DROP TABLE log_pieces;
+DROP TABLE logs;
+DROP FUNCTION hythe_logged;
+DROP TABLE repository_cuts;
+DROP TABLE repository_packs;
+DROP TABLE repository_refs;
+DROP TABLE repositories;
+DROP TRIGGER leases_free ON leases;
+DROP TRIGGER builds_asked ON builds;
+ALTER TABLE builds DROP COLUMN attached_to;
+ALTER TABLE builds DROP COLUMN stop;

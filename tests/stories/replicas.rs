@@ -1,0 +1,216 @@
+//! Two servers that share all of the work, on one database, one folder and one cluster.
+
+use super::attack::build;
+use crate::support::{Client, Replicas, until};
+use std::process::Child;
+use std::time::Duration;
+
+/// Everything.
+const ALL: [&str; 2] = ["", ""];
+
+/// Waits until a build runs in its pod.
+fn runs(replicas: &Replicas) {
+    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
+    until(Duration::from_mins(1), || {
+        let running = replicas.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
+        running.contains("startedAt").then_some(())
+    });
+}
+
+/// What a command that ran in the background has said, and whether it ended well.
+fn ended(child: Child) -> (bool, String) {
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn head(client: &Client<'_>, tool: &str) -> String {
+    client.git(tool, &["rev-parse", "HEAD"]).ok().out.trim().to_owned()
+}
+
+/// Where a tool's deploy branch stands, as this server tells it.
+fn told(client: &Client<'_>, tool: &str) -> String {
+    let said = client.git(tool, &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
+    said.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+fn is_live(client: &Client<'_>, tool: &str, release: &str) -> bool {
+    let releases = client.hythe(&["releases", "-t", tool]).ok().out;
+    releases.lines().any(|line| line.starts_with(&format!("{release} ")) && line.contains("live"))
+}
+
+/// A tool whose build takes as long as its script says.
+fn slow_tool(robin: &Client<'_>, tool: &str) {
+    robin.tool_from(tool, "static-site");
+    robin.git(tool, &["rm", "-rq", "public"]).ok();
+    build(robin, tool, "console.log('quick')\n").ok();
+}
+
+/// Ends a server at once, as a power cut would.
+fn kill(pid: &str) {
+    let killed = std::process::Command::new("kill").args(["-9", pid]).status().expect("kill");
+    assert!(killed.success());
+}
+
+fn slowly(robin: &Client<'_>, tool: &str, seconds: u32) {
+    let script = format!("console.log('WORKING'); setTimeout(() => {{}}, {seconds}000);\n");
+    robin.write(tool, "build.js", &script);
+    robin.commit(tool, "Slowly");
+}
+
+#[test]
+fn either_server_takes_any_push_and_knows_what_the_other_took() {
+    let replicas = Replicas::start("replicas-both", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok().says("v1 is live");
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    assert_eq!(robin.get("handbook", "/").status, 200);
+    assert_eq!(other.get_until("handbook", |answer| answer.status == 200).status, 200);
+    assert_eq!(told(&other, "handbook"), head(&robin, "handbook"), "the other one tells the ref");
+    let log = other.hythe(&["logs", "--build", "1", "-t", "handbook"]).ok().out;
+    assert!(log.contains("v1 is live") && log.contains("source"), "{log}");
+
+    // The other one goes on where the first one was.
+    other.write("handbook", "public/index.html", "<h1>Second edition</h1>");
+    other.commit("handbook", "Second edition");
+    other.push("handbook").ok().says("v2 is live");
+    robin.get_until("handbook", |answer| answer.body.contains("Second edition"));
+    robin.git("handbook", &["pull", "-q", "--ff-only", "hythe", "main"]).ok();
+    assert_eq!(
+        head(&robin, "handbook"),
+        head(&other, "handbook"),
+        "and what it took is fetched from the first"
+    );
+    other.hythe(&["rollback", "v1", "-t", "handbook"]).ok();
+    robin.get_until("handbook", |answer| !answer.body.contains("Second edition"));
+    assert_ne!(told(&robin, "handbook"), head(&robin, "handbook"), "the ref names what is live");
+
+    // Two at the same instant: one goes live, and whoever does not is told why.
+    robin.git("handbook", &["fetch", "-q", "hythe"]).ok();
+    robin.git("handbook", &["reset", "-q", "--hard", "hythe/main"]).ok();
+    other.git("handbook", &["fetch", "-q", "hythe"]).ok();
+    other.git("handbook", &["reset", "-q", "--hard", "hythe/main"]).ok();
+    for (client, text) in [(&robin, "one"), (&other, "two")] {
+        client.write("handbook", "public/index.html", text);
+        client.commit("handbook", text);
+    }
+    let push = ["push", "hythe", "main"];
+    let both = [&robin, &other].map(|client| client.git_in_background("handbook", &push));
+    let [one, two] = both.map(ended);
+    assert!(one.0 != two.0, "one of them is live\n{}\n{}", one.1, two.1);
+    let (loser, winner) = if one.0 { (&two.1, &robin) } else { (&one.1, &other) };
+    assert!(loser.contains("push/superseded") || loser.contains("push/branch-moved"), "{loser}");
+    for client in [&robin, &other] {
+        assert_eq!(told(client, "handbook"), head(winner, "handbook"));
+    }
+
+    // A tool that one removes the other knows no more.
+    robin.hythe(&["tools", "delete", "handbook", "--yes"]).ok();
+    other.git("handbook", &["ls-remote", "hythe"]).failed().says("handbook");
+    other.get_until("handbook", |answer| answer.status == 404);
+}
+
+#[test]
+fn what_one_server_took_the_other_builds_and_a_cancel_reaches_it() {
+    let replicas = Replicas::start("replicas-roles", ["ssh,api,router", ""]);
+    let robin = Client::new(&replicas.one, "robin");
+    // The first one builds nothing, and shows what the other one prints while it prints it.
+    slow_tool(&robin, "slow");
+    slowly(&robin, "slow", 6);
+    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    runs(&replicas);
+    let reader = robin.hythe_in_background(&["builds", "attach", "2", "-t", "slow"]);
+    let (well, said) = ended(push);
+    assert!(well && said.contains("WORKING") && said.contains("v2 is live"), "{said}");
+    let reader = reader.wait_with_output().expect("it ends");
+    assert!(String::from_utf8_lossy(&reader.stdout).contains("WORKING"), "{reader:?}");
+
+    slowly(&robin, "slow", 100);
+    robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
+    runs(&replicas);
+    robin.hythe(&["builds", "cancel", "3", "-t", "slow"]).ok();
+    until(Duration::from_secs(20), || {
+        let builds = robin.hythe(&["builds", "list", "-t", "slow", "--json"]).ok().out;
+        builds.contains("cancelled").then_some(())
+    });
+    // A client that goes away ends what runs elsewhere.
+    slowly(&robin, "slow", 101);
+    let mut push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    runs(&replicas);
+    let children = ["-KILL", "-P", &push.id().to_string()];
+    assert!(std::process::Command::new("pkill").args(children).status().expect("pkill").success());
+    push.wait().expect("it ends");
+    let left = || replicas.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", "name"]).out;
+    until(Duration::from_secs(30), || left().trim().is_empty().then_some(()));
+
+    // Ten pushes of ten tools over both.
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    let tools: Vec<_> = (0..10).map(|number| format!("page{number}")).collect();
+    for (number, tool) in tools.iter().enumerate() {
+        [&robin, &other][number % 2].tool_from(tool, "static-site");
+    }
+    let push = |(number, tool): (usize, &String)| {
+        [&robin, &other][number % 2].git_in_background(tool, &["push", "hythe", "main"])
+    };
+    let pushes: Vec<_> = tools.iter().enumerate().map(push).collect();
+    for push in pushes {
+        let (well, said) = ended(push);
+        assert!(well && said.contains("v1 is live"), "{said}");
+    }
+    for tool in &tools {
+        robin.get_until(tool, |answer| answer.status == 200);
+        other.get_until(tool, |answer| answer.status == 200);
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_loses_nothing() {
+    let replicas = Replicas::start("replicas-kill", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    slow_tool(&robin, "slow");
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    slowly(&robin, "slow", 8);
+    robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
+    runs(&replicas);
+    let holder = replicas.rows.sql(&replicas.url, "SELECT claimed_by FROM builds WHERE state = 'running'");
+    // Whichever runs it dies; the other one takes the build up within the time of its claim.
+    let pid = holder.rsplit('-').nth(1).expect("a process").to_owned();
+    assert!([replicas.one.pid(), replicas.two.pid()].contains(&pid), "{holder}");
+    let is_first = replicas.one.pid() == pid;
+    kill(&pid);
+    let survivor = if is_first { &other } else { &robin };
+    until(Duration::from_mins(2), || is_live(survivor, "slow", "v2").then_some(()));
+    survivor.get_until("slow", |answer| answer.status == 200);
+    let log = survivor.hythe(&["logs", "--build", "2", "-t", "slow"]).ok().out;
+    assert!(log.contains("another one goes on with it"), "{log}");
+}
+
+#[test]
+fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
+    let replicas = Replicas::start("replicas-client", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    slow_tool(&robin, "slow");
+    slowly(&robin, "slow", 60);
+    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    runs(&replicas);
+    kill(&replicas.one.pid());
+    let (well, said) = ended(push);
+    assert!(!well, "{said}");
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    // What the dead one had taken is ended with its reason, and its pod goes.
+    until(Duration::from_mins(1), || {
+        let builds = other.hythe(&["builds", "list", "-t", "slow", "--json"]).ok().out;
+        builds.contains("push/interrupted").then_some(())
+    });
+    slowly(&other, "slow", 1);
+    other.push("slow").ok().says("v2 is live");
+    other.get_until("slow", |answer| answer.status == 200);
+
+    // The database is started again in the middle of a push.
+    slowly(&other, "slow", 6);
+    let push = other.git_in_background("slow", &["push", "hythe", "main"]);
+    runs(&replicas);
+    replicas.rows.crash_and_restart();
+    let (well, said) = ended(push);
+    assert!(well && said.contains("v3 is live"), "{said}");
+}
