@@ -55,8 +55,7 @@ impl Rollouts {
         if release.release_command.is_none() {
             return Ok(());
         }
-        let pull = self.pull(&release.release.tool);
-        let name = desired::release_job_name(&self.wish(release, pull.as_ref()));
+        let name = desired::release_job_name(release.release.number);
         remove(&self.jobs_of(&release.release.tool), &name, &DeleteParams::background().grace_period(0)).await
     }
 

@@ -3,7 +3,7 @@
 //! Runs outlive the server as instances do and are taken back by its next start; times that come while no server runs are left
 //! out.
 
-use super::machine::{Guest, shut_down};
+use super::machine::{Guest, Machine, shut_down};
 use super::tools::Tools;
 use crate::command::words;
 use crate::jobs::{JobRun, JobState, no_job, overlaps};
@@ -158,9 +158,7 @@ impl Tools {
             match machine.start_job(&run.id, &release, command).await {
                 Ok(guest) => {
                     run.enter(JobState::Running, machine.now());
-                    let grace = release.settings.grace;
-                    let exit = carry(&run, &*guest, job.timeout.duration(), grace).await;
-                    run.enter(JobState::Ended(exit), machine.now());
+                    carry(&run, &*machine, &*guest, job.timeout.duration(), release.settings.grace).await;
                 }
                 Err(fault) => {
                     tracing::error!(run = %run.id, %fault, "a job could not be started");
@@ -184,27 +182,24 @@ impl Tools {
         let now = self.machine.now();
         let run = self.jobs.tools().entry(id.tool.clone()).or_default().enlist(id, JobState::Running, now);
         let (machine, end) = (self.machine.clone(), self.end.clone());
-        let carried = async move {
-            let exit = carry(&run, &*guest, limit, grace).await;
-            run.enter(JobState::Ended(exit), machine.now());
-        };
+        let carried = async move { carry(&run, &*machine, &*guest, limit, grace).await };
         tokio::spawn(async move { end.run_until_cancelled(carried).await });
     }
 }
 
 /// Waits for the end of a run, at most so long, and puts away what is left of it.
-async fn carry(run: &Run, guest: &dyn Guest, limit: Duration, grace: Duration) -> ExitReason {
-    let why = tokio::select! {
-        exit = guest.exit() => {
-            guest.dispose(&exit).await;
-            return exit;
-        }
-        () = sleep(limit) => format!("ended after {} s, its timeout", limit.as_secs()),
-        () = run.end.cancelled() => "ended by request".to_owned(),
+async fn carry(run: &Run, machine: &dyn Machine, guest: &dyn Guest, limit: Duration, grace: Duration) {
+    let told = tokio::select! {
+        exit = guest.exit() => Ok(exit),
+        () = sleep(limit) => Err(format!("ended after {} s, its timeout", limit.as_secs())),
+        () = run.end.cancelled() => Err("ended by request".to_owned()),
     };
-    let exit = ExitReason { ended_because: Some(why), ..shut_down(guest, grace).await };
+    let exit = match told {
+        Ok(exit) => exit,
+        Err(why) => ExitReason { ended_because: Some(why), ..shut_down(guest, grace).await },
+    };
     guest.dispose(&exit).await;
-    exit
+    run.enter(JobState::Ended(exit), machine.now());
 }
 
 /// Begins each job of a release at its times.

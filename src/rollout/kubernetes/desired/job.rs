@@ -1,18 +1,16 @@
 //! Jobs: the release's command, once; and what runs by the clock.
 
-use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, labels, of_process};
+use super::names::of_pod;
 use super::{Wish, config, fence, pod};
 use crate::command;
 use crate::one_off::started;
 use hythe_cluster::Object;
 use hythe_model::project::{self, ReleaseCommand};
 use hythe_model::units::Span;
-use hythe_model::{Fault, JobName, ProcessType};
+use hythe_model::{Fault, JobName, ProcessType, ReleaseNumber};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
-use std::collections::BTreeMap;
 
 /// Seconds for which a Job that has ended is kept, so that a server which was killed finds out how.
 const KEPT: i32 = 3600;
@@ -22,8 +20,8 @@ const LATE: i64 = 100;
 const HISTORY: i32 = 3;
 
 /// The name of a release's Job.
-pub(crate) fn release_job_name(wish: &Wish<'_>) -> String {
-    format!("release-{}", wish.release.release.number)
+pub(crate) fn release_job_name(number: ReleaseNumber) -> String {
+    format!("release-{number}")
 }
 
 /// What has to be there first, and the Job of the release's command.
@@ -36,7 +34,8 @@ pub(crate) fn release_job(wish: &Wish<'_>, command: &ReleaseCommand) -> Result<(
     };
     let mut objects = fence::objects(wish);
     objects.push(Object::of(&secret));
-    Ok((objects, Job { metadata: wish.meta(release_job_name(wish)), spec: Some(spec), status: None }))
+    let metadata = wish.meta(release_job_name(wish.release.release.number));
+    Ok((objects, Job { metadata, spec: Some(spec), status: None }))
 }
 
 /// A name of this platform's own for a job.
@@ -100,11 +99,6 @@ fn spec(
 fn template(wish: &Wish<'_>, kind: &ProcessType, words: Vec<String>, config: &str) -> PodTemplateSpec {
     let mut container = pod::base(wish, config, &wish.release.settings.limits);
     container.command = Some(pod::literal(words));
-    let mut all = labels(wish);
-    all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
-    all.insert(LABEL_PROCESS.to_owned(), of_process(kind));
-    let notes = BTreeMap::from([(NOTE_PROCESS.to_owned(), kind.to_string())]);
-    let metadata = ObjectMeta { labels: Some(all), annotations: Some(notes), ..ObjectMeta::default() };
     let spec = PodSpec { restart_policy: Some("Never".to_owned()), ..pod::pod(wish, container) };
-    PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
+    PodTemplateSpec { metadata: Some(of_pod(wish, kind)), spec: Some(spec) }
 }

@@ -4,6 +4,7 @@ use super::Wish;
 use crate::kubernetes::settings::ClusterSettings;
 use hythe_cluster::{LABEL_TOOL, Owner};
 use hythe_model::{ProcessType, ToolName};
+use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,6 +24,15 @@ pub(crate) fn namespace(settings: &ClusterSettings, tool: &ToolName) -> String {
 /// Labels of everything that is a tool's.
 pub(crate) fn labels(wish: &Wish<'_>) -> BTreeMap<String, String> {
     owner(wish.settings, &wish.release.release.tool).labels()
+}
+
+/// What tells of a pod whose it is, what it runs and of which release.
+pub(crate) fn of_pod(wish: &Wish<'_>, kind: &ProcessType) -> ObjectMeta {
+    let mut all = labels(wish);
+    all.insert(LABEL_PROCESS.to_owned(), of_process(kind));
+    all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
+    let notes = BTreeMap::from([(NOTE_PROCESS.to_owned(), kind.to_string())]);
+    ObjectMeta { labels: Some(all), annotations: Some(notes), ..ObjectMeta::default() }
 }
 
 /// Whom everything of a tool belongs to.

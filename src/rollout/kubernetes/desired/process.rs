@@ -1,6 +1,6 @@
 //! A Deployment for each process type, the Service of the web processes, and how many may be missing at once.
 
-use super::names::{LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, of_process};
+use super::names::{LABEL_PROCESS, LABEL_RELEASE, of_pod, of_process};
 use super::{Wish, pod};
 use hythe_cluster::{LABEL_TOOL, Object};
 use hythe_model::ProcessType;
@@ -106,16 +106,11 @@ fn seconds(count: u32) -> i32 {
 }
 
 fn template(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> PodTemplateSpec {
-    let mut labels = super::names::labels(wish);
-    labels.extend(pods_of(wish, kind));
-    labels.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
-    let notes = BTreeMap::from([(NOTE_PROCESS.to_owned(), kind.to_string())]);
-    let metadata = ObjectMeta { labels: Some(labels), annotations: Some(notes), ..ObjectMeta::default() };
     let mut spec = pod::of_process(wish, kind, config);
     spec.topology_spread_constraints = Some(
         ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(|key| spread(wish, kind, key)).into(),
     );
-    PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
+    PodTemplateSpec { metadata: Some(of_pod(wish, kind)), spec: Some(spec) }
 }
 
 /// Copies go to different nodes and zones where they can.
