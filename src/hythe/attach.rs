@@ -23,10 +23,12 @@ use signals::{Signals, Woken};
 use std::time::Duration;
 use terminal::Raw;
 use tokio::io::{AsyncReadExt, Stdin};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long the server may say nothing; it asks every 15 s.
 const SILENCE: Duration = Duration::from_mins(1);
+/// How long what has come may take to be printed, after a session that did not end as it should.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most bytes of input in a frame.
 const PIECE: usize = 16 << 10;
 
@@ -52,7 +54,11 @@ pub(crate) async fn run(client: &Client, tool: &ToolName, attach: Attach, json: 
     let ended = session.talk().await;
     // First of all, so that whatever is said next is said on a terminal as it was.
     session.raw = None;
-    let told = session.screen.finish().await;
+    let told = match &ended {
+        Ok(_) => session.screen.finish().await,
+        // Who has given up, or lost the server, does not wait for a reader that may have stopped.
+        Err(_) => timeout(LAST_WORDS, session.screen.finish()).await.unwrap_or(Ok(())),
+    };
     let last = ended?;
     told?;
     finished(last, json)

@@ -153,6 +153,9 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// More cores, in thousandths, than any machine has.
+const MOST_MILLIS: u32 = 4_096_000;
+
 struct CoresVisitor;
 
 impl Visitor<'_> for CoresVisitor {
@@ -165,10 +168,13 @@ impl Visitor<'_> for CoresVisitor {
     }
     fn visit_i64<E: Error>(self, cores: i64) -> Result<Cores, E> {
         let millis = u32::try_from(cores).ok().and_then(|cores| cores.checked_mul(1000));
-        millis.filter(|m| *m > 0).map(Cores).ok_or_else(|| E::custom(refused_cores(cores)))
+        millis
+            .filter(|millis| (1..=MOST_MILLIS).contains(millis))
+            .map(Cores)
+            .ok_or_else(|| E::custom(refused_cores(cores)))
     }
     fn visit_f64<E: Error>(self, cores: f64) -> Result<Cores, E> {
-        if !(0.01..=4096.0).contains(&cores) {
+        if !(0.01..=f64::from(MOST_MILLIS) / 1000.0).contains(&cores) {
             return Err(E::custom(refused_cores(cores)));
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
@@ -225,6 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_again() {
+        assert!(serde_json::from_str::<Cores>("5000").is_err(), "more than can be read back");
         let all = (Size(1_500_000_001), Span(Duration::from_millis(90_500)), Cores(250), Cores(2000));
         let text = serde_json::to_string(&all).unwrap();
         assert_eq!(serde_json::from_str::<(Size, Span, Cores, Cores)>(&text).unwrap(), all, "{text}");

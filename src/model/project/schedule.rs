@@ -47,8 +47,14 @@ fn read(text: &str) -> Option<Cron> {
     }
     let fields: Vec<_> = text.split_ascii_whitespace().collect();
     let plain = |field: &&str| field.split(',').all(is_plain);
-    let whole = fields.len() == 5 && fields.iter().all(plain);
+    let whole = fields.len() == 5 && fields.iter().all(plain) && !names_sunday_7(fields[4]);
     whole.then(|| parser.parse(text).ok()).flatten()
+}
+
+/// Whether 7 is a day of the week: Sunday is 0 in a cluster, and nothing else.
+fn names_sunday_7(field: &str) -> bool {
+    let ranges = field.split(',').map(|item| item.split_once('/').map_or(item, |(range, _)| range));
+    ranges.flat_map(|range| range.split('-')).any(|day| matches!(day, "7" | "07"))
 }
 
 /// `*`, a number or a name of three letters, or a range of them; with a step where it is more than one value.
@@ -109,9 +115,10 @@ mod tests {
         assert_eq!(next("*/5 * * * *"), "2026-11-27T23:35:00Z");
         assert_eq!(next("30 4 * * 1-5"), "2026-11-30T04:30:00Z");
         assert_eq!(next("0 0 1 JAN *"), "2027-01-01T00:00:00Z");
-        assert_eq!(next("0 12 * * sun,7"), "2026-11-29T12:00:00Z");
+        assert_eq!(next("0 12 * * sun,0"), "2026-11-29T12:00:00Z");
         // A day of the month and one of the week: either will do.
         assert_eq!(next("0 0 13 * sat"), "2026-11-28T00:00:00Z");
+        assert_eq!(next("0 0 * * */7"), "2026-11-29T00:00:00Z");
         assert_eq!(next("@hourly"), "2026-11-28T00:00:00Z");
     }
 
@@ -128,6 +135,8 @@ mod tests {
             "0 0 * * 5#2",
             "0 0 15W * *",
             "? * * * *",
+            "0 12 * * 7",
+            "0 12 * * 5-7",
             "@reboot",
             "@every 5m",
             "0 0 30 2 *",

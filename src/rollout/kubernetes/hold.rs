@@ -11,12 +11,12 @@ pub(crate) const ASK: &str = "ask";
 pub(crate) const GO: &str = "go";
 
 /// Reads byte by byte, as POSIX wants of `read`: whatever follows the last line is left to the command. A terminal has one
-/// stream.
-const SCRIPT: &str = r#"mark=$1; shift
-while IFS= read -r line; do
-    echo "$mark $line"
-    [ -t 2 ] || echo "$mark $line" >&2
-    if [ "$line" = go ]; then unset mark line; exec "$@"; fi
+/// stream. Its variables are none that a tool's config may have.
+const SCRIPT: &str = r#"HYTHE_MARK=$1; shift
+while IFS= read -r HYTHE_LINE; do
+    echo "$HYTHE_MARK $HYTHE_LINE"
+    [ -t 2 ] || echo "$HYTHE_MARK $HYTHE_LINE" >&2
+    if [ "$HYTHE_LINE" = go ]; then unset HYTHE_MARK HYTHE_LINE; exec "$@"; fi
 done"#;
 
 /// Most bytes that a stream says before the command begins.
@@ -81,6 +81,7 @@ mod tests {
         let command = hold.command(words.iter().map(|word| (*word).to_owned()).collect());
         let mut child = Command::new(&command[0])
             .args(&command[1..])
+            .env("line", "kept")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -99,10 +100,10 @@ mod tests {
     #[test]
     fn the_command_begins_at_the_last_line_and_reads_what_follows() {
         let hold = Hold::new();
-        let script = "cat; echo $# \"$1\" ${mark-none}; echo err >&2; exit 3";
+        let script = "cat; echo $# \"$1\" $line ${HYTHE_MARK-none}; echo err >&2; exit 3";
         let ran = run(&hold, &["sh", "-c", script, "sh", "a $b"], "ask\nask\ngo\ngo\nrest");
         assert_eq!(ran.status.code(), Some(3));
-        assert_eq!(after(&hold, &ran.stdout), "go\nrest1 a $b none\n");
+        assert_eq!(after(&hold, &ran.stdout), "go\nrest1 a $b kept none\n");
         assert_eq!(after(&hold, &ran.stderr), "err\n");
     }
 

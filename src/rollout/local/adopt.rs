@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// How long an instance may take to show that it is ready still. The router does not serve meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an instance that nobody wants may take to stop after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Tools {
     /// Keeps the instances of these releases, starts what is missing, stops all others.
@@ -41,7 +43,10 @@ impl Tools {
             self.publish(tool);
         }
         adopted.stopped = found.iter().filter(|found| found.running).count();
-        tokio::spawn(join_all(found.into_iter().map(end_stranger)));
+        // Nobody is attached to a command any more, and a release may run its own again.
+        let commands = found.extract_if(.., |found| found.instance.is_none());
+        join_all(commands.map(|command| end_stranger(command, Duration::ZERO))).await;
+        tokio::spawn(join_all(found.into_iter().map(|found| end_stranger(found, GRACE))));
         Ok(adopted)
     }
 
@@ -110,9 +115,9 @@ fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
 }
 
 /// Ends what nobody wants.
-async fn end_stranger(found: Found) {
+async fn end_stranger(found: Found, grace: Duration) {
     if found.running {
-        shut_down(&*found.guest, Duration::from_secs(10)).await;
+        shut_down(&*found.guest, grace).await;
     }
     let exit = found.guest.exit().await;
     let why = found.running.then(|| "stopped".to_owned());

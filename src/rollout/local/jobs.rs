@@ -217,12 +217,15 @@ async fn tick(tools: std::sync::Weak<Tools>, release: RunnableRelease) {
             sleep(wait.min(LOOK).unsigned_abs()).await;
         }
         let Some(tools) = tools.upgrade() else { return };
-        for (name, job) in cron.iter().filter(|(_, job)| job.schedule.next_after(from) == Some(due)) {
+        let now = tools.machine.now();
+        let is_late = now.duration_since(due) > LATE;
+        let begun = cron.iter().filter(|(_, job)| !is_late && job.schedule.next_after(from) == Some(due));
+        for (name, job) in begun {
             if !tools.begin(release.clone(), name, job.clone()) {
                 tracing::info!(tool = %release.release.tool, job = %name, "a run is left out: the one before it goes on");
             }
         }
-        // Where the clock leapt, what is long over is left out.
-        from = due.max(tools.machine.now() - LATE);
+        // Where the clock leapt, as over a sleep of the machine, what is long over is left out.
+        from = due.max(now - LATE);
     }
 }

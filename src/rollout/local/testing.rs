@@ -56,6 +56,7 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
         env: Vec::new(),
         settings: RunSettings::default(),
         release_command: None,
+        canary: None,
     }
 }
 
@@ -125,6 +126,8 @@ pub(crate) struct Memory {
     pub(crate) journal: Journal,
     /// When the clock began.
     begun: Clock,
+    /// How far it leapt since.
+    pub(crate) leapt: Mutex<jiff::SignedDuration>,
 }
 
 /// The instant at which it was made.
@@ -184,7 +187,9 @@ impl Machine for Memory {
     /// The virtual clock, begun at 23:58 one evening.
     fn now(&self) -> jiff::Timestamp {
         let evening: jiff::Timestamp = "2026-11-27T23:58:00Z".parse().unwrap();
-        evening + jiff::SignedDuration::try_from(self.begun.0.elapsed()).unwrap()
+        evening
+            + jiff::SignedDuration::try_from(self.begun.0.elapsed()).unwrap()
+            + *self.leapt.lock().unwrap()
     }
 
     async fn run_once(&self, _: OneOff, _: CancellationToken) -> Result<OneOffSession, Fault> {
