@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
     LimitRange, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
@@ -85,7 +86,7 @@ pub struct Cluster {
 }
 
 /// Kinds that lie in a namespace of ours and are ours to prune.
-pub fn kinds() -> [ApiResource; 9] {
+pub fn kinds() -> [ApiResource; 10] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
@@ -95,6 +96,7 @@ pub fn kinds() -> [ApiResource; 9] {
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<PodDisruptionBudget>(&()),
         ApiResource::erase::<Deployment>(&()),
+        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
         ApiResource::erase::<CronJob>(&()),
     ]
 }
@@ -223,6 +225,30 @@ impl Cluster {
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }
 
+    /// Whether the API server would take these, in a namespace that is there: nothing is written.
+    pub async fn try_out(&self, namespace: &str, objects: &[Object]) -> Result<(), ClusterError> {
+        let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+        for object in objects {
+            self.patch(object, namespace, &params).await?;
+        }
+        Ok(())
+    }
+
+    async fn patch(
+        &self,
+        object: &Object,
+        namespace: &str,
+        params: &PatchParams,
+    ) -> Result<DynamicObject, ClusterError> {
+        let (api, name) = (self.api(&object.resource, namespace), object.value.name_any());
+        let (operation, patch) = (format!("write {}", object.title()), Patch::Apply(&object.value));
+        let patched = patient(&operation, || api.patch(&name, params, &patch));
+        patched.await.map_err(|error| match error {
+            ClusterError::Refused { message, .. } => ClusterError::Refused { title: object.title(), message },
+            error => error,
+        })
+    }
+
     /// Whether it differed and was written.
     async fn write_where_it_differs(
         &self,
@@ -241,21 +267,9 @@ impl Cluster {
             }
             _ => {}
         }
-        let api = self.api(&wanted.resource, namespace);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let name = wanted.value.name_any();
-        let operation = format!("write {}", wanted.title());
-        let patch = Patch::Apply(&wanted.value);
-        match patient(&operation, || api.patch(&name, &params, &patch)).await {
-            Ok(made) => {
-                self.known.note(&wanted.resource.kind, &made);
-                Ok(true)
-            }
-            Err(ClusterError::Refused { message, .. }) => {
-                Err(ClusterError::Refused { title: wanted.title(), message })
-            }
-            Err(error) => Err(error),
-        }
+        let made = self.patch(wanted, namespace, &PatchParams::apply(FIELD_MANAGER).force()).await?;
+        self.known.note(&wanted.resource.kind, &made);
+        Ok(true)
     }
 
     /// Removes what is present, carries the owner's labels and is none of these; how many went.

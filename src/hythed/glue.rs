@@ -8,4 +8,4 @@ mod traffic;
 pub(crate) use access::RuntimeAccessLog;
 pub(crate) use images::ImageAuth;
 pub(crate) use pushes::{Keys, Pushes};
-pub(crate) use traffic::{Dialer, Draining, Logging};
+pub(crate) use traffic::{Counted, Dialer, Logging};

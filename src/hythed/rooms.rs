@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::folders::{Data, Installation};
-use crate::glue::{Draining, Logging};
+use crate::glue::{Counted, Logging};
 use crate::keys;
 use crate::listeners::listener;
 use crate::roles::Role;
@@ -15,11 +15,10 @@ use hythe_cluster::fence::PullAccess;
 use hythe_config::{ExecutorKind, RuntimeKind};
 use hythe_events::{LogLimits, LogStore, SharedPlace};
 use hythe_layers::Layers;
-use hythe_model::ToolName;
 use hythe_objects::{Objects, SharedFolder};
 use hythe_pipeline::{Parts, Platform};
 use hythe_registry::ContentStore;
-use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, Runtime, Witness};
+use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, Pull, Runtime};
 use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
@@ -98,20 +97,22 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let witness = Arc::new(Logging(logs.clone()));
     let runtime: Arc<dyn Runtime> = match settings.config.rollout.runtime {
         RuntimeKind::Local => {
-            let Sandboxes { helper, layers } = sandboxes.clone().context("there are no sandboxes")?;
-            let parts = LocalParts {
-                helper,
-                content: content.clone(),
-                layers,
-                logs: data.instance_logs(),
-                log_bytes: settings.config.logs.instance.bytes(),
-                traffic: Arc::new(Draining(in_flight.clone())),
-            };
+            let sandboxes = sandboxes.clone().context("there are no sandboxes")?;
+            let parts = local_parts(settings, data, sandboxes, content.clone(), in_flight.clone());
             Arc::new(LocalRuntime::with_witness(parts, witness))
         }
         RuntimeKind::Kubernetes => {
             let cluster = cluster.clone().context("there is no cluster")?;
-            let parts = kubernetes_parts(cluster, settings, data, registry_address, keys.clone(), witness)?;
+            let parts = KubernetesParts {
+                cluster,
+                settings: settings.cluster(registry_address)?,
+                port: settings.config.rollout.port,
+                pull: pull(keys.clone()),
+                logs: data.instance_logs(),
+                log_bytes: settings.config.logs.instance.bytes(),
+                witness,
+                traffic: Arc::new(Counted(in_flight.clone())),
+            };
             Arc::new(KubernetesRuntime::start(parts))
         }
     };
@@ -130,6 +131,23 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         store,
         objects,
     })
+}
+
+fn local_parts(
+    settings: &Settings,
+    data: &Data,
+    sandboxes: Sandboxes,
+    content: ContentStore,
+    in_flight: InFlight,
+) -> LocalParts {
+    LocalParts {
+        helper: sandboxes.helper,
+        content,
+        layers: sandboxes.layers,
+        logs: data.instance_logs(),
+        log_bytes: settings.config.logs.instance.bytes(),
+        traffic: Arc::new(Counted(in_flight)),
+    }
 }
 
 /// The logs; those of builds are where every server sees them, where there are several.
@@ -163,24 +181,8 @@ async fn cluster(settings: &Settings) -> Result<Option<Cluster>> {
     Ok(Some(Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?))
 }
 
-fn kubernetes_parts(
-    cluster: Cluster,
-    settings: &Settings,
-    data: &Data,
-    registry: Option<SocketAddr>,
-    keys: KeyRing,
-    witness: Arc<dyn Witness>,
-) -> Result<KubernetesParts> {
-    let pull = move |tool: &ToolName| Some(pull_access(&keys, &Machine::Tool(tool.clone())));
-    Ok(KubernetesParts {
-        cluster,
-        settings: settings.cluster(registry)?,
-        port: settings.config.rollout.port,
-        pull: Arc::new(pull),
-        logs: data.instance_logs(),
-        log_bytes: settings.config.logs.instance.bytes(),
-        witness,
-    })
+fn pull(keys: KeyRing) -> Pull {
+    Arc::new(move |tool| Some(pull_access(&keys, &Machine::Tool(tool.clone()))))
 }
 
 fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {

@@ -198,6 +198,13 @@ string_name!(ProcessType);
 #[serde(try_from = "String", into = "String")]
 pub struct JobName(String);
 
+impl JobName {
+    /// The name of the command that runs before a release takes traffic.
+    pub fn release() -> Self {
+        Self("release".to_owned())
+    }
+}
+
 impl FromStr for JobName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {

@@ -22,6 +22,8 @@ pub struct Project {
     pub processes: BTreeMap<ProcessType, ProcessWishes>,
     /// What runs by the clock.
     pub cron: BTreeMap<JobName, CronJob>,
+    /// A first part of the instances that has to do well before the rest follows.
+    pub canary: Option<Canary>,
     /// Whether the root file system of every process is read-only.
     pub read_only_root: Option<bool>,
 }
@@ -75,6 +77,8 @@ pub struct ProcessWishes {
     pub readiness: Option<ReadinessWish>,
     /// When a ready instance of `web` is started anew.
     pub liveness: Option<Liveness>,
+    /// Instances by load, in a cluster.
+    pub scale: Option<ScaleRange>,
 }
 
 /// When an instance counts as ready.
@@ -98,6 +102,17 @@ pub struct Liveness {
     pub failures: u32,
 }
 
+/// Instances by load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleRange {
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// The part of their promised CPU, in percent, that instances are to use on average.
+    pub cpu: u32,
+}
+
 /// What runs by the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CronJob {
@@ -111,9 +126,51 @@ pub struct CronJob {
     pub overlap: bool,
 }
 
+/// A first part of the instances of `web`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// How many.
+    pub part: Part,
+    /// How long they must do well before the rest follows.
+    pub pause: Span,
+    /// Of a hundred of their answers so many may be server errors.
+    pub errors: u32,
+}
+
+/// A part of a number of instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred, rounded up.
+    Percent(u32),
+}
+
+impl Part {
+    /// The part of this many: at least one, never more than there are.
+    pub fn of(self, all: u32) -> u32 {
+        let part = match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                (u64::from(all) * u64::from(percent)).div_ceil(100).try_into().unwrap_or(all)
+            }
+        };
+        part.clamp(1, all.max(1)).min(all)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_at_least_one_and_never_more_than_all() {
+        let parts = |part: Part| [0, 1, 3, 10, 64].map(|all| part.of(all));
+        assert_eq!(parts(Part::Count(2)), [0, 1, 2, 2, 2]);
+        assert_eq!(parts(Part::Percent(25)), [0, 1, 1, 3, 16]);
+        assert_eq!(parts(Part::Percent(100)), [0, 1, 3, 10, 64]);
+    }
 
     #[test]
     fn a_newer_programs_fields_are_passed_over() {

@@ -6,7 +6,7 @@
 use crate::{Platform, faults};
 use async_trait::async_trait;
 use hythe_model::{BuildId, Fault, ToolName};
-use hythe_rollout::{Wished, Wishes};
+use hythe_rollout::{RunnableRelease, Wished, Wishes};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,13 +115,17 @@ impl Platform {
 
 #[async_trait]
 impl Wishes for Platform {
-    async fn live(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
-        let turn = self.inner.turns.try_take(tool).await?;
-        let turn = Box::new(turn.ok_or_else(|| faults::changing(tool))?);
+    async fn live(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
         match self.store().live_release(tool).await? {
-            Some(release) => Ok(Some(Wished { release: self.runnable(&release).await?, turn })),
+            Some(release) => Ok(Some(self.runnable(&release).await?)),
             None => Ok(None),
         }
+    }
+
+    async fn live_in_turn(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
+        let turn = self.inner.turns.try_take(tool).await?;
+        let turn = Box::new(turn.ok_or_else(|| faults::changing(tool))?);
+        Ok(self.live(tool).await?.map(|release| Wished { release, turn }))
     }
 
     fn has_turn(&self, tool: &ToolName) -> bool {

@@ -1,6 +1,6 @@
 //! What a release needs to run, and one-off processes in its image.
 
-use crate::settings::{release_command, resolve};
+use crate::settings::{canary, release_command, resolve};
 use crate::{Platform, faults};
 use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
 use hythe_rollout::{OneOff, OneOffSession, OneOffTerminal, RunSettings, RunnableRelease};
@@ -47,6 +47,7 @@ impl Platform {
             env,
             settings,
             release_command: release_command(release),
+            canary: canary(&release.project, &release.cause),
         })
     }
 

@@ -1,7 +1,7 @@
 //! How a release is run: what the operator allows, over it what the tool's maintainers chose by API, over that what the
 //! repository says, over that the platform's defaults.
 
-use hythe_model::project::{CommandLine, ProcessWishes, ReleaseCommand};
+use hythe_model::project::{Canary, CommandLine, ProcessWishes, ReleaseCommand};
 use hythe_model::units::{Cores, Size, Span};
 use hythe_model::{ProcessType, Project, Release, ReleaseCause};
 use hythe_rollout::{ProcessSettings, Readiness, RunLimits, RunSettings};
@@ -46,6 +46,13 @@ pub(crate) fn release_command(release: &Release) -> Option<ReleaseCommand> {
     release.project.release.clone().or_else(|| named.then(usual))
 }
 
+/// The part of a release that has to do well first, where image or config have never served: what goes back to what served once
+/// is in a hurry.
+pub(crate) fn canary(project: &Project, cause: &ReleaseCause) -> Option<Canary> {
+    let is_new = matches!(cause, ReleaseCause::Code { .. } | ReleaseCause::Config { .. });
+    project.canary.filter(|_| is_new)
+}
+
 fn process(
     most: &RunLimits,
     usual: &RunLimits,
@@ -60,7 +67,7 @@ fn process(
         ..usual.clone()
     });
     let grace = tool.grace_seconds.is_none().then(|| wishes.grace.map(Span::duration)).flatten();
-    ProcessSettings { limits, grace }
+    ProcessSettings { limits, grace, scale: wishes.scale }
 }
 
 fn seconds(seconds: u32) -> Duration {
@@ -70,7 +77,8 @@ fn seconds(seconds: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hythe_model::project::{Liveness, ReadinessWish};
+    use hythe_model::ReleaseNumber;
+    use hythe_model::project::{Liveness, Part, ReadinessWish};
 
     fn repository() -> Project {
         let web = ProcessWishes {
@@ -79,6 +87,7 @@ mod tests {
             grace: Some(Span::seconds(20)),
             readiness: Some(ReadinessWish { path: Some("/ready".into()), timeout: Some(Span::seconds(90)) }),
             liveness: Some(Liveness { path: None, every: Span::seconds(10), failures: 3 }),
+            scale: None,
         };
         let worker = ProcessWishes { memory: Some(Size::mib(1 << 20)), ..ProcessWishes::default() };
         Project {
@@ -107,6 +116,17 @@ mod tests {
         assert_eq!(settings.limits_of(&other), &platform.limits);
         assert_eq!(settings.grace_of(&worker), platform.grace);
         assert!(settings.liveness.is_some());
+    }
+
+    #[test]
+    fn only_what_never_served_has_a_canary() {
+        let wished = Canary { part: Part::Count(1), pause: Span::seconds(30), errors: 5 };
+        let project = Project { canary: Some(wished), ..Project::default() };
+        let keys = Vec::new();
+        assert_eq!(canary(&project, &ReleaseCause::Config { keys }), Some(wished));
+        for cause in [ReleaseCause::Restart, ReleaseCause::Rollback { to: ReleaseNumber(1) }] {
+            assert_eq!(canary(&project, &cause), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each function is one fault with a stable id; [`of_failure`] picks the one that fits.
 
-use crate::runtime::RunnableRelease;
+use crate::canary::counted;
+use crate::runtime::{Answers, RunnableRelease};
 use crate::settings::Readiness;
 use crate::status::ExitReason;
 use crate::status::limit as size;
@@ -126,6 +127,35 @@ fn try_it(fault: Fault, release: &Release) -> Fault {
     ))
 }
 
+/// The canary answers with errors.
+pub(crate) fn canary_errs(release: &Release, new: Answers, old: Answers, allowed: u32) -> Fault {
+    let beside = format!("What served beside it in the same time: {}.", counted(old));
+    let fault =
+        Fault::new("rollout/canary-errors", "The release failed: its canary answers with server errors.")
+            .why(format!("It had {}; {allowed} % are allowed.", counted(new)))
+            .why(beside);
+    see_its_log(fault, release)
+}
+
+/// The canary took traffic and did not stay up.
+pub(crate) fn canary_ended(release: &RunnableRelease, exit: &ExitReason) -> Fault {
+    let fault = Fault::new("rollout/canary-ended", "The release failed: its canary did not stay up.").why(
+        format!("It was ready, took traffic and ended after {}: {}.", duration(exit.millis), exit.text()),
+    );
+    see_its_log(printed(fault, &exit.last_lines), &release.release)
+}
+
+/// The canary took traffic and is not ready any more.
+pub(crate) fn canary_unwell(release: &RunnableRelease, lines: &[String]) -> Fault {
+    let fault = Fault::new("rollout/canary-unwell", "The release failed: its canary is not ready any more.")
+        .why("It was ready, took traffic and does not answer the readiness check now.");
+    see_its_log(printed(fault, lines), &release.release)
+}
+
+fn see_its_log(fault: Fault, release: &Release) -> Fault {
+    fault.next(format!("See all that it printed: hythe logs --tool {}", release.tool))
+}
+
 /// The caller let go before everything was ready.
 pub(crate) fn cancelled(release: &Release) -> Fault {
     Fault::new(
@@ -224,6 +254,21 @@ mod tests {
         release.settings.readiness = Readiness::Http { path: "/healthz".to_owned() };
         let end = Failure::NotReady("GET /healthz answered 503".to_owned(), Vec::new());
         insta::assert_snapshot!(text(&of_failure(&release, &id, end)));
+    }
+
+    #[test]
+    fn a_canary_that_does_not_do_well_has_words_of_its_own() {
+        let (release, _) = web();
+        let lines = vec!["KeyError: 'wind'".to_owned()];
+        let exit =
+            ExitReason { code: Some(1), millis: 7300, last_lines: lines.clone(), ..ExitReason::default() };
+        let answers = |all, errors| Answers { all, errors };
+        let faults = [
+            canary_errs(&release.release, answers(50, 7), answers(211, 1), 5),
+            canary_ended(&release, &exit),
+            canary_unwell(&release, &lines),
+        ];
+        insta::assert_snapshot!(faults.iter().map(text).collect::<Vec<_>>().join("\n\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! back what somebody else has changed; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
 mod attach;
+mod canary;
 mod command;
 mod desired;
 mod drift;
@@ -21,13 +22,14 @@ mod settings;
 mod tests;
 mod view;
 mod watch;
+mod wished;
 
 pub use settings::{ClusterSettings, Quota, Router};
 
 use crate::jobs::JobRun;
 use crate::one_off::{OneOff, OneOffSession};
 use crate::runtime::{
-    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Wishes, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Wishes, Witness,
 };
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
@@ -61,6 +63,8 @@ pub struct KubernetesParts {
     pub log_bytes: u64,
     /// Who takes what instances print.
     pub witness: Arc<dyn Witness>,
+    /// Who knows what instances answer: the router.
+    pub traffic: Arc<dyn Traffic>,
 }
 
 /// Pods of a cluster. Cheap to clone; when the last clone is dropped, pods run on.

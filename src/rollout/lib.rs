@@ -6,6 +6,7 @@
 //! [`hythe_model::RouteTable`] on a watch channel. This room never writes a row and never speaks HTTP to a client.
 
 mod backoff;
+mod canary;
 mod command;
 mod fault;
 mod jobs;
@@ -21,8 +22,8 @@ pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, 
 pub use local::{LocalParts, LocalRuntime};
 pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched, Wished,
-    Wishes, Witness,
+    Adopted, Answers, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched,
+    Wished, Wishes, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

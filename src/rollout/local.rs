@@ -90,11 +90,11 @@ impl Runtime for LocalRuntime {
     async fn start(
         &self,
         release: RunnableRelease,
-        _before: Option<RunnableRelease>,
+        before: Option<RunnableRelease>,
         notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {
-        self.tools.start(release, notes, cancel).await
+        self.tools.start(release, before.as_ref(), notes, cancel).await
     }
 
     async fn switch(&self, candidate: Candidate) -> Switched {

@@ -5,7 +5,7 @@ use crate::one_off::{OneOff, OneOffSession};
 use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
-use hythe_model::project::ReleaseCommand;
+use hythe_model::project::{Canary, ReleaseCommand};
 use hythe_model::{
     BuildEvent, Digest, Fault, InstanceId, JobName, Release, ReleaseNumber, RouteTable, ToolName,
 };
@@ -42,8 +42,11 @@ pub trait Runtime: Send + Sync {
     /// Where the release has a command that runs before it takes traffic, that is run first, to its end. One that a server which
     /// was killed has begun is gone on with in a cluster, and begun again on one machine.
     ///
-    /// Until the switch they take no traffic, or, in a cluster, share it with the instances that they are to replace one by
-    /// one. On a fault or a cancellation (`rollout/cancelled`) what served before goes on serving, alone, and within two
+    /// Where it has a canary, that part of its web instances comes first, shares the traffic with what serves, and is watched
+    /// for a while before the rest follows.
+    ///
+    /// Until the switch they take no traffic, but for the canary; or, in a cluster, share it with the instances that they are to
+    /// replace one by one. On a fault or a cancellation (`rollout/cancelled`) what served before goes on serving, alone, and within two
     /// seconds.
     async fn start(
         &self,
@@ -101,9 +104,12 @@ pub trait Runtime: Send + Sync {
 /// Knows what is to run, where several servers roll out.
 #[async_trait]
 pub trait Wishes: Send + Sync {
-    /// What is live of a tool, in a turn that keeps others from changing it meanwhile. A fault where somebody has the turn, or it
-    /// cannot be known.
-    async fn live(&self, tool: &ToolName) -> Result<Option<Wished>, Fault>;
+    /// What is live of a tool.
+    async fn live(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault>;
+
+    /// The same, in a turn that keeps others from changing it meanwhile. A fault where somebody has the turn, or it cannot be
+    /// known.
+    async fn live_in_turn(&self, tool: &ToolName) -> Result<Option<Wished>, Fault>;
 
     /// Whether this server has the tool's turn still.
     fn has_turn(&self, tool: &ToolName) -> bool;
@@ -149,6 +155,8 @@ pub struct RunnableRelease {
     pub settings: RunSettings,
     /// What runs once before it takes traffic.
     pub release_command: Option<ReleaseCommand>,
+    /// The part of it that has to do well first.
+    pub canary: Option<Canary>,
 }
 
 impl fmt::Debug for RunnableRelease {
@@ -220,11 +228,32 @@ pub struct Adopted {
     pub stopped: usize,
 }
 
-/// What the router knows of requests under way; asked before an instance is told to stop.
+/// What the router knows of the requests to an instance.
 #[async_trait]
 pub trait Traffic: Send + Sync {
+    /// What the instance has answered since it takes traffic, as far as this server's router has seen.
+    fn answers(&self, instance: &InstanceId) -> Answers;
+
     /// Closes the instance to new requests and returns when none is under way. The instance has left the route before.
     async fn drained(&self, instance: &InstanceId);
+}
+
+/// Answers to requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// All of them.
+    pub all: u64,
+    /// Those with a status of 500 and above, and those that never came.
+    pub errors: u64,
+}
+
+impl std::iter::Sum for Answers {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Self::default(), |sum, one| Self {
+            all: sum.all + one.all,
+            errors: sum.errors + one.errors,
+        })
+    }
 }
 
 /// Takes what instances print, from the files that the sandbox helper writes for each.
@@ -243,6 +272,10 @@ pub struct Unwatched;
 
 #[async_trait]
 impl Traffic for Unwatched {
+    fn answers(&self, _: &InstanceId) -> Answers {
+        Answers::default()
+    }
+
     async fn drained(&self, _: &InstanceId) {}
 }
 

@@ -1,7 +1,7 @@
 //! How instances are run: what the operator, the tool's maintainers and its repository have said, put together.
 
 use hythe_model::ProcessType;
-use hythe_model::project::Liveness;
+use hythe_model::project::{Liveness, ScaleRange};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct ProcessSettings {
     pub limits: Option<RunLimits>,
     /// How long its own shutdown may take after SIGTERM.
     pub grace: Option<Duration>,
+    /// Instances by load.
+    pub scale: Option<ScaleRange>,
 }
 
 impl RunSettings {
@@ -50,6 +52,11 @@ impl RunSettings {
     /// How long a shutdown of this type may take after SIGTERM.
     pub fn grace_of(&self, kind: &ProcessType) -> Duration {
         self.processes.get(kind).and_then(|own| own.grace).unwrap_or(self.grace)
+    }
+
+    /// Between how many instances of this type are run by load.
+    pub fn scale_of(&self, kind: &ProcessType) -> Option<ScaleRange> {
+        self.processes.get(kind).and_then(|own| own.scale)
     }
 }
 

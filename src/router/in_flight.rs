@@ -1,11 +1,11 @@
-//! Requests under way, by instance: the router counts, the runtime waits for none.
+//! Requests under way and requests answered, by instance: the router counts, the runtime waits for none and looks how a canary does.
 //!
 //! Enter at [`InFlight::drained`]. Closing an instance and entering it race: whoever enters counts first and looks at
 //! the door second, so that a request is either seen by the one who waits, or turns back and takes the new route.
 
 use hythe_model::InstanceId;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -32,6 +32,8 @@ pub(crate) struct Gauge {
     count: AtomicUsize,
     closed: AtomicBool,
     emptied: Notify,
+    answered: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl InFlight {
@@ -59,6 +61,11 @@ impl InFlight {
     /// Requests under way in an instance now.
     pub fn count(&self, instance: &InstanceId) -> usize {
         self.lock().get(instance).map_or(0, |entry| entry.gauge.count())
+    }
+
+    /// Requests that an instance has answered, and how many of them with a status of 500 and above or not at all.
+    pub fn answered(&self, instance: &InstanceId) -> (u64, u64) {
+        self.lock().get(instance).map_or((0, 0), |entry| entry.gauge.answers())
     }
 
     /// The gauge of an instance, made where there is none.
@@ -106,6 +113,18 @@ impl Gauge {
         if self.count.fetch_sub(1, Ordering::SeqCst) == 1 && self.closed.load(Ordering::SeqCst) {
             self.emptied.notify_waiters();
         }
+    }
+
+    /// Counts a request as answered.
+    pub(crate) fn answer(&self, well: bool) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if !well {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answers(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
     /// Requests under way.

@@ -291,6 +291,7 @@ async fn exchange(
             None => dial(client, &pass).await,
         };
         let Some(mut connection) = opened else {
+            pass.0.gauge.answer(false);
             tried.push(pass.0.id.clone());
             drop(pass);
             if target.instances() == 1 {
@@ -302,13 +303,20 @@ async fn exchange(
         match connection.send(head, body, now, patience, progress).await {
             Ok((answer, remains)) => {
                 progress.answered();
+                pass.0.gauge.answer(!answer.status().is_server_error());
                 return Ok(Passed { answer, connection, remains, pass, upgrade: None });
             }
-            Err(Unanswered::TooSlow) => return Err(Page::TooSlow),
+            Err(Unanswered::TooSlow) => {
+                pass.0.gauge.answer(false);
+                return Err(Page::TooSlow);
+            }
             Err(Unanswered::Broken { error, body: whole, unsent }) => {
                 cut_short(progress)?;
                 tracing::debug!(instance = %pass.0.id, %error, was_pooled, unsent, "no answer");
                 let again = whole.filter(|_| was_pooled && (unsent || repeatable));
+                if again.is_none() {
+                    pass.0.gauge.answer(false);
+                }
                 body = again.ok_or(Page::BadGateway)?;
             }
         }

@@ -1,6 +1,6 @@
 //! One story of the verbs, told of every runtime: whoever uses the platform must not see where tools run.
 
-use crate::support::{Client, Clustered, Server, Typed, until};
+use crate::support::{Client, Clustered, Server, Typed, answers_under_load, until};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ fn tell(server: &Server) {
     a_shell(&robin);
     bad_releases(&robin);
     commanded_releases(&robin);
+    canaries(&robin, server);
     jobs(&robin);
     robin.hythe(&["tools", "delete", "weather", "--yes"]).ok();
     assert_eq!(robin.get("weather", "/").status, 404);
@@ -157,6 +158,54 @@ fn commanded_releases(robin: &Client<'_>) {
     assert!(moved < live, "{}", push.err);
     let restarted = robin.hythe(&["restart", "-t", "weather"]).ok();
     assert!(!restarted.err.contains("moved"), "a restart runs no command: {}", restarted.err);
+}
+
+/// A first part of a release shares the traffic and is watched; where it does not do well, nothing has changed.
+fn canaries(robin: &Client<'_>, server: &Server) {
+    let app = |home: &str| {
+        format!(
+            "import os\nfrom flask import Flask\napp = Flask(__name__)\n\
+             @app.get('/')\ndef home():\n    {home}\n\
+             @app.get('/env/<key>')\ndef env(key):\n    return os.environ.get(key, '')\n"
+        )
+    };
+    robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
+    robin.write("weather", "project.toml", "[hythe.rollout]\ncanary = \"50 %\"\npause = \"5 s\"\n");
+    let answers = |text: &str, home: &str, pushed: &dyn Fn()| {
+        robin.write("weather", "app.py", &app(home));
+        robin.commit("weather", text);
+        answers_under_load(server.address("router"), "weather", pushed).into_keys().collect::<Vec<_>>()
+    };
+    let seen = answers("A canary that does well", "return 'new', 203", &|| {
+        robin
+            .push("weather")
+            .ok()
+            .says("canary: 1 of 2 ready")
+            .says("canary: does well, 0 server errors in ");
+    });
+    assert_eq!(seen, [200, 203], "old and new serve side by side");
+    until(Duration::from_secs(20), || (ready(robin) == 2).then_some(()));
+    assert_eq!(robin.get("weather", "/").status, 203);
+
+    let seen = answers("A canary that errs", "return 'sorry', 500", &|| {
+        robin.push("weather").failed().says("rollout/canary-errors").says("goes on serving");
+    });
+    assert_eq!(seen, [203, 500]);
+    // The parent of a worker is the process itself.
+    let ends = "import threading\nthreading.Timer(3, lambda: os.kill(os.getppid(), 15)).start()\n";
+    robin.write("weather", "app.py", &(app("return 'new', 203") + ends));
+    robin.commit("weather", "A canary that ends");
+    robin.push("weather").failed().says("rollout/canary-ended").says("goes on serving");
+    until(Duration::from_secs(20), || (ready(robin) == 2).then_some(()));
+    assert_eq!(robin.get("weather", "/").status, 203);
+    // Whoever goes back is in a hurry.
+    let restored = robin.hythe(&["restart", "-t", "weather"]).ok();
+    assert!(!restored.err.contains("canary"), "{}", restored.err);
+    robin.git("weather", &["checkout", "-q", "HEAD~3", "--", "app.py"]).ok();
+    robin.git("weather", &["rm", "-q", "project.toml"]).ok();
+    robin.commit("weather", "No canary");
+    robin.push("weather").ok();
+    robin.hythe(&["scale", "web=1", "-t", "weather"]).ok();
 }
 
 /// What runs by the clock, and by hand beside it.

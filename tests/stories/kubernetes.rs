@@ -1,6 +1,6 @@
 //! The same corridor, ending in a real cluster.
 
-use crate::support::{Client, Clustered, kubectl, until};
+use crate::support::{Client, Clustered, kubectl, under_load, until};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -118,6 +118,78 @@ fn a_start_writes_nothing_where_nothing_differs_and_what_others_change_is_change
         (!open && replicas == "1" && selector.contains("web")).then_some(())
     });
     assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
+}
+
+#[test]
+fn instances_follow_their_load_and_a_release_leaves_their_number_alone() {
+    let server = Clustered::start("kube-scale", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("weather", "python-procfile");
+    let busy = "from http.server import *\nimport os\nclass H(BaseHTTPRequestHandler):\n    def do_GET(self):\n        \
+                sum(range(400000))\n        self.send_response(200); self.end_headers(); self.wfile.write(b'x')\n\
+                ThreadingHTTPServer(('0.0.0.0', int(os.environ['PORT'])), H).serve_forever()\n";
+    robin.write("weather", "serve.py", busy);
+    let project = "[hythe.processes.web]\ncpu = 0.2\nscale = { min = 1, max = 3, cpu = 20 }\n";
+    robin.write("weather", "project.toml", project);
+    robin.commit("weather", "Busy");
+    robin.push("weather").ok();
+    let wanted = || {
+        let count =
+            server.kubectl("weather", &["get", "deployment", "web", "-o", "jsonpath={.spec.replicas}"]);
+        count.ok().out.parse::<u32>().expect("a number")
+    };
+    assert_eq!(wanted(), 1);
+    under_load(server.address("router"), "weather", || {
+        until(Duration::from_mins(3), || (wanted() > 1).then_some(()));
+        robin.commit("weather", "While many ask");
+        robin.push("weather").ok();
+        assert!(wanted() > 1, "a release changes nothing about it");
+        robin.hythe(&["restart", "-t", "weather"]).ok();
+        assert!(wanted() > 1);
+    });
+    // Somebody's own number is load's again.
+    server.kubectl("weather", &["scale", "deployment", "web", "--replicas=9"]).ok();
+    until(Duration::from_mins(1), || (wanted() <= 3).then_some(()));
+    robin.git("weather", &["rm", "-q", "project.toml"]).ok();
+    robin.commit("weather", "One is enough");
+    robin.push("weather").ok();
+    assert_eq!(wanted(), 1);
+    until(Duration::from_secs(20), || {
+        server.kubectl("weather", &["get", "hpa"]).out.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn what_is_mended_while_a_release_command_runs_is_what_served_before() {
+    let server = Clustered::start("kube-command", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    robin.write(
+        "handbook",
+        "project.toml",
+        "[hythe.release]\ncommand = \"trap '' TERM; sleep 60 & wait; sleep 60\"\n",
+    );
+    robin.commit("handbook", "A long migration");
+    let mut push = robin.git_in_background("handbook", &["push", "hythe", "main"]);
+    let of_command =
+        ["get", "pods", "-l", "hythe.dev/process!=web", "-o", "jsonpath={.items[*].status.phase}"];
+    until(Duration::from_mins(1), || {
+        server.kubectl("handbook", &of_command).out.contains("Running").then_some(())
+    });
+    server.kubectl("handbook", &["delete", "service", "web"]).ok();
+    until(Duration::from_secs(20), || {
+        (server.kubectl("handbook", &["get", "service", "web"]).code == 0).then_some(())
+    });
+    let release = ["get", "deployment", "web", "-o", "jsonpath={.spec.template.metadata.labels}"];
+    let running = server.kubectl("handbook", &release).ok().out;
+    assert!(running.contains(r#""hythe.dev/release":"v1""#), "{running}");
+
+    // Who gives up has nothing of the command left, though it hears no signal.
+    robin.hythe(&["builds", "cancel", "2", "-t", "handbook"]).ok();
+    push.wait().expect("git ends");
+    assert_eq!(server.kubectl("handbook", &of_command).out, "");
+    assert_eq!(robin.get("handbook", "/").status, 200);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use hythe_events::{InstanceLog, LogStore};
 use hythe_model::InstanceId;
-use hythe_rollout::{ExitReason, Runtime, Traffic, Witness};
+use hythe_rollout::{Answers, ExitReason, Runtime, Traffic, Witness};
 use hythe_router::{Dial, InFlight};
 use std::io;
 use std::path::Path;
@@ -20,11 +20,16 @@ impl Dial for Dialer {
     }
 }
 
-/// Waits through the router's counters.
-pub(crate) struct Draining(pub(crate) InFlight);
+/// Reads the router's counters.
+pub(crate) struct Counted(pub(crate) InFlight);
 
 #[async_trait]
-impl Traffic for Draining {
+impl Traffic for Counted {
+    fn answers(&self, instance: &InstanceId) -> Answers {
+        let (all, errors) = self.0.answered(instance);
+        Answers { all, errors }
+    }
+
     async fn drained(&self, instance: &InstanceId) {
         self.0.drained(instance).await;
     }

@@ -14,7 +14,7 @@ use crate::fault::cancelled;
 use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_cluster::{ClusterError, Output, Position, create, remove};
-use hythe_model::{Fault, ReleaseNumber};
+use hythe_model::{Fault, JobName, ReleaseNumber, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, LogParams};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Between two looks at a stream that broke.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long a command that was told to end may take to be gone.
+const GONE: Duration = Duration::from_secs(20);
 /// How many looks at the output of a container that has ended are worth it.
 const LAST_LOOKS: u32 = 10;
 /// The longest piece of a line, in bytes.
@@ -50,13 +52,37 @@ impl Rollouts {
         heard.judge(release, command, exit.ok().as_ref(), begun.elapsed())
     }
 
-    /// Ends the release's command, should it still run.
+    /// Ends the release's command, should it still run, and waits until nothing of it does: the next one may be a migration of the
+    /// same database.
     pub(super) async fn end_release_command(&self, release: &RunnableRelease) -> Result<(), ClusterError> {
         if release.release_command.is_none() {
             return Ok(());
         }
-        let name = desired::release_job_name(release.release.number);
-        remove(&self.jobs_of(&release.release.tool), &name, &DeleteParams::background().grace_period(0)).await
+        let (tool, number) = (&release.release.tool, release.release.number);
+        remove(&self.jobs_of(tool), &desired::release_job_name(number), &DeleteParams::background()).await?;
+        let mut changes = self.seen.changes(tool);
+        let gone = async {
+            let mut told = None;
+            while let Some(pod) = pod_of(&self.seen.tool(tool), number).map(|pod| pod.name.clone()) {
+                // A pod is gone when its container has ended; what deletes it after its Job would give it the usual time.
+                if told.as_ref() != Some(&pod) {
+                    remove(&self.pods_of(tool), &pod, &DeleteParams::default().grace_period(1)).await?;
+                    told = Some(pod);
+                }
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        timeout(GONE, gone).await.unwrap_or_else(|_| {
+            tracing::warn!(%tool, release = %number, "a release command's pod is still there; its node may be lost");
+            Ok(())
+        })
+    }
+
+    fn pods_of(&self, tool: &ToolName) -> Api<Pod> {
+        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, tool))
     }
 
     /// Waits until the command's container runs or has run.
@@ -122,8 +148,7 @@ impl Rollouts {
 
     /// Hears the output from behind the last line that has come; whether it came to its end.
     async fn hear(&self, pod: &PodView, heard: &mut Heard<'_, '_>, at: &mut Option<Position>) -> bool {
-        let api: Api<Pod> =
-            Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &pod.id.tool));
+        let api = self.pods_of(&pod.id.tool);
         let params =
             LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
         let Ok(mut output) = Output::open(&api, &pod.name, params, *at, PIECE).await else { return false };
@@ -139,6 +164,6 @@ impl Rollouts {
 
 /// The pod of a release's command.
 fn pod_of(view: &ToolView, number: ReleaseNumber) -> Option<&PodView> {
-    let own = |pod: &&PodView| pod.id.release == number && pod.id.job() == Some("release");
+    let own = |pod: &&PodView| pod.id.release == number && pod.id.job() == Some(JobName::release().as_str());
     view.pods.values().find(own)
 }

@@ -10,15 +10,17 @@ mod names;
 mod one_off;
 mod pod;
 mod process;
+mod scale;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use job::{job_now, release_job, release_job_name};
 pub(crate) use names::{
-    LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
+    CANARY, LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
 };
 pub(crate) use one_off::one_off;
 pub(crate) use pod::CONTAINER;
+pub(crate) use scale::range as scale_range;
 
 use super::settings::ClusterSettings;
 use crate::runtime::RunnableRelease;
@@ -27,6 +29,7 @@ use hythe_cluster::fence::PullAccess;
 use hythe_model::Fault;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
+use std::collections::BTreeMap;
 
 /// What a release is made of, and where it goes.
 #[derive(Clone, Copy)]
@@ -35,6 +38,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) settings: &'a ClusterSettings,
     /// Name and password that pull the tool's images and nothing else.
     pub(crate) pull: Option<&'a PullAccess>,
+    /// How many pods each Deployment asks for now, where the release leaves that to their load.
+    pub(crate) running: Option<&'a BTreeMap<String, u32>>,
 }
 
 impl Wish<'_> {
@@ -66,9 +71,23 @@ pub(crate) fn coming(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
     Ok(all)
 }
 
+/// What a release's canary of so many web processes needs, in the same order.
+pub(crate) fn canary(wish: &Wish<'_>, count: u32) -> Result<Vec<Object>, Fault> {
+    let mut all = fence::objects(wish);
+    let config = config::secret(wish)?;
+    all.push(Object::of(&config));
+    all.extend(process::canary(wish, count, config.name_any().as_str()));
+    Ok(all)
+}
+
+/// What a live release runs by the clock.
+pub(crate) fn cron(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
+    Ok(job::cron(wish, config::secret(wish)?.name_any().as_str()))
+}
+
 /// Every object of a release that is live: what runs by the clock too.
 pub(crate) fn live(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
     let mut all = coming(wish)?;
-    all.extend(job::cron(wish, config::secret(wish)?.name_any().as_str()));
+    all.extend(cron(wish)?);
     Ok(all)
 }

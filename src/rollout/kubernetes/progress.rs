@@ -1,10 +1,11 @@
 //! How far a rollout is: a pure function of what was seen.
 
-use super::desired::process_name;
+use super::desired::{CANARY, process_name, scale_range};
 use super::seen::ToolView;
 use super::view::{PodView, Stage};
+use crate::runtime::RunnableRelease;
 use crate::status::ExitReason;
-use hythe_model::{Formation, ReleaseNumber};
+use hythe_model::{ProcessType, ReleaseNumber};
 
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,51 +35,80 @@ pub(crate) enum Trouble {
     Refused { message: String },
 }
 
-/// How far this release with this formation is.
-pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, formation: &Formation) -> Progress {
-    let pods = || view.instances().filter(|pod| pod.id.release == release);
-    if let Some(trouble) = pods().find_map(trouble) {
+/// Pods of one process type that are to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The name of their Deployment.
+    pub(crate) name: String,
+    pub(crate) kind: ProcessType,
+    /// So many at least.
+    pub(crate) count: u32,
+    /// And so many at most, where load decides.
+    pub(crate) most: u32,
+}
+
+impl Wanted {
+    /// Those of a release's formation.
+    pub(crate) fn of(release: &RunnableRelease) -> Vec<Self> {
+        let each = release.release.formation.0.iter();
+        let wanted = each.map(|(kind, count)| {
+            let range = scale_range(release, kind);
+            let (count, most) = range.map_or((*count, *count), |range| (range.min, range.max));
+            Self { name: process_name(kind), kind: kind.clone(), count, most }
+        });
+        wanted.collect()
+    }
+
+    /// So many pods of a canary.
+    pub(crate) fn canary(count: u32) -> Self {
+        Self { name: CANARY.to_owned(), kind: ProcessType::web(), count, most: count }
+    }
+}
+
+/// How far this release with these pods is.
+pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, wanted: &[Wanted]) -> Progress {
+    let mut pods = view.instances().filter(|pod| pod.id.release == release);
+    if let Some(trouble) = pods.find_map(trouble) {
         return Progress::Fails(Box::new(trouble));
     }
-    let mut waits = None;
-    for (kind, count) in &formation.0 {
-        let name = process_name(kind);
-        let wanted = i32::try_from(*count).unwrap_or(i32::MAX);
-        let Some(deployment) = view.deployments.get(&name).filter(|seen| seen.release == Some(release))
-        else {
-            waits.get_or_insert_with(|| cluster(format!("{kind}: not seen yet")));
-            continue;
-        };
-        // The status is of an earlier template until its controller has seen this one.
-        if !deployment.observed || deployment.wanted != wanted {
-            waits.get_or_insert_with(|| cluster(format!("{kind}: not begun")));
-            continue;
-        }
-        if let Some(message) = &deployment.refused {
-            return Progress::Fails(Box::new(Trouble::Refused { message: message.clone() }));
-        }
-        let old = deployment.present - deployment.updated;
-        if deployment.updated < wanted || deployment.available < wanted || old > 0 {
-            let mine = || pods().filter(|pod| pod.id.process == *kind);
-            let started = mine().filter(|pod| !matches!(pod.stage, Stage::Waiting { .. })).count();
-            let ready = mine().filter(|pod| pod.ready).count();
-            waits.get_or_insert_with(|| {
-                if ready < started {
-                    return Progress::Waits {
-                        what: format!("{kind}: {ready} of {count} ready"),
-                        cluster: false,
-                    };
-                }
-                cluster(format!("{kind}: {started} of {count} started"))
-            });
-            continue;
-        }
-        let routed = view.in_route().filter(|pod| pod.id.release == release).count();
-        if kind.is_web() && routed < usize::try_from(*count).unwrap_or(usize::MAX) {
-            waits.get_or_insert_with(|| cluster(format!("{kind}: {routed} of {count} in the route")));
-        }
+    let each = wanted.iter().map(|wanted| progress_of(view, release, wanted));
+    // A failure of a later one counts more than what an earlier one waits for.
+    each.fold(Progress::Done, |sum, one| match (&sum, &one) {
+        (Progress::Done, _) | (Progress::Waits { .. }, Progress::Fails(_)) => one,
+        _ => sum,
+    })
+}
+
+fn progress_of(view: &ToolView, release: ReleaseNumber, wanted: &Wanted) -> Progress {
+    let Wanted { name, kind, .. } = wanted;
+    let Some(deployment) = view.deployments.get(name).filter(|seen| seen.release == Some(release)) else {
+        return cluster(format!("{kind}: not seen yet"));
+    };
+    let needed = deployment.wanted;
+    let count = u32::try_from(needed).unwrap_or(0);
+    // The status is of an earlier template until its controller has seen this one.
+    if !deployment.observed || !(wanted.count..=wanted.most).contains(&count) {
+        return cluster(format!("{kind}: not begun"));
     }
-    waits.unwrap_or(Progress::Done)
+    if let Some(message) = &deployment.refused {
+        return Progress::Fails(Box::new(Trouble::Refused { message: message.clone() }));
+    }
+    let mine = |pod: &&PodView| pod.id.release == release && pod.set == *name;
+    let old = deployment.present - deployment.updated;
+    if deployment.updated < needed || deployment.available < needed || old > 0 {
+        let mine = || view.instances().filter(mine);
+        let started = mine().filter(|pod| !matches!(pod.stage, Stage::Waiting { .. })).count();
+        let ready = mine().filter(|pod| pod.ready).count();
+        if ready < started {
+            return Progress::Waits { what: format!("{kind}: {ready} of {count} ready"), cluster: false };
+        }
+        return cluster(format!("{kind}: {started} of {count} started"));
+    }
+    let routed = view.in_route().filter(mine).count();
+    if kind.is_web() && routed < usize::try_from(count).unwrap_or(usize::MAX) {
+        return cluster(format!("{kind}: {routed} of {count} in the route"));
+    }
+    Progress::Done
 }
 
 /// It waits for the cluster.

@@ -1,18 +1,22 @@
 //! A rollout from the first object to the last pod, and back where it fails.
 
-use super::desired::{self, Wish};
+use super::desired::{self, Wish, process_name, scale_range};
 use super::drift::Dirty;
 use super::logs::Logs;
-use super::progress::{Progress, Trouble, hindrance, progress};
+use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
-use crate::runtime::{Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched, Wished, Wishes};
+use crate::runtime::{
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched, Traffic, Wished, Wishes,
+};
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
-use hythe_cluster::{Cluster, ClusterError, Object, Owner};
+use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{Api, DeleteParams};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -34,6 +38,7 @@ pub(crate) struct Rollouts {
     pub(crate) settings: ClusterSettings,
     pub(crate) seen: Arc<Seen>,
     pub(crate) logs: Arc<Logs>,
+    pub(super) traffic: Arc<dyn Traffic>,
     pull: Pull,
     /// Which kinds were looked at.
     looked: watch::Receiver<[bool; 3]>,
@@ -50,11 +55,23 @@ pub(crate) struct Rollouts {
 
 /// A release that was applied and neither switched to nor taken back yet.
 #[derive(Clone)]
-struct Pending {
-    release: RunnableRelease,
-    before: Option<RunnableRelease>,
+pub(super) struct Pending {
+    pub(super) release: RunnableRelease,
+    pub(super) before: Option<RunnableRelease>,
+    pub(super) stage: Stage,
     /// Cancelled once it was switched to or taken back.
     settled: CancellationToken,
+}
+
+/// How much of a release is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// What served before and nothing else: its release command has not ended.
+    Command,
+    /// So many web processes, beside what served before.
+    Canary(u32),
+    /// All of it.
+    Whole,
 }
 
 impl Rollouts {
@@ -71,6 +88,7 @@ impl Rollouts {
             settings,
             seen,
             logs,
+            traffic: parts.traffic,
             pull: parts.pull,
             looked,
             pending,
@@ -122,9 +140,19 @@ impl Rollouts {
     /// What is live of a tool, whichever server made it so.
     pub(super) async fn live_now(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
         match self.wishes.get() {
-            Some(wishes) => Ok(wishes.live(tool).await?.map(|wished| wished.release)),
+            Some(wishes) => wishes.live(tool).await,
             None => Ok(self.live().get(tool).cloned()),
         }
+    }
+
+    /// The same, in a turn that keeps others from changing it.
+    async fn live_in_turn(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
+        if let Some(wishes) = self.wishes.get() {
+            return wishes.live_in_turn(tool).await;
+        }
+        // The caller of this runtime has one rollout of a tool at a time.
+        let live = self.live().get(tool).cloned();
+        Ok(live.map(|release| Wished { release, turn: Box::new(()) }))
     }
 
     /// Waits until nobody else writes this tool's objects.
@@ -145,14 +173,11 @@ impl Rollouts {
         desired::owner(&self.settings, tool)
     }
 
-    /// What a live release wants.
-    fn objects(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
-        desired::live(&self.wish(release, self.pull(&release.release.tool).as_ref()))
-    }
-
-    /// What a release needs to get ready.
-    fn coming(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
-        desired::coming(&self.wish(release, self.pull(&release.release.tool).as_ref()))
+    /// Says how much of the tool's rollout is to be there from now on.
+    pub(super) fn enter(&self, tool: &ToolName, stage: Stage) {
+        if let Some(pending) = self.pending().get_mut(tool) {
+            pending.stage = stage;
+        }
     }
 
     pub(crate) fn pull(&self, tool: &ToolName) -> Option<PullAccess> {
@@ -161,7 +186,7 @@ impl Rollouts {
 
     /// A release as `desired` asks for it.
     pub(crate) fn wish<'a>(&'a self, release: &'a RunnableRelease, pull: Option<&'a PullAccess>) -> Wish<'a> {
-        Wish { release, settings: &self.settings, pull }
+        Wish { release, settings: &self.settings, pull, running: None }
     }
 
     /// Applies a release and waits until it is everywhere, or takes it back.
@@ -175,21 +200,33 @@ impl Rollouts {
         let begun = Instant::now();
         common::check_formation(&release)?;
         self.first_look(&release).await?;
-        let objects = self.coming(&release)?;
+        // What cannot be is refused before anything is begun.
+        self.coming(&release)?;
+        let wanted = Wanted::of(&release);
         let tool = release.release.tool.clone();
         let settled = CancellationToken::new();
-        let pending = Pending { release: release.clone(), before, settled: settled.clone() };
-        self.pending().insert(tool.clone(), pending.clone());
+        let pending = Pending {
+            release: release.clone(),
+            before: before.clone(),
+            stage: Stage::Command,
+            settled: settled.clone(),
+        };
+        self.pending().insert(tool.clone(), pending);
         let dropped = CancellationToken::new();
         let guard = dropped.clone().drop_guard();
         self.clone().watch_over(tool.clone(), settled, dropped.clone());
         let coming = async {
             self.release_command(&release, notes).await?;
-            self.bring_up(&release, &objects, notes).await
+            self.canary(&release, before.as_ref(), notes).await?;
+            self.enter(&tool, Stage::Whole);
+            self.end_scaling(&release, before.as_ref()).await?;
+            self.bring_up(&release, &self.coming(&release)?, &wanted, notes).await?;
+            self.try_jobs(&release).await
         };
         let failed = match cancel.run_until_cancelled(coming).await {
-            Some(Ok(instances)) => {
+            Some(Ok(())) => {
                 let _ = guard.disarm();
+                let instances = release.release.formation.0.values().map(|count| *count as usize).sum();
                 return Ok(Candidate::new(tool, release.release.number, instances, begun.elapsed(), dropped));
             }
             Some(Err(fault)) => fault,
@@ -197,6 +234,31 @@ impl Rollouts {
         };
         self.take_back(&tool).await;
         Err(failed)
+    }
+
+    /// Removes what changes the number of pods by load, where the release gives that number itself.
+    async fn end_scaling(
+        &self,
+        release: &RunnableRelease,
+        before: Option<&RunnableRelease>,
+    ) -> Result<(), Fault> {
+        let api: Api<HorizontalPodAutoscaler> =
+            Api::namespaced(self.cluster.client.clone(), &self.wish(release, None).namespace());
+        let kinds = before.into_iter().flat_map(|before| before.release.formation.0.keys());
+        for kind in kinds.filter(|kind| scale_range(release, kind).is_none()) {
+            if before.is_some_and(|before| scale_range(before, kind).is_some()) {
+                let ended = remove(&api, &process_name(kind), &DeleteParams::background()).await;
+                ended.map_err(|error| fault::not_applied(&release.release, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What runs by the clock begins when the release is live, and that is too late to find out that the cluster refuses it.
+    async fn try_jobs(&self, release: &RunnableRelease) -> Result<(), Fault> {
+        let wish = self.wish(release, None);
+        let tried = self.cluster.try_out(&wish.namespace(), &desired::cron(&wish)?).await;
+        tried.map_err(|error| fault::not_applied(&release.release, &error))
     }
 
     /// Nothing can be judged before the cluster was looked at once.
@@ -212,27 +274,39 @@ impl Rollouts {
         Err(fault::not_applied(&release.release, &ClusterError::Api { operation, reason }))
     }
 
-    /// Writes the objects and waits; the number of instances, once all are there.
-    async fn bring_up(
+    /// Writes the objects and waits until all that is wanted of the release is there.
+    pub(super) async fn bring_up(
         &self,
         release: &RunnableRelease,
         objects: &[Object],
+        wanted: &[Wanted],
         notes: &Notes<'_>,
-    ) -> Result<usize, Fault> {
+    ) -> Result<(), Fault> {
         let tool = &release.release.tool;
-        let mut changes = self.seen.changes(tool);
         let alone = self.alone(tool).await;
         let written = self.cluster.apply(&self.owner(tool), objects).await;
         drop(alone);
         written.map_err(|error| fault::not_applied(&release.release, &error))?;
+        self.until_there(release, wanted, notes).await
+    }
+
+    /// Waits until all that is wanted of the release is there.
+    pub(super) async fn until_there(
+        &self,
+        release: &RunnableRelease,
+        wanted: &[Wanted],
+        notes: &Notes<'_>,
+    ) -> Result<(), Fault> {
+        let tool = &release.release.tool;
+        let mut changes = self.seen.changes(tool);
         // Each step has the whole of its time for itself.
         let mut last = String::new();
         let mut until = Instant::now() + self.settings.start;
         loop {
             changes.mark_unchanged();
             let view = self.seen.tool(tool);
-            match progress(&view, release.release.number, &release.release.formation) {
-                Progress::Done => break,
+            match progress(&view, release.release.number, wanted) {
+                Progress::Done => return Ok(()),
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
                 Progress::Waits { what, cluster } if what != last => {
                     let patience = if cluster { self.settings.start } else { release.settings.timeout };
@@ -247,8 +321,6 @@ impl Rollouts {
                 Err(_) => return Err(self.too_late(release, &last).await),
             }
         }
-        let count = release.release.formation.0.values().map(|count| *count as usize).sum();
-        Ok(count)
     }
 
     /// A trouble in words, with the last lines of the instance.
@@ -313,12 +385,7 @@ impl Rollouts {
         if let Err(error) = self.end_release_command(&pending.release).await {
             tracing::error!(%tool, %error, "a release command could not be ended");
         }
-        let objects = match &pending.before {
-            Some(before) => self.objects(before),
-            // Of a first release nothing but the fence stays.
-            None => Ok(desired::fence(&self.wish(&pending.release, self.pull(tool).as_ref()))),
-        };
-        let objects = match objects {
+        let objects = match self.objects_before(&pending) {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "what served before cannot be restored"),
         };
@@ -418,19 +485,16 @@ impl Rollouts {
     /// Makes a tool as it is wished now; writes nothing where it is.
     async fn mend(&self, tool: &ToolName) {
         let _alone = self.alone(tool).await;
-        let coming = self.pending().get(tool).map(|pending| pending.release.clone());
+        let coming = self.pending().get(tool).cloned();
         let is_coming = coming.is_some();
-        let (release, _turn) = match (coming, self.wishes.get()) {
-            (Some(release), _) => (Some(release), None),
-            (None, None) => (self.live().get(tool).cloned(), None),
-            (None, Some(wishes)) => match wishes.live(tool).await {
-                Ok(found) => found.map(|Wished { release, turn }| (release, turn)).unzip(),
-                // Whoever changes it now sees to it, and what is there afterwards is looked at once more.
-                Err(_) => return self.look_again(tool),
-            },
+        let live = if is_coming { Ok(None) } else { self.live_in_turn(tool).await };
+        let objects = match (&coming, &live) {
+            (Some(pending), _) => self.pending_objects(pending),
+            (None, Ok(Some(wished))) => self.objects(&wished.release),
+            (None, Ok(None)) => return,
+            // Whoever changes it now sees to it, and what is there afterwards is looked at once more.
+            (None, Err(_)) => return self.look_again(tool),
         };
-        let Some(release) = release else { return };
-        let objects = if is_coming { self.coming(&release) } else { self.objects(&release) };
         let objects = match objects {
             Ok(objects) => objects,
             Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),

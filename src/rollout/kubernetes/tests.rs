@@ -1,10 +1,11 @@
 //! What is judged from what was seen, without a cluster.
 
-use super::progress::{Progress, Trouble, hindrance, progress};
+use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::{Seen, ToolView};
 use super::view::{DeploymentView, PodView, Stage};
+use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
-use hythe_model::{Formation, InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
+use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
 
 fn tool() -> ToolName {
     "weather".parse().unwrap()
@@ -20,6 +21,7 @@ fn pod(release: u32, suffix: &str) -> PodView {
     };
     PodView {
         name: format!("web-abc-{suffix}"),
+        set: "web".to_owned(),
         id,
         image: None,
         address: Some("10.0.0.7".parse().unwrap()),
@@ -55,12 +57,8 @@ fn seen(deployment: DeploymentView, pods: Vec<PodView>) -> ToolView {
     view
 }
 
-fn web(count: u32) -> Formation {
-    Formation([(ProcessType::web(), count)].into())
-}
-
 fn judge(view: &ToolView) -> Progress {
-    progress(view, ReleaseNumber(2), &web(1))
+    progress(view, ReleaseNumber(2), &Wanted::of(&testing::release("weather", 2, "web=1")))
 }
 
 #[test]
@@ -131,6 +129,17 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
 
     let refused = DeploymentView { refused: Some("exceeded quota: tool".to_owned()), ..deployment(2, 1) };
     assert!(fails(&seen(refused, vec![])));
+}
+
+#[test]
+fn a_canary_is_counted_apart_from_the_rest_of_its_release() {
+    let first = PodView { set: "web-canary".to_owned(), ..pod(2, "first") };
+    let mut view = seen(deployment(2, 1), vec![first, PodView { ready: false, ..pod(2, "new") }]);
+    let waits = Progress::Waits { what: "web: 0 of 1 in the route".to_owned(), cluster: true };
+    assert_eq!(judge(&view), waits);
+    view.deployments.insert("web-canary".to_owned(), deployment(2, 1));
+    let wanted = [Wanted::canary(1)];
+    assert_eq!(progress(&view, ReleaseNumber(2), &wanted), Progress::Done);
 }
 
 #[test]

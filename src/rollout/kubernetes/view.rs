@@ -21,6 +21,8 @@ pub(crate) struct PodView {
     pub(crate) name: String,
     /// What it is to people; the attempt counts its container's restarts.
     pub(crate) id: InstanceId,
+    /// The name of its Deployment, as its label says it.
+    pub(crate) set: String,
     /// Digest of its image, as it was asked for.
     pub(crate) image: Option<String>,
     /// Its address, once it has one.
@@ -74,6 +76,7 @@ impl PodView {
         let placed = condition("PodScheduled").filter(|condition| condition.status == "False");
         let memory = spec.and_then(|spec| spec.containers.first()).and_then(memory_limit);
         Some(Self {
+            set: pod.metadata.labels.as_ref()?.get(LABEL_PROCESS)?.clone(),
             image: spec.and_then(|spec| spec.containers.first()?.image.clone()),
             address: status.and_then(|status| status.pod_ip.as_ref()?.parse().ok()),
             ready: ready.is_some(),

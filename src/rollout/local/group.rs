@@ -6,6 +6,7 @@ use crate::runtime::RunnableRelease;
 use crate::status::{ExitReason, InstanceState, InstanceStatus};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName, Upstream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) enum Stop {
 /// Where the instance of a slot stands.
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
+    /// To be started later.
+    Planned,
     /// Started or being started.
     Starting,
     /// Ready.
@@ -55,7 +58,7 @@ impl View {
             Stage::Ready => InstanceState::Ready,
             Stage::Crashed(retry_at) => InstanceState::Crashed { retry_at: *retry_at },
             Stage::Stopping => InstanceState::Stopping,
-            Stage::Failed(_) | Stage::Gone => return None,
+            Stage::Planned | Stage::Failed(_) | Stage::Gone => return None,
         };
         Some(InstanceStatus {
             id: self.id.clone(),
@@ -66,9 +69,9 @@ impl View {
         })
     }
 
-    /// Whether nothing of it runs any more.
+    /// Whether nothing of it runs.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Gone | Stage::Failed(_))
+        matches!(self.stage, Stage::Planned | Stage::Gone | Stage::Failed(_))
     }
 }
 
@@ -81,7 +84,7 @@ impl Slot {
     fn new(id: InstanceId) -> Self {
         let view = View {
             id,
-            stage: Stage::Starting,
+            stage: Stage::Planned,
             since: jiff::Timestamp::now(),
             restarts: 0,
             last_exit: None,
@@ -108,6 +111,13 @@ impl Slot {
         });
     }
 
+    /// Leaves off being planned: somebody looks after it from now on.
+    pub(crate) fn take_up(&self) {
+        if matches!(self.view.borrow().stage, Stage::Planned) {
+            self.enter(Stage::Starting);
+        }
+    }
+
     /// Waits until this holds of what is known.
     pub(crate) async fn until(&self, holds: impl FnMut(&View) -> bool) -> View {
         let mut seen = self.view.subscribe();
@@ -127,6 +137,8 @@ pub(crate) struct Group {
     pub(crate) slots: Vec<Arc<Slot>>,
     /// Cancelled when the candidate was switched to or abandoned.
     pub(crate) settled: CancellationToken,
+    /// Whether it takes traffic beside what is live.
+    shares: AtomicBool,
     stop: watch::Sender<Stop>,
 }
 
@@ -147,7 +159,8 @@ impl Group {
                 slots.push(Arc::new(Slot::new(id)));
             }
         }
-        Self { release, slots, settled: CancellationToken::new(), stop: watch::Sender::new(Stop::No) }
+        let (settled, stop) = (CancellationToken::new(), watch::Sender::new(Stop::No));
+        Self { release, slots, settled, shares: AtomicBool::new(false), stop }
     }
 
     /// Its tool.
@@ -158,6 +171,16 @@ impl Group {
     /// Its release.
     pub(crate) fn number(&self) -> ReleaseNumber {
         self.release.release.number
+    }
+
+    /// Has it take traffic beside what is live, or no more.
+    pub(crate) fn share(&self, shares: bool) {
+        self.shares.store(shares, Ordering::SeqCst);
+    }
+
+    /// Whether it takes traffic beside what is live.
+    pub(crate) fn shares(&self) -> bool {
+        self.shares.load(Ordering::SeqCst)
     }
 
     /// Tells the instances to stop; a harder way replaces a softer one, never the other way round.

@@ -2,13 +2,15 @@
 
 use super::group::{Group, Stage};
 use hythe_model::Route;
+use std::sync::Arc;
 
-/// Where the traffic of a tool goes that has this live group and, perhaps, a candidate.
-pub(crate) fn route(live: Option<&Group>, is_starting: bool) -> Route {
+/// Where the traffic of a tool goes that has this live group and these candidates.
+pub(crate) fn route(live: Option<&Group>, coming: &[Arc<Group>]) -> Route {
     let Some(group) = live else {
-        return if is_starting { Route::Starting } else { Route::Empty };
+        return if coming.is_empty() { Route::Empty } else { Route::Starting };
     };
-    let upstreams = group.upstreams();
+    let mut upstreams = group.upstreams();
+    upstreams.extend(coming.iter().filter(|group| group.shares()).flat_map(|group| group.upstreams()));
     if !upstreams.is_empty() {
         return Route::Live { release: group.number(), upstreams };
     }

@@ -1,12 +1,14 @@
 //! A candidate from its first start to the readiness of its last instance.
 
-use super::group::{Group, Stage, View};
+use super::group::{Group, Slot, Stage, View};
 use super::supervise::Begin;
 use super::tools::Tools;
+use crate::canary::{self, Watch};
 use crate::fault::{self, Failure};
 use crate::runtime::{Candidate, Notes, RunnableRelease};
 use crate::status::ExitReason;
 use futures::future::select_all;
+use hythe_model::project::Canary;
 use hythe_model::{BuildEvent, Fault, Phase};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -17,6 +19,7 @@ impl Tools {
     pub(crate) async fn start(
         &self,
         release: RunnableRelease,
+        before: Option<&RunnableRelease>,
         notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {
@@ -39,45 +42,99 @@ impl Tools {
         let guard = dropped.clone().drop_guard();
         self.watch_over(&group, dropped.clone());
         self.publish(group.tool());
-        group.slots.iter().for_each(|slot| self.occupy(&group, slot, Begin::Trial));
-        let failed = match cancel.run_until_cancelled(all_ready(&group)).await {
+        let coming = self.bring_up(&group, before, notes);
+        let failed = match cancel.run_until_cancelled(coming).await {
             Some(Ok(())) => {
                 let (tool, number) = (group.tool().clone(), group.number());
                 let _ = guard.disarm();
                 return Ok(Candidate::new(tool, number, group.slots.len(), begun.elapsed(), dropped));
             }
-            Some(Err((place, fault))) => {
-                let note = |text| notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
-                place.map(note);
-                fault
-            }
+            Some(Err(fault)) => fault,
             None => cancelled(),
         };
         self.end_coming(&group).await;
         Err(failed)
     }
+
+    /// Starts a group's instances and waits for them; its canary, where it has one, first.
+    async fn bring_up(
+        &self,
+        group: &Arc<Group>,
+        before: Option<&RunnableRelease>,
+        notes: &Notes<'_>,
+    ) -> Result<(), Fault> {
+        if let Some((canary, count)) = canary::of(&group.release, before) {
+            self.canary(group, canary, count, notes).await?;
+        }
+        let planned = group.slots.iter().filter(|slot| matches!(slot.view().stage, Stage::Planned));
+        planned.for_each(|slot| self.occupy(group, slot, Begin::Trial));
+        all_ready(&group.slots).await.map_err(|failed| told(&group.release, &failed, notes))
+    }
+
+    /// Starts so many of the web instances, lets them take traffic, and sees whether they do well.
+    async fn canary(
+        &self,
+        group: &Arc<Group>,
+        canary: Canary,
+        count: u32,
+        notes: &Notes<'_>,
+    ) -> Result<(), Fault> {
+        let (release, all) = (&group.release, group.slots.iter());
+        let web: Vec<_> = all.filter(|slot| slot.view().id.process.is_web()).cloned().collect();
+        let first = &web[..web.len().min(count as usize)];
+        for slot in first {
+            self.occupy(group, slot, Begin::Trial);
+        }
+        all_ready(first).await.map_err(|failed| told(release, &failed, notes))?;
+        group.share(true);
+        self.publish(group.tool());
+        let old = || self.states().get(group.tool()).and_then(|state| state.live.clone());
+        let instances = || {
+            let ids = |group: &Group| group.upstreams().into_iter().map(|up| up.instance).collect();
+            [ids(group), old().map(|old| ids(&old)).unwrap_or_default()]
+        };
+        let watch = Watch { traffic: &*self.traffic, release, canary, instances: &instances, notes };
+        tokio::select! {
+            biased;
+            failed = first_over(first) => Err(match failed.stage {
+                Stage::Failed(Failure::Exited(exit)) => fault::canary_ended(release, &exit),
+                _ => told(release, &failed, notes),
+            }),
+            watched = watch.goes_well(count, u32::try_from(web.len()).unwrap_or(u32::MAX)) => watched,
+        }
+    }
 }
 
-/// Waits until all slots are ready at the same time; the first that fails decides. The error holds a note for the log,
-/// and the fault.
-async fn all_ready(group: &Arc<Group>) -> Result<(), (Option<String>, Fault)> {
+/// Waits until all slots are ready at the same time; the first that fails decides.
+async fn all_ready(slots: &[Arc<Slot>]) -> Result<(), View> {
     let ready = async {
-        for slot in &group.slots {
+        for slot in slots {
             slot.until(|view| matches!(view.stage, Stage::Ready)).await;
         }
     };
-    let failed = async {
-        let each = group.slots.iter().map(|slot| Box::pin(slot.until(View::is_over)));
-        if group.slots.is_empty() { std::future::pending().await } else { select_all(each).await.0 }
-    };
-    let view = tokio::select! {
+    tokio::select! {
         biased;
-        view = failed => view,
-        () = ready => return Ok(()),
-    };
-    let failure = match view.stage {
-        Stage::Failed(failure) => failure,
+        failed = first_over(slots) => Err(failed),
+        () = ready => Ok(()),
+    }
+}
+
+/// The first slot whose instance has ended.
+async fn first_over(slots: &[Arc<Slot>]) -> View {
+    if slots.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(slots.iter().map(|slot| Box::pin(slot.until(View::is_over)))).await.0
+}
+
+/// Why an instance has ended; a note of it goes to the log.
+fn told(release: &RunnableRelease, failed: &View, notes: &Notes<'_>) -> Fault {
+    let failure = match &failed.stage {
+        Stage::Failed(failure) => failure.clone(),
         _ => Failure::Exited(ExitReason::default()),
     };
-    Err((fault::note(&view.id, &failure), fault::of_failure(&group.release, &view.id, failure)))
+    if let Some(text) = fault::note(&failed.id, &failure) {
+        notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
+    }
+    fault::of_failure(release, &failed.id, failure)
 }

@@ -3,7 +3,7 @@
 use super::testing::{Memory, Program, instance, release};
 use super::tools::Tools;
 use crate::jobs::JobState;
-use crate::runtime::{Traffic, Unwatched};
+use crate::runtime::{Answers, Traffic, Unwatched};
 use crate::status::{ExitReason, InstanceState};
 use async_trait::async_trait;
 use hythe_model::project::{CommandLine, CronJob, Liveness};
@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+mod canary;
 
 struct World {
     machine: Arc<Memory>,
@@ -41,7 +43,7 @@ fn secs(seconds: u64) -> Duration {
 impl World {
     async fn start(&self, number: u32, formation: &str) -> Result<crate::Candidate, Fault> {
         let release = release("weather", number, formation);
-        self.tools.start(release, &|_| (), CancellationToken::new()).await
+        self.tools.start(release, None, &|_| (), CancellationToken::new()).await
     }
 
     async fn deploy(&self, number: u32, formation: &str) {
@@ -88,6 +90,10 @@ async fn the_old_release_serves_until_the_switch_and_stops_after_its_last_reques
     struct OneRequest(tokio::sync::Notify);
     #[async_trait]
     impl Traffic for OneRequest {
+        fn answers(&self, _: &InstanceId) -> Answers {
+            Answers::default()
+        }
+
         async fn drained(&self, _: &InstanceId) {
             self.0.notified().await;
         }
@@ -116,6 +122,10 @@ async fn the_last_requests_and_the_shutdown_are_bounded_each() {
     struct Busy;
     #[async_trait]
     impl Traffic for Busy {
+        fn answers(&self, _: &InstanceId) -> Answers {
+            Answers::default()
+        }
+
         async fn drained(&self, _: &InstanceId) {
             std::future::pending::<()>().await;
         }
@@ -147,7 +157,8 @@ async fn a_release_that_crashes_never_takes_traffic() {
     world.machine.plan("weather.v2.web.2", [crash]);
     let said = Mutex::new(Vec::new());
     let notes = |event: BuildEvent| said.lock().unwrap().push(event);
-    let started = world.tools.start(release("weather", 2, "web=2"), &notes, CancellationToken::new()).await;
+    let started =
+        world.tools.start(release("weather", 2, "web=2"), None, &notes, CancellationToken::new()).await;
     let fault = started.unwrap_err();
     assert_eq!(fault.id, "rollout/crashed");
     assert!(fault.why.iter().any(|line| line.contains("last words")), "{fault}");
@@ -236,7 +247,7 @@ async fn cancelling_takes_the_candidate_away_within_two_seconds() {
         token.cancel();
     });
     let begun = Instant::now();
-    let fault = world.tools.start(release("weather", 1, "web=1"), &|_| (), cancel).await.unwrap_err();
+    let fault = world.tools.start(release("weather", 1, "web=1"), None, &|_| (), cancel).await.unwrap_err();
     assert_eq!(fault.id, "rollout/cancelled");
     assert!(begun.elapsed() <= secs(7), "{:?}", begun.elapsed());
     assert!(world.machine.happened().contains(&"kill weather.v1.web.1".to_owned()));
@@ -295,7 +306,7 @@ async fn an_instance_that_hangs_is_started_anew_where_its_liveness_is_asked() {
         world.machine.plan(&format!("weather.v{number}.web.1"), [hangs()]);
         let mut release = release("weather", number, "web=1");
         release.settings.liveness = liveness;
-        let candidate = world.tools.start(release, &|_| {}, CancellationToken::new()).await.unwrap();
+        let candidate = world.tools.start(release, None, &|_| {}, CancellationToken::new()).await.unwrap();
         world.tools.switch(candidate);
     };
     deploy(1, None).await;
@@ -421,7 +432,7 @@ fn with_jobs(number: u32, jobs: &[(&str, &str, bool)]) -> crate::RunnableRelease
 
 impl World {
     async fn deploy_release(&self, release: crate::RunnableRelease) {
-        let candidate = self.tools.start(release, &|_| {}, CancellationToken::new()).await.unwrap();
+        let candidate = self.tools.start(release, None, &|_| {}, CancellationToken::new()).await.unwrap();
         self.tools.switch(candidate);
     }
 
@@ -448,6 +459,19 @@ async fn jobs_begin_by_the_clock_of_the_live_release() {
     world.deploy_release(with_jobs(2, &[])).await;
     sleep(secs(600)).await;
     assert_eq!(world.began().len(), 2, "the new release has none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_the_machine_slept_over_is_left_out() {
+    let world = world();
+    world.deploy_release(with_jobs(1, &[("clean", "0 * * * *", true)])).await;
+    sleep(secs(60)).await;
+    // From 23:59 to 05:30, and then on to 06:01.
+    *world.machine.leapt.lock().unwrap() = jiff::SignedDuration::from_mins(331);
+    sleep(secs(60)).await;
+    assert!(world.began().is_empty(), "{:?}", world.began());
+    sleep(secs(30 * 60)).await;
+    assert_eq!(world.began().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

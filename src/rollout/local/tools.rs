@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// The state of every tool, and the route table that follows from it.
 pub(crate) struct Tools {
     pub(crate) machine: Arc<dyn Machine>,
-    traffic: Arc<dyn Traffic>,
+    pub(super) traffic: Arc<dyn Traffic>,
     routes: watch::Sender<RouteTable>,
     states: Mutex<HashMap<ToolName, State>>,
     pub(super) jobs: Jobs,
@@ -115,7 +115,7 @@ impl Tools {
     /// Sends the tool's route where it changed. The lock is held meanwhile, so that an older state is never sent last.
     pub(crate) fn publish(&self, tool: &ToolName) {
         let states = self.states();
-        let next = states.get(tool).map(|state| route(state.live.as_deref(), !state.coming.is_empty()));
+        let next = states.get(tool).map(|state| route(state.live.as_deref(), &state.coming));
         self.routes.send_if_modified(|table| {
             if table.get(tool.as_str()).map(|route| &**route) == next.as_ref() {
                 return false;
@@ -127,6 +127,7 @@ impl Tools {
 
     /// Starts the supervision of a group's slot.
     pub(crate) fn occupy(&self, group: &Arc<Group>, slot: &Arc<Slot>, begin: Begin) {
+        slot.take_up();
         let (tools, tool) = (self.own.clone(), group.tool().clone());
         let changed = move || {
             if let Some(tools) = tools.upgrade() {
@@ -209,15 +210,23 @@ impl Tools {
         }
     }
 
-    /// Ends a group that never served and forgets it.
+    /// Ends a group that is not to go live and forgets it. One that took traffic finishes its requests in the background.
     pub(crate) async fn end_coming(&self, group: &Arc<Group>) {
         group.settled.cancel();
-        group.stop(Stop::Now);
-        group.gone().await;
+        let served = group.shares();
+        if !served {
+            group.stop(Stop::Now);
+            group.gone().await;
+        }
         if let Some(state) = self.states().get_mut(group.tool()) {
             state.coming.retain(|other| !Arc::ptr_eq(other, group));
+            state.leaving.extend(served.then(|| group.clone()));
         }
         self.publish(group.tool());
+        if served {
+            group.stop(Stop::Drain);
+            self.sweep(group.clone());
+        }
     }
 
     /// Ends a candidate when its holder drops it.

@@ -94,6 +94,7 @@ impl World {
             env,
             settings,
             release_command: None,
+            canary: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The file as it is written, with every key known, and its way to the noun.
 
 use hythe_model::project::{
-    CommandLine, CronJob, Liveness, ProcessWishes, ReadinessWish, ReleaseCommand, Schedule,
+    Canary, CommandLine, CronJob, Liveness, Part, ProcessWishes, ReadinessWish, ReleaseCommand, ScaleRange,
+    Schedule,
 };
 use hythe_model::units::{Cores, Size, Span};
 use hythe_model::{JobName, ProcessType, Project};
@@ -14,6 +15,8 @@ const MOST_JOBS: usize = 50;
 const COMMAND: usize = 4096;
 /// The longest path that is asked for, in bytes.
 const PATH: usize = 1024;
+/// Server errors of a canary that are put up with, of a hundred answers.
+const FEW_ERRORS: u32 = 5;
 
 /// `project.toml`. What is beside `[hythe]` belongs to others.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,7 @@ pub(crate) struct Hythe {
     release: Option<Release>,
     processes: BTreeMap<ProcessType, Process>,
     cron: BTreeMap<JobName, Cron>,
+    rollout: Rollout,
 }
 
 /// `[hythe.release]`.
@@ -50,6 +54,7 @@ struct Process {
     grace: Option<Span>,
     readiness: Option<Readiness>,
     liveness: Option<Live>,
+    scale: Option<Scale>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +74,15 @@ struct Live {
     failures: u32,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scale {
+    min: u32,
+    max: u32,
+    #[serde(default = "seventy")]
+    cpu: u32,
+}
+
 /// `[hythe.cron.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,8 +95,32 @@ struct Cron {
     overlap: bool,
 }
 
+/// `[hythe.rollout]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rollout {
+    canary: Option<Share>,
+    pause: Option<Span>,
+    errors: Option<String>,
+}
+
+/// A number of instances, or a part of them as in `"10 %"`.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a canary is a number of instances, as in 1, or a part of them, as in \"10 %\""
+)]
+enum Share {
+    Count(u32),
+    Text(String),
+}
+
 fn three() -> u32 {
     3
+}
+
+fn seventy() -> u32 {
+    70
 }
 
 fn ten_seconds() -> Span {
@@ -126,6 +164,7 @@ impl Hythe {
             release: self.release.map(Release::check).transpose()?,
             processes: processes.collect::<Result<_, _>>()?,
             cron: cron.collect::<Result<_, _>>()?,
+            canary: self.rollout.check()?,
             read_only_root: self.read_only_root,
         })
     }
@@ -172,6 +211,7 @@ impl Process {
             grace: self.grace,
             readiness: self.readiness.map(|asked| ReadinessWish { path: asked.path, timeout: asked.timeout }),
             liveness: self.liveness.map(|asked| asked.check(kind)).transpose()?,
+            scale: self.scale.map(|range| range.check(kind)).transpose()?,
         })
     }
 }
@@ -189,13 +229,68 @@ impl Live {
     }
 }
 
+impl Scale {
+    fn check(self, kind: &ProcessType) -> Result<ScaleRange, Mistake> {
+        let at = |key: &'static str| ["processes", kind.as_str(), "scale", key];
+        if self.min == 0 {
+            return mistake(&at("min"), "at least 1 instance runs");
+        }
+        if self.max < self.min {
+            return mistake(&at("max"), format!("it is below min ({})", self.min));
+        }
+        if !(1..=1000).contains(&self.cpu) {
+            return mistake(&at("cpu"), "write a percentage from 1 to 1000");
+        }
+        Ok(ScaleRange { min: self.min, max: self.max, cpu: self.cpu })
+    }
+}
+
 impl Cron {
     fn check(self, name: &JobName) -> Result<CronJob, Mistake> {
+        if *name == JobName::release() {
+            return mistake(&["cron", name.as_str()], "the release command has this name: choose another");
+        }
         command(&["cron", name.as_str(), "command"], &self.command)?;
         within(&["cron", name.as_str(), "timeout"], self.timeout, 1, 7 * 24 * 3600)?;
         let Self { schedule, command, timeout, overlap } = self;
         Ok(CronJob { schedule, command, timeout, overlap })
     }
+}
+
+impl Rollout {
+    fn check(self) -> Result<Option<Canary>, Mistake> {
+        let Some(share) = self.canary else {
+            let of_canary = [("pause", self.pause.is_some()), ("errors", self.errors.is_some())];
+            return match of_canary.into_iter().find(|(_, said)| *said) {
+                Some((key, _)) => {
+                    mistake(&["rollout", key], "it says how a canary is looked at, and there is no `canary`")
+                }
+                None => Ok(None),
+            };
+        };
+        let pause = self.pause.unwrap_or(Span::seconds(30));
+        within(&["rollout", "pause"], pause, 1, 24 * 3600)?;
+        let part = match &share {
+            Share::Count(count) => (*count > 0).then_some(Part::Count(*count)),
+            Share::Text(text) => percent(text).filter(|percent| *percent > 0).map(Part::Percent),
+        };
+        let Some(part) = part else {
+            return mistake(
+                &["rollout", "canary"],
+                "write a number of instances, as in 1, or a part of them, as in \"10 %\"",
+            );
+        };
+        let Some(errors) = self.errors.as_deref().map_or(Some(FEW_ERRORS), percent) else {
+            return mistake(&["rollout", "errors"], "write a part of all answers, as in \"5 %\"");
+        };
+        Ok(Some(Canary { part, pause, errors }))
+    }
+}
+
+/// A number from 0 to 100 with its sign, as in `10 %`.
+fn percent(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%')?.trim_end().parse().ok()?;
+    (0..=100).contains(&number).then_some(number)
 }
 
 fn within(path: &[&str], span: Span, least: u64, most: u64) -> Result<(), Mistake> {

@@ -1,5 +1,5 @@
 use super::*;
-use hythe_model::project::CommandLine;
+use hythe_model::project::{CommandLine, Part};
 use hythe_model::units::{Cores, Size, Span};
 
 const WHOLE: &str = r#"
@@ -19,10 +19,16 @@ cpu = 0.5
 grace = "20 s"
 readiness = { path = "/healthz", timeout = "2 min" }
 liveness = { path = "/livez", every = "5 s" }
+scale = { min = 2, max = 8 }
 
 [hythe.cron.clean-up]
 schedule = "*/5 * * * *"
 command = ["python", "clean up.py"]
+
+[hythe.rollout]
+canary = "10 %"
+pause = "1 min"
+errors = "0 %"
 "#;
 
 #[test]
@@ -40,9 +46,12 @@ fn everything_that_can_be_said() {
     assert_eq!(web.readiness.as_ref().unwrap().path.as_deref(), Some("/healthz"));
     let liveness = web.liveness.as_ref().unwrap();
     assert_eq!((liveness.every, liveness.failures), (Span::seconds(5), 3));
+    assert_eq!(web.scale.map(|range| (range.min, range.max, range.cpu)), Some((2, 8, 70)));
     let job = &project.cron["clean-up"];
     assert_eq!(job.command, CommandLine::Words(vec!["python".to_owned(), "clean up.py".to_owned()]));
     assert_eq!((job.timeout, job.overlap), (Span::seconds(3600), false));
+    let canary = project.canary.unwrap();
+    assert_eq!((canary.part, canary.pause, canary.errors), (Part::Percent(10), Span::seconds(60), 0));
 }
 
 #[test]
@@ -63,6 +72,8 @@ fn every_mistake_is_told_with_its_line() {
         "[hythe.processes.web]\nmemory = \"1 MiB\"",
         "[hythe.processes.web]\n\nreadiness = { path = \"healthz\" }",
         "[hythe.processes.worker]\nliveness = { path = \"/\" }",
+        "[hythe.processes.web]\nscale = { min = 3, max = 2 }",
+        "[hythe.processes.web]\nscale = { max = 2 }",
         "[hythe.processes.\"a/b\"]\ncpu = 1",
         "[hythe.release]\ncommand = \"  \"",
         "[hythe.release]\ncommand = 5",
@@ -70,6 +81,11 @@ fn every_mistake_is_told_with_its_line() {
         "[hythe.cron.clean]\nschedule = \"every day\"\ncommand = \"x\"",
         "[hythe.cron.Clean]\nschedule = \"@daily\"\ncommand = \"x\"",
         "[hythe.cron.clean]\nschedule = \"@daily\"\ncommand = \"x\"\ntimeout = \"30 d\"",
+        "[hythe.rollout]\npause = \"1 min\"",
+        "[hythe.rollout]\ncanary = \"a few\"",
+        "[hythe.rollout]\ncanary = 0",
+        "[hythe.rollout]\ncanary = 1\nerrors = \"many\"",
+        "[hythe.cron.release]\nschedule = \"@daily\"\ncommand = \"x\"",
     ];
     let told = mistakes.map(|text| {
         let fault = parse(text).unwrap_err();

@@ -1,7 +1,7 @@
 //! What stands around a tool: its namespace, what it may use, whom it may reach, what it may pull.
 
 use super::Wish;
-use super::names::LABEL_PROCESS;
+use super::names::{CANARY, LABEL_PROCESS};
 use hythe_cluster::Object;
 use hythe_cluster::fence::{self, amounts, block, labelled, millis, port, quantity, to_dns, to_internet};
 use k8s_openapi::api::core::v1::{
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use std::collections::BTreeMap;
 
 /// The account that a tool's pods run under; it has no rights and no token.
@@ -75,13 +76,23 @@ fn ingress(wish: &Wish<'_>) -> NetworkPolicy {
         ports: Some(vec![port("TCP", wish.release.settings.port)]),
     };
     let spec = NetworkPolicySpec {
-        pod_selector: Some(labelled(LABEL_PROCESS, "web")),
+        pod_selector: Some(web_processes()),
         policy_types: Some(vec!["Ingress".to_owned()]),
         // A rule without peers would let everybody in.
         ingress: Some(if rule.from.as_ref().is_none_or(Vec::is_empty) { Vec::new() } else { vec![rule] }),
         ..NetworkPolicySpec::default()
     };
     NetworkPolicy { metadata: wish.meta("from-router"), spec: Some(spec) }
+}
+
+/// Those of the formation, and those of its canary.
+fn web_processes() -> LabelSelector {
+    let one_of = LabelSelectorRequirement {
+        key: LABEL_PROCESS.to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec!["web".to_owned(), CANARY.to_owned()]),
+    };
+    LabelSelector { match_expressions: Some(vec![one_of]), ..LabelSelector::default() }
 }
 
 fn egress(wish: &Wish<'_>) -> Vec<NetworkPolicy> {

@@ -1,16 +1,16 @@
 //! Jobs: the release's command, once; and what runs by the clock.
 
-use super::names::of_pod;
+use super::names::{of_pod, of_process};
 use super::{Wish, config, fence, pod};
 use crate::command;
 use crate::one_off::started;
 use hythe_cluster::Object;
 use hythe_model::project::{self, ReleaseCommand};
-use hythe_model::units::Span;
 use hythe_model::{Fault, JobName, ProcessType, ReleaseNumber};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
+use std::time::Duration;
 
 /// Seconds for which a Job that has ended is kept, so that a server which was killed finds out how.
 const KEPT: i32 = 3600;
@@ -27,20 +27,17 @@ pub(crate) fn release_job_name(number: ReleaseNumber) -> String {
 /// What has to be there first, and the Job of the release's command.
 pub(crate) fn release_job(wish: &Wish<'_>, command: &ReleaseCommand) -> Result<(Vec<Object>, Job), Fault> {
     let secret = config::secret(wish)?;
-    let kind = ProcessType::of_job(&job_name("release"));
+    let kind = ProcessType::of_job(&JobName::release());
+    // A Job's clock begins with its making, ours with its container: this one only has to be later.
+    let deadline = command.timeout.duration() + wish.settings.start;
     let spec = JobSpec {
         ttl_seconds_after_finished: Some(KEPT),
-        ..spec(wish, &kind, &command.command, command.timeout, &secret.name_any())
+        ..spec(wish, &kind, &command.command, deadline, &secret.name_any())
     };
     let mut objects = fence::objects(wish);
     objects.push(Object::of(&secret));
     let metadata = wish.meta(release_job_name(wish.release.release.number));
     Ok((objects, Job { metadata, spec: Some(spec), status: None }))
-}
-
-/// A name of this platform's own for a job.
-fn job_name(name: &str) -> JobName {
-    name.parse().unwrap_or_else(|error| unreachable!("names of jobs are labels: {error}"))
 }
 
 /// What runs by the clock.
@@ -74,14 +71,14 @@ pub(crate) fn job_now(wish: &Wish<'_>, name: &JobName, job: &project::CronJob) -
 }
 
 fn of_cron(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &str) -> JobSpec {
-    spec(wish, &ProcessType::of_job(name), &job.command, job.timeout, config)
+    spec(wish, &ProcessType::of_job(name), &job.command, job.timeout.duration(), config)
 }
 
 fn spec(
     wish: &Wish<'_>,
     kind: &ProcessType,
     command: &project::CommandLine,
-    timeout: Span,
+    deadline: Duration,
     config: &str,
 ) -> JobSpec {
     let processes = &wish.release.release.processes;
@@ -89,7 +86,7 @@ fn spec(
     JobSpec {
         // It may have done half of its work: whether it can be run again, only its writer knows.
         backoff_limit: Some(0),
-        active_deadline_seconds: Some(i64::try_from(timeout.duration().as_secs()).unwrap_or(i64::MAX)),
+        active_deadline_seconds: Some(i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX)),
         template: template(wish, kind, words, config),
         ..JobSpec::default()
     }
@@ -99,6 +96,10 @@ fn spec(
 fn template(wish: &Wish<'_>, kind: &ProcessType, words: Vec<String>, config: &str) -> PodTemplateSpec {
     let mut container = pod::base(wish, config, &wish.release.settings.limits);
     container.command = Some(pod::literal(words));
-    let spec = PodSpec { restart_policy: Some("Never".to_owned()), ..pod::pod(wish, container) };
-    PodTemplateSpec { metadata: Some(of_pod(wish, kind)), spec: Some(spec) }
+    let spec = PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(pod::seconds(wish.release.settings.grace)),
+        ..pod::pod(wish, container)
+    };
+    PodTemplateSpec { metadata: Some(of_pod(wish, kind, &of_process(kind))), spec: Some(spec) }
 }

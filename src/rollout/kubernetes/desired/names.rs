@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The process type that a pod runs, as an object's name.
+/// The process type that a pod runs, as an object's name; of a canary's pods, the name of the canary.
 pub(crate) const LABEL_PROCESS: &str = "hythe.dev/process";
 /// The release that a pod runs, as in `v14`.
 pub(crate) const LABEL_RELEASE: &str = "hythe.dev/release";
@@ -26,10 +26,16 @@ pub(crate) fn labels(wish: &Wish<'_>) -> BTreeMap<String, String> {
     owner(wish.settings, &wish.release.release.tool).labels()
 }
 
-/// What tells of a pod whose it is, what it runs and of which release.
-pub(crate) fn of_pod(wish: &Wish<'_>, kind: &ProcessType) -> ObjectMeta {
+/// What the pods of one-off commands are called, before their number.
+pub(crate) const ONE_OFF: &str = "run-";
+
+/// What the objects of the web processes' canary are called.
+pub(crate) const CANARY: &str = "web-canary";
+
+/// What tells of a pod whose it is, what it runs and of which release; `name` is that of the pods that do the same.
+pub(crate) fn of_pod(wish: &Wish<'_>, kind: &ProcessType, name: &str) -> ObjectMeta {
     let mut all = labels(wish);
-    all.insert(LABEL_PROCESS.to_owned(), of_process(kind));
+    all.insert(LABEL_PROCESS.to_owned(), name.to_owned());
     all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     let notes = BTreeMap::from([(NOTE_PROCESS.to_owned(), kind.to_string())]);
     ObjectMeta { labels: Some(all), annotations: Some(notes), ..ObjectMeta::default() }
@@ -46,7 +52,9 @@ pub(crate) fn of_process(kind: &ProcessType) -> String {
     let text = kind.as_str();
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let first = text.starts_with(|c: char| c.is_ascii_lowercase());
-    if text.len() <= 40 && first && !text.ends_with('-') && text.bytes().all(plain) {
+    let is_label = text.len() <= 40 && first && !text.ends_with('-') && text.bytes().all(plain);
+    // Pods whose names begin like those of one-off commands may be attached to.
+    if is_label && text != CANARY && !text.starts_with(ONE_OFF) {
         return text.to_owned();
     }
     let kept: String = text

@@ -1,6 +1,6 @@
 //! A pod that runs one command in a release's image.
 
-use super::names::{LABEL_RELEASE, labels};
+use super::names::{LABEL_RELEASE, ONE_OFF, labels};
 use super::{Wish, config, fence, pod};
 use crate::one_off::OneOffTerminal;
 use hythe_cluster::Object;
@@ -37,7 +37,7 @@ pub(crate) fn one_off(
     let mut all = labels(wish);
     all.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     let metadata = ObjectMeta {
-        name: Some(format!("run-{:08x}", rand::random::<u32>())),
+        name: Some(format!("{ONE_OFF}{:08x}", rand::random::<u32>())),
         namespace: Some(wish.namespace()),
         labels: Some(all),
         ..ObjectMeta::default()

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     ResourceRequirements, SecretEnvSource, SleepAction, TCPSocketAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::time::Duration;
 
 /// The container of a pod that is the tool's.
 pub(crate) const CONTAINER: &str = "process";
@@ -42,11 +43,15 @@ pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
 
 /// A pod of a process type, with the time that it may take to go.
 pub(crate) fn of_process(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> PodSpec {
-    let grace = i64::try_from(wish.release.settings.grace_of(kind).as_secs()).unwrap_or(i64::MAX / 2);
+    let grace = seconds(wish.release.settings.grace_of(kind));
     PodSpec {
         termination_grace_period_seconds: Some(grace + i64::from(wish.settings.leave_seconds)),
         ..pod(wish, container(wish, kind, config))
     }
+}
+
+pub(super) fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX / 2)
 }
 
 fn container(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> Container {

@@ -1,7 +1,7 @@
 //! A Deployment for each process type, the Service of the web processes, and how many may be missing at once.
 
-use super::names::{LABEL_PROCESS, LABEL_RELEASE, of_pod, of_process};
-use super::{Wish, pod};
+use super::names::{CANARY, LABEL_PROCESS, LABEL_RELEASE, of_pod, of_process};
+use super::{Wish, pod, scale};
 use hythe_cluster::{LABEL_TOOL, Object};
 use hythe_model::ProcessType;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -17,24 +17,39 @@ use std::collections::BTreeMap;
 /// The port that the web Service listens on.
 const SERVICE_PORT: i32 = 80;
 
+/// Pods of one process type that are made, counted and replaced together.
+struct Set<'a> {
+    kind: &'a ProcessType,
+    name: String,
+    count: u32,
+}
+
 /// The objects of the formation's processes, in the order of their types.
 pub(crate) fn objects(wish: &Wish<'_>, config: &str) -> Vec<Object> {
     let mut all = Vec::new();
     for (kind, count) in &wish.release.release.formation.0 {
+        let set = Set { kind, name: of_process(kind), count: scale::count(wish, kind, *count) };
         if kind.is_web() {
-            all.push(Object::of(&service(wish, kind)));
+            all.push(Object::of(&service(wish, &set)));
         }
-        all.push(Object::of(&budget(wish, kind)));
-        all.push(Object::of(&deployment(wish, kind, *count, config)));
+        all.push(Object::of(&budget(wish, &set)));
+        all.push(Object::of(&deployment(wish, &set, config)));
+        all.extend(scale::range(wish.release, kind).map(|range| scale::autoscaler(wish, kind, range)));
     }
     all
 }
 
-/// What finds the pods of a process type, whatever their release.
-fn pods_of(wish: &Wish<'_>, kind: &ProcessType) -> BTreeMap<String, String> {
+/// The objects of a canary of so many web processes: beside those of the release before, which they leave alone.
+pub(crate) fn canary(wish: &Wish<'_>, count: u32, config: &str) -> Vec<Object> {
+    let set = Set { kind: &ProcessType::web(), name: CANARY.to_owned(), count };
+    vec![Object::of(&service(wish, &set)), Object::of(&deployment(wish, &set, config))]
+}
+
+/// What finds the pods of a set, whatever their release.
+fn pods_of(wish: &Wish<'_>, set: &Set<'_>) -> BTreeMap<String, String> {
     BTreeMap::from([
         (LABEL_TOOL.to_owned(), wish.release.release.tool.to_string()),
-        (LABEL_PROCESS.to_owned(), of_process(kind)),
+        (LABEL_PROCESS.to_owned(), set.name.clone()),
     ])
 }
 
@@ -42,13 +57,13 @@ fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
 }
 
-fn meta(wish: &Wish<'_>, kind: &ProcessType) -> ObjectMeta {
-    let mut meta = wish.meta(of_process(kind));
-    meta.labels.get_or_insert_default().insert(LABEL_PROCESS.to_owned(), of_process(kind));
+fn meta(wish: &Wish<'_>, set: &Set<'_>) -> ObjectMeta {
+    let mut meta = wish.meta(&set.name);
+    meta.labels.get_or_insert_default().insert(LABEL_PROCESS.to_owned(), set.name.clone());
     meta
 }
 
-fn service(wish: &Wish<'_>, kind: &ProcessType) -> Service {
+fn service(wish: &Wish<'_>, set: &Set<'_>) -> Service {
     let port = ServicePort {
         name: Some("http".to_owned()),
         port: SERVICE_PORT,
@@ -56,33 +71,30 @@ fn service(wish: &Wish<'_>, kind: &ProcessType) -> Service {
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
     };
-    let spec = ServiceSpec {
-        selector: Some(pods_of(wish, kind)),
-        ports: Some(vec![port]),
-        ..ServiceSpec::default()
-    };
-    Service { metadata: meta(wish, kind), spec: Some(spec), ..Service::default() }
+    let spec =
+        ServiceSpec { selector: Some(pods_of(wish, set)), ports: Some(vec![port]), ..ServiceSpec::default() };
+    Service { metadata: meta(wish, set), spec: Some(spec), ..Service::default() }
 }
 
 /// One at a time may be taken away for a node's sake, and never one that is broken anyway instead of one that serves.
-fn budget(wish: &Wish<'_>, kind: &ProcessType) -> PodDisruptionBudget {
+fn budget(wish: &Wish<'_>, set: &Set<'_>) -> PodDisruptionBudget {
     let spec = PodDisruptionBudgetSpec {
         max_unavailable: Some(IntOrString::Int(1)),
-        selector: Some(selector(pods_of(wish, kind))),
+        selector: Some(selector(pods_of(wish, set))),
         unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
         ..PodDisruptionBudgetSpec::default()
     };
-    PodDisruptionBudget { metadata: meta(wish, kind), spec: Some(spec), ..PodDisruptionBudget::default() }
+    PodDisruptionBudget { metadata: meta(wish, set), spec: Some(spec), ..PodDisruptionBudget::default() }
 }
 
-fn deployment(wish: &Wish<'_>, kind: &ProcessType, count: u32, config: &str) -> Deployment {
+fn deployment(wish: &Wish<'_>, set: &Set<'_>, config: &str) -> Deployment {
     let settings = &wish.release.settings;
     let rolling = RollingUpdateDeployment {
         max_surge: Some(IntOrString::Int(1)),
         max_unavailable: Some(IntOrString::Int(0)),
     };
     let spec = DeploymentSpec {
-        replicas: Some(i32::try_from(count).unwrap_or(i32::MAX)),
+        replicas: Some(i32::try_from(set.count).unwrap_or(i32::MAX)),
         // What a release was is kept by the platform, not by the cluster.
         revision_history_limit: Some(1),
         min_ready_seconds: Some(seconds(wish.settings.min_ready_seconds)),
@@ -94,28 +106,28 @@ fn deployment(wish: &Wish<'_>, kind: &ProcessType, count: u32, config: &str) -> 
             type_: Some("RollingUpdate".to_owned()),
             rolling_update: Some(rolling),
         }),
-        selector: selector(pods_of(wish, kind)),
-        template: template(wish, kind, config),
+        selector: selector(pods_of(wish, set)),
+        template: template(wish, set, config),
         ..DeploymentSpec::default()
     };
-    Deployment { metadata: meta(wish, kind), spec: Some(spec), ..Deployment::default() }
+    Deployment { metadata: meta(wish, set), spec: Some(spec), ..Deployment::default() }
 }
 
 fn seconds(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn template(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> PodTemplateSpec {
-    let mut spec = pod::of_process(wish, kind, config);
+fn template(wish: &Wish<'_>, set: &Set<'_>, config: &str) -> PodTemplateSpec {
+    let mut spec = pod::of_process(wish, set.kind, config);
     spec.topology_spread_constraints = Some(
-        ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(|key| spread(wish, kind, key)).into(),
+        ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(|key| spread(wish, set, key)).into(),
     );
-    PodTemplateSpec { metadata: Some(of_pod(wish, kind)), spec: Some(spec) }
+    PodTemplateSpec { metadata: Some(of_pod(wish, set.kind, &set.name)), spec: Some(spec) }
 }
 
 /// Copies go to different nodes and zones where they can.
-fn spread(wish: &Wish<'_>, kind: &ProcessType, key: &str) -> TopologySpreadConstraint {
-    let mut labels = pods_of(wish, kind);
+fn spread(wish: &Wish<'_>, set: &Set<'_>, key: &str) -> TopologySpreadConstraint {
+    let mut labels = pods_of(wish, set);
     labels.insert(LABEL_RELEASE.to_owned(), wish.release.release.number.to_string());
     TopologySpreadConstraint {
         max_skew: 1,

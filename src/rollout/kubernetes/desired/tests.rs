@@ -4,7 +4,7 @@ use crate::local::testing;
 use crate::one_off::OneOffTerminal;
 use crate::settings::{ProcessSettings, Readiness, RunLimits};
 use hythe_model::TerminalSize;
-use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand};
+use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn text(objects: &[Object]) -> String {
 }
 
 fn wanted(release: &RunnableRelease, settings: &ClusterSettings) -> Vec<Object> {
-    live(&Wish { release, settings, pull: Some(&pull()) }).unwrap()
+    live(&Wish { release, settings, pull: Some(&pull()), running: None }).unwrap()
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn processes_have_limits_and_health_of_their_own() {
     release.settings.liveness =
         Some(Liveness { path: Some("/livez".to_owned()), every: Span::seconds(10), failures: 4 });
     let limits = RunLimits { memory_bytes: 64 << 20, cpu_millis: 250, ..RunLimits::default() };
-    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_mins(1)) };
+    let own = ProcessSettings { limits: Some(limits), grace: Some(Duration::from_mins(1)), scale: None };
     release.settings.processes.insert("worker".parse().unwrap(), own);
     insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
 }
@@ -91,11 +91,50 @@ fn a_release_command_is_a_job_that_runs_once() {
         timeout: Span::seconds(300),
     };
     let settings = settings();
-    let (objects, job) =
-        release_job(&Wish { release: &release, settings: &settings, pull: Some(&pull()) }, &command).unwrap();
+    let (objects, job) = release_job(
+        &Wish { release: &release, settings: &settings, pull: Some(&pull()), running: None },
+        &command,
+    )
+    .unwrap();
     let titles: Vec<_> = objects.iter().map(Object::title).collect();
     assert!(titles.iter().any(|title| title.starts_with("Secret config-")), "{titles:?}");
     insta::assert_snapshot!(serde_json::to_string_pretty(&job).unwrap());
+}
+
+#[test]
+fn load_decides_within_its_range_and_what_it_asked_for_stays() {
+    let usual = text(&wanted(&testing::release("weather", 14, "web=1 worker=1"), &settings()));
+    let mut release = testing::release("weather", 14, "web=1 worker=1");
+    let range = ScaleRange { min: 2, max: 8, cpu: 70 };
+    let own = ProcessSettings { scale: Some(range), ..ProcessSettings::default() };
+    release.settings.processes.insert("web".parse().unwrap(), own);
+    insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
+
+    let asks = |release: &RunnableRelease, running: u32| {
+        let (settings, running) = (settings(), [("web".to_owned(), running)].into());
+        let wish = Wish { release, settings: &settings, pull: None, running: Some(&running) };
+        let all = live(&wish).unwrap();
+        let web = all.iter().find(|object| object.title() == "Deployment web").unwrap();
+        web.value.data["spec"]["replicas"].clone()
+    };
+    assert_eq!([1, 5, 9].map(|running| asks(&release, running)), [2, 5, 8].map(serde_json::Value::from));
+    release.release.formation.0.insert("web".parse().unwrap(), 0);
+    assert_eq!(asks(&release, 5), 0, "who wants none gets none");
+    assert!(!text(&wanted(&release, &settings())).contains("maxReplicas"));
+}
+
+#[test]
+fn a_canary_stands_beside_what_serves_and_changes_nothing_of_it() {
+    let release = testing::release("weather", 14, "web=8 worker=1");
+    let settings = settings();
+    let wish = Wish { release: &release, settings: &settings, pull: Some(&pull()), running: None };
+    let (all, few) = (live(&wish).unwrap(), canary(&wish, 2).unwrap());
+    let titles = |objects: &[Object]| objects.iter().map(Object::title).collect::<Vec<_>>();
+    let own: Vec<_> = titles(&few).into_iter().filter(|title| !titles(&all).contains(title)).collect();
+    assert_eq!(own, ["Service web-canary", "Deployment web-canary"]);
+    let usual =
+        text(&all.iter().filter(|object| object.title() == "Deployment web").cloned().collect::<Vec<_>>());
+    insta::assert_snapshot!(difference(&usual, &text(&few[few.len() - 1..])));
 }
 
 #[test]
@@ -110,7 +149,7 @@ fn what_runs_by_the_clock_comes_with_the_live_release() {
     };
     release.release.project.cron.insert("clean-up".parse().unwrap(), job);
     let settings = settings();
-    let wish = Wish { release: &release, settings: &settings, pull: Some(&pull()) };
+    let wish = Wish { release: &release, settings: &settings, pull: Some(&pull()), running: None };
     assert_eq!(text(&coming(&wish).unwrap()), usual, "not before it is live");
     insta::assert_snapshot!(difference(&usual, &text(&live(&wish).unwrap())));
 }
@@ -133,7 +172,8 @@ fn a_config_that_no_secret_holds_is_refused() {
     let mut release = testing::release("weather", 14, "web=1");
     release.env = vec![("BIG".to_owned(), "x".repeat(1 << 20))];
     let settings = settings();
-    let fault = live(&Wish { release: &release, settings: &settings, pull: None }).unwrap_err();
+    let fault =
+        live(&Wish { release: &release, settings: &settings, pull: None, running: None }).unwrap_err();
     assert_eq!(fault.id, "rollout/config-too-large");
 }
 
@@ -142,7 +182,7 @@ fn names_of_processes_are_labels_and_differ() {
     let name = |kind: &str| names::of_process(&kind.parse().unwrap());
     assert_eq!(name("web"), "web");
     assert_eq!(name("send-mail"), "send-mail");
-    let odd = ["Web", "web.2", "web_2", "2web", "web-", &"w".repeat(60)].map(name);
+    let odd = ["Web", "web.2", "web-canary", "run-x", "web_2", "2web", "web-", &"w".repeat(60)].map(name);
     for name in &odd {
         assert!(name.len() <= 40 && name.starts_with("p-"), "{name}");
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
@@ -154,7 +194,7 @@ fn names_of_processes_are_labels_and_differ() {
 fn a_command_reads_from_whoever_attaches_and_hears_signals() {
     let release = testing::release("weather", 14, "web=1");
     let (settings, size) = (settings(), TerminalSize::default());
-    let wish = Wish { release: &release, settings: &settings, pull: None };
+    let wish = Wish { release: &release, settings: &settings, pull: None, running: None };
     let terminal = OneOffTerminal { kind: "screen".to_owned(), size };
     let pod = |terminal| one_off(&wish, vec!["echo".to_owned(), "$(HOME)".to_owned()], terminal).unwrap().1;
     let spec = pod(Some(&terminal)).spec.unwrap();
