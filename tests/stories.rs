@@ -6,8 +6,10 @@ mod stories {
     mod api;
     mod attack;
     mod conformance;
+    mod deploy;
     mod faults;
     mod kubernetes;
+    mod mounts;
     mod pods;
     mod push;
     mod replicas;

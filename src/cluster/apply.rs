@@ -11,7 +11,7 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
-    LimitRange, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+    LimitRange, Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -86,13 +86,14 @@ pub struct Cluster {
 }
 
 /// Kinds that lie in a namespace of ours and are ours to prune.
-pub fn kinds() -> [ApiResource; 10] {
+pub fn kinds() -> [ApiResource; 11] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
         ApiResource::erase::<NetworkPolicy>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
         ApiResource::erase::<Secret>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<PodDisruptionBudget>(&()),
         ApiResource::erase::<Deployment>(&()),

@@ -8,7 +8,7 @@ mod work;
 pub use cluster::{Kubernetes, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
 pub use state::{Limits, Logs, Objects, Registry, Store};
-pub use work::{Builder, Egress, ExecutorKind, Mirrors, Rollout, RuntimeKind, Sandbox, Stacks};
+pub use work::{Builder, Egress, ExecutorKind, Mirrors, Mount, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
 use secrecy::SecretString;
@@ -76,6 +76,9 @@ impl Config {
         }
         if let Some((key, what, next)) = self.objects_contradiction() {
             return found("objects", key, what, next);
+        }
+        if let Some((key, what, next)) = self.mounts_contradiction() {
+            return found("mounts", key, what, next);
         }
         if self.registry.blob_grace.duration() < SHORTEST_GRACE {
             let next = "Set it to 1 h or more: what a push writes must outlive the push.";

@@ -34,7 +34,9 @@ fn the_template_names_every_setting() {
     };
     let sections = expected("zzz = 1");
     assert!(sections.len() >= 14, "{sections:?}");
-    for section in sections.iter().map(String::as_str).chain(["egress.mirrors"]) {
+    // Of mounts there are as many as one likes, and by default none.
+    let one = |section: &&str| *section != "mounts";
+    for section in sections.iter().map(String::as_str).filter(one).chain(["egress.mirrors"]) {
         let at = section.split('.').fold(&table, |at, part| at[part].as_table().expect("a table"));
         let settings = expected(&format!("[{section}]\nzzz = 1"));
         assert!(!settings.is_empty(), "{section}");
@@ -42,6 +44,31 @@ fn the_template_names_every_setting() {
             assert!(at.contains_key(&setting), "the template lacks {setting} of [{section}]");
         }
     }
+}
+
+#[test]
+fn mounts_are_as_the_template_tells_and_fit_the_runtime() {
+    let example = TEMPLATE
+        .lines()
+        .skip_while(|line| *line != "##   [[mounts]]")
+        .take_while(|line| line.starts_with("##"));
+    let told = example
+        .map(|line| line.trim_start_matches('#'))
+        .map(|line| line.split("    ").next().unwrap_or_default());
+    let text = told.collect::<Vec<_>>().join("\n");
+    let mounts = Config::parse(&text, "example").expect("valid").mounts;
+    assert_eq!((mounts.len(), mounts[0].name.as_str()), (1, "dumps"), "{text}");
+    assert_eq!(mounts[0].folder.as_deref(), Some(std::path::Path::new("/srv/dumps")));
+    insta::assert_snapshot!(
+        [
+            "[[mounts]]\nname = \"dumps\"\n",
+            "[[mounts]]\nname = \"dumps\"\nfolder = \"srv\"\n",
+            "[rollout]\nruntime = \"kubernetes\"\n[[mounts]]\nname = \"dumps\"\nfolder = \"/srv/dumps\"\n",
+            "[[mounts]]\nname = \"Dumps\"\nfolder = \"/srv\"\n",
+        ]
+        .map(message)
+        .join("\n")
+    );
 }
 
 #[test]

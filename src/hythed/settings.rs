@@ -8,8 +8,10 @@ use anyhow::{Result, bail};
 use hythe_build::PodSettings;
 use hythe_cluster::fence::Account;
 use hythe_config::{Config, TlsMode};
-use hythe_pipeline::{Keep, Settings as PlatformSettings};
-use hythe_rollout::{ClusterSettings, EgressSettings, Quota, Router, RunLimits, RunSettings};
+use hythe_pipeline::{AllowedMount, Keep, Settings as PlatformSettings};
+use hythe_rollout::{
+    ClusterSettings, EgressSettings, Quota, ReadMount, Router, RunLimits, RunSettings, Volume,
+};
 use hythe_store::{Database, Store, StoreOptions};
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
@@ -90,6 +92,7 @@ impl Settings {
             concurrent_builds: usize::try_from(self.config.builder.concurrent).unwrap_or(1),
             builds: self.roles.has(Role::Builder),
             run: self.run(),
+            mounts: self.mounts(),
             keep: self.keep(data),
         }
     }
@@ -163,6 +166,19 @@ impl Settings {
             leave_seconds: seconds(chosen.leave),
             min_ready_seconds: seconds(chosen.settle),
         })
+    }
+
+    fn mounts(&self) -> Vec<AllowedMount> {
+        let each = self.config.mounts.iter().map(|chosen| {
+            let volume = |class: &String| Volume { class: class.clone(), bytes: chosen.size.bytes() };
+            let mount = ReadMount {
+                name: chosen.name.clone(),
+                folder: chosen.folder.clone(),
+                volume: chosen.storage_class.as_ref().map(volume),
+            };
+            AllowedMount { tools: chosen.tools.clone(), mount }
+        });
+        each.collect()
     }
 
     fn run(&self) -> RunSettings {

@@ -21,7 +21,8 @@ pub use event::{BuildEvent, Phase};
 pub use fault::Fault;
 pub use image::{Digest, PublishedImage};
 pub use name::{
-    BuildId, InstanceId, JobName, MaintainerName, NameError, Place, ProcessType, ReleaseNumber, ToolName,
+    BuildId, InstanceId, JobName, MaintainerName, MountName, NameError, Place, ProcessType, ReleaseNumber,
+    ToolName,
 };
 pub use project::Project;
 pub use push::{Actor, BuildCause, PushOptions, PushRequest};

@@ -26,6 +26,11 @@ pub enum NameError {
         "`{0}` is not a job name: use 1 to 40 lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen"
     )]
     Job(String),
+    /// Not a mount's name.
+    #[error(
+        "`{0}` is not a mount's name: use 1 to 40 lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen"
+    )]
+    Mount(String),
     /// Not of the form `v14`.
     #[error("`{0}` is not a release: releases are written v1, v2, ...")]
     Release(String),
@@ -215,6 +220,22 @@ impl FromStr for JobName {
     }
 }
 string_name!(JobName);
+
+/// The name of a mount: a DNS label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MountName(String);
+
+impl FromStr for MountName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.len() > 40 || !is_label(text) {
+            return Err(NameError::Mount(text.chars().take(60).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+string_name!(MountName);
 
 /// A release's number within its tool, shown as `v14`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

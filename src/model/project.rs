@@ -8,9 +8,9 @@ mod schedule;
 pub use schedule::{Schedule, ScheduleError};
 
 use crate::units::{Cores, Size, Span};
-use crate::{JobName, ProcessType};
+use crate::{JobName, MountName, ProcessType};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The settings of a repository. Fields that are not known here are a newer program's and passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Project {
     pub canary: Option<Canary>,
     /// Whether the root file system of every process is read-only.
     pub read_only_root: Option<bool>,
+    /// Mounts of the platform's that it reads.
+    pub mounts: BTreeSet<MountName>,
 }
 
 impl Project {

@@ -1,6 +1,6 @@
 //! The story's own refusals, in words.
 
-use hythe_model::{BuildId, CommitId, Fault, Process, ProcessType, ReleaseNumber, ToolName};
+use hythe_model::{BuildId, CommitId, Fault, MountName, Process, ProcessType, ReleaseNumber, ToolName};
 use hythe_source::SourceError;
 
 pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Fault {
@@ -13,6 +13,15 @@ pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Fault {
 pub(crate) fn no_tool(tool: &ToolName) -> Fault {
     Fault::new("tools/absent", format!("There is no tool {tool}, or it is not yours."))
         .next(format!("Make it first: hythe tools create {tool}"))
+}
+
+pub(crate) fn no_mount(tool: &ToolName, name: &MountName) -> Fault {
+    Fault::new(
+        "releases/mount",
+        format!("{tool} may not read the mount `{name}`, which its project.toml asks for."),
+    )
+    .why("Mounts are the operator's, who allows them tool by tool ([[mounts]]).")
+    .next("Take it out of `mounts`, or ask the operator for it.")
 }
 
 pub(crate) fn no_build(build: BuildId) -> Fault {

@@ -28,6 +28,7 @@ pub use config::{ConfigChange, ConfigEntry};
 pub use parts::{Parts, Settings};
 pub use push::{PushOutcome, Screen};
 pub use run::RunOnce;
+pub use settings::AllowedMount;
 pub use upkeep::Keep;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What the story is told with: the handles of the rooms, put together by the program.
 
 use crate::replica::Replica;
+use crate::settings::AllowedMount;
 use crate::turns::Turns;
 use crate::upkeep::Keep;
 use crate::{Inner, Platform, copies, queue};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub builds: bool,
     /// How instances are run where a tool does not say otherwise.
     pub run: RunSettings,
+    /// What tools may read.
+    pub mounts: Vec<AllowedMount>,
     /// How much of old work is kept.
     pub keep: Keep,
 }

@@ -91,9 +91,10 @@ impl Platform {
 
     async fn read_source(&self, tool: &ToolName, commit: &CommitId) -> Result<SourceTree, Fault> {
         let (sources, repositories) = (self.parts().sources.clone(), self.parts().repositories.clone());
-        let (tool, commit) = (tool.clone(), commit.clone());
+        let (of, tool, commit) = (tool.clone(), tool.clone(), commit.clone());
         let read = tokio::task::spawn_blocking(move || sources.read_tree(&repositories, &tool, &commit));
         let source = read.await.map_err(|error| faults::internal("read the source", &error))??;
+        self.expect_mounts(&of, &source.project)?;
         self.share_source(&source).await?;
         Ok(source)
     }

@@ -156,6 +156,7 @@ impl Platform {
 
     /// Writes the release's row.
     pub(crate) async fn write_release(&self, draft: Draft, log: &BuildLog) -> Result<Release, Fault> {
+        self.expect_mounts(&draft.tool, &draft.project)?;
         let config = match draft.config {
             Some(version) => version,
             None => self.current_config(&draft.tool).await?,

@@ -1,8 +1,8 @@
 //! What a release needs to run, and one-off processes in its image.
 
-use crate::settings::{canary, release_command, resolve};
+use crate::settings::{canary, mounts, release_command, resolve};
 use crate::{Platform, faults};
-use hythe_model::{Fault, Release, ReleaseNumber, ToolName};
+use hythe_model::{Fault, Project, Release, ReleaseNumber, ToolName};
 use hythe_rollout::{OneOff, OneOffSession, OneOffTerminal, RunSettings, RunnableRelease};
 
 /// What to run once.
@@ -54,6 +54,22 @@ impl Platform {
     /// How a release is run, by what was said when it was made.
     async fn run_settings(&self, release: &Release) -> Result<RunSettings, Fault> {
         let tool = self.store().release_settings(&release.tool, release.number).await?;
-        Ok(resolve(&self.parts().settings.run, &tool, &release.project))
+        let mut settings = resolve(&self.parts().settings.run, &tool, &release.project);
+        for mount in mounts(&self.parts().settings.mounts, &release.tool, &release.project) {
+            match mount {
+                Ok(mount) => settings.mounts.push(mount),
+                // The next release is refused for it; this one runs on without.
+                Err(name) => {
+                    tracing::warn!(tool = %release.tool, mount = %name, "a mount is not the tool's any more")
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    /// A fault where a repository asks for a mount that its tool may not read.
+    pub(crate) fn expect_mounts(&self, tool: &ToolName, project: &Project) -> Result<(), Fault> {
+        let refused = mounts(&self.parts().settings.mounts, tool, project).find_map(Result::err);
+        refused.map_or(Ok(()), |name| Err(faults::no_mount(tool, name)))
     }
 }

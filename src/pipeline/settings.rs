@@ -3,8 +3,8 @@
 
 use hythe_model::project::{Canary, CommandLine, ProcessWishes, ReleaseCommand};
 use hythe_model::units::{Cores, Size, Span};
-use hythe_model::{ProcessType, Project, Release, ReleaseCause};
-use hythe_rollout::{ProcessSettings, Readiness, RunLimits, RunSettings};
+use hythe_model::{MountName, ProcessType, Project, Release, ReleaseCause, ToolName};
+use hythe_rollout::{ProcessSettings, ReadMount, Readiness, RunLimits, RunSettings};
 use hythe_store::ToolSettings;
 use std::time::Duration;
 
@@ -44,6 +44,29 @@ pub(crate) fn release_command(release: &Release) -> Option<ReleaseCommand> {
     let named = release.processes.iter().any(|process| process.kind.is_release());
     let usual = || ReleaseCommand { command: CommandLine::Text("release".to_owned()), timeout: COMMAND };
     release.project.release.clone().or_else(|| named.then(usual))
+}
+
+/// A mount that the operator lets tools read.
+#[derive(Debug, Clone)]
+pub struct AllowedMount {
+    /// The tools; all of them where empty.
+    pub tools: Vec<ToolName>,
+    /// What they read.
+    pub mount: ReadMount,
+}
+
+/// The mounts that a repository asks for and its tool may read; the error is the first that it may not.
+pub(crate) fn mounts<'a>(
+    allowed: &'a [AllowedMount],
+    tool: &'a ToolName,
+    project: &'a Project,
+) -> impl Iterator<Item = Result<ReadMount, &'a MountName>> {
+    project.mounts.iter().map(move |name| {
+        let may = |one: &&AllowedMount| {
+            one.mount.name == *name && (one.tools.is_empty() || one.tools.contains(tool))
+        };
+        allowed.iter().find(may).map(|one| one.mount.clone()).ok_or(name)
+    })
 }
 
 /// The part of a release that has to do well first, where image or config have never served: what goes back to what served once
@@ -116,6 +139,19 @@ mod tests {
         assert_eq!(settings.limits_of(&other), &platform.limits);
         assert_eq!(settings.grace_of(&worker), platform.grace);
         assert!(settings.liveness.is_some());
+    }
+
+    #[test]
+    fn a_mount_is_its_tools_alone() {
+        let allowed = |name: &str, tools: &[&str]| AllowedMount {
+            tools: tools.iter().map(|tool| tool.parse().unwrap()).collect(),
+            mount: ReadMount { name: name.parse().unwrap(), folder: None, volume: None },
+        };
+        let all = [allowed("dumps", &["weather"]), allowed("maps", &[])];
+        let asked = ["dumps", "maps"].map(|name| name.parse().unwrap()).into();
+        let project = Project { mounts: asked, ..Project::default() };
+        let count = |tool: &str| mounts(&all, &tool.parse().unwrap(), &project).filter(Result::is_ok).count();
+        assert_eq!((count("weather"), count("quotes")), (2, 1));
     }
 
     #[test]

@@ -25,5 +25,5 @@ pub use runtime::{
     Adopted, Answers, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Unwatched,
     Wished, Wishes, Witness,
 };
-pub use settings::{EgressSettings, ProcessSettings, Readiness, RunLimits, RunSettings};
+pub use settings::{EgressSettings, ProcessSettings, ReadMount, Readiness, RunLimits, RunSettings, Volume};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

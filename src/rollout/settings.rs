@@ -1,8 +1,9 @@
 //! How instances are run: what the operator, the tool's maintainers and its repository have said, put together.
 
-use hythe_model::ProcessType;
 use hythe_model::project::{Liveness, ScaleRange};
+use hythe_model::{MountName, ProcessType};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How instances are run.
@@ -30,6 +31,35 @@ pub struct RunSettings {
     pub read_only: bool,
     /// What is different for some process types.
     pub processes: BTreeMap<ProcessType, ProcessSettings>,
+    /// What it reads of the operator's.
+    pub mounts: Vec<ReadMount>,
+}
+
+/// A folder of the operator's that instances read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadMount {
+    /// Its name.
+    pub name: MountName,
+    /// The folder of this machine, where instances run on it.
+    pub folder: Option<PathBuf>,
+    /// The volume, where they run in a cluster.
+    pub volume: Option<Volume>,
+}
+
+/// A volume of a cluster that many may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its storage class.
+    pub class: String,
+    /// The size that is asked for, in bytes.
+    pub bytes: u64,
+}
+
+impl ReadMount {
+    /// Where instances find it.
+    pub fn target(&self) -> String {
+        format!("/mnt/{}", self.name)
+    }
 }
 
 /// What is different for a process type.
@@ -74,6 +104,7 @@ impl Default for RunSettings {
             egress: EgressSettings::default(),
             read_only: false,
             processes: BTreeMap::new(),
+            mounts: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sections of stages: stacks, builds, the sandbox, rollouts, the way out.
 
-use crate::{Cores, Size, Span};
+use crate::{Config, Cores, Size, Span};
+use hythe_model::{MountName, ToolName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -174,6 +175,51 @@ impl Default for Rollout {
             backoff: Span::seconds(300),
             port: 8080,
         }
+    }
+}
+
+/// `[[mounts]]`: a folder of the operator's that tools may read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// What projects call it; it lies at `/mnt/<name>`.
+    pub name: MountName,
+    /// Tools that may read it; all of them where empty.
+    #[serde(default)]
+    pub tools: Vec<ToolName>,
+    /// The folder of this machine.
+    #[serde(default, deserialize_with = "super::optional")]
+    pub folder: Option<PathBuf>,
+    /// In a cluster: the class of the volumes that have it.
+    #[serde(default, deserialize_with = "super::optional")]
+    pub storage_class: Option<String>,
+    /// In a cluster: the size that is asked for.
+    #[serde(default = "gibibyte")]
+    pub size: Size,
+}
+
+fn gibibyte() -> Size {
+    Size::mib(1024)
+}
+
+impl Config {
+    /// The first thing about the mounts that cannot be meant.
+    pub(super) fn mounts_contradiction(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        let local = self.rollout.runtime == RuntimeKind::Local;
+        for (number, mount) in self.mounts.iter().enumerate() {
+            if self.mounts[..number].iter().any(|other| other.name == mount.name) {
+                return Some(("name", "two mounts have the same name", "Give each a name of its own."));
+            }
+            if local && mount.folder.as_ref().is_none_or(|folder| !folder.is_absolute()) {
+                let next = "Set folder to the whole path of a folder of this machine.";
+                return Some(("folder", "a mount of this machine is one of its folders", next));
+            }
+            if !local && mount.storage_class.is_none() {
+                let next = "Set storage_class to the class of the volumes that have it.";
+                return Some(("storage_class", "a mount of a cluster is a volume of some class", next));
+            }
+        }
+        None
     }
 }
 

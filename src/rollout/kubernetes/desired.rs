@@ -6,6 +6,7 @@
 mod config;
 mod fence;
 mod job;
+mod mount;
 mod names;
 mod one_off;
 mod pod;
@@ -67,6 +68,7 @@ pub(crate) fn coming(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
     let mut all = fence::objects(wish);
     let config = config::secret(wish)?;
     all.push(Object::of(&config));
+    all.extend(mount::claims(wish));
     all.extend(process::objects(wish, config.name_any().as_str()));
     Ok(all)
 }
@@ -76,6 +78,7 @@ pub(crate) fn canary(wish: &Wish<'_>, count: u32) -> Result<Vec<Object>, Fault> 
     let mut all = fence::objects(wish);
     let config = config::secret(wish)?;
     all.push(Object::of(&config));
+    all.extend(mount::claims(wish));
     all.extend(process::canary(wish, count, config.name_any().as_str()));
     Ok(all)
 }

@@ -293,12 +293,16 @@ fn spec(
     let path = RelPath::new(format!("{ROOTS}/{id}"));
     let upper = path.map_err(|error| crate::fault::bad_image(&release.release, error.to_string()))?;
     let tmp = settings.read_only.then(|| Mount::Tmpfs { target: "/tmp".to_owned(), size: TMP });
+    let read = settings.mounts.iter().filter_map(|mount| {
+        let source = mount.folder.clone()?;
+        Some(Mount::Bind { source, target: mount.target(), read_only: true })
+    });
     let egress = settings.egress.clone();
     Ok(SandboxSpec {
         id,
         labels,
         root: Root { lowers: image.lowers, upper, read_only: settings.read_only },
-        mounts: tmp.into_iter().collect(),
+        mounts: tmp.into_iter().chain(read).collect(),
         process: Process {
             args,
             env: environment(release, image.env, own),

@@ -50,7 +50,7 @@ pub(super) fn config(spec: &SandboxSpec, around: &Surroundings) -> Result<Spec, 
 fn build(spec: &SandboxSpec, around: &Surroundings) -> Result<Spec, OciSpecError> {
     let mut mounts = default_mounts()?;
     for (source, target) in &around.defaults {
-        mounts.push(bind(source, target, true)?);
+        mounts.push(bind(source, target, "ro")?);
     }
     for (mount, source) in spec.mounts.iter().zip(&around.sources) {
         mounts.push(one_mount(mount, source.as_deref(), &spec.process)?);
@@ -168,8 +168,10 @@ fn default_mounts() -> Result<Vec<OciMount>, OciSpecError> {
 fn one_mount(what: &Mount, source: Option<&Path>, user: &Process) -> Result<OciMount, OciSpecError> {
     let source = source.unwrap_or(Path::new("none"));
     match what {
-        Mount::Bind { target, read_only, .. } => bind(source, target, *read_only),
-        Mount::File { target, .. } => bind(source, target, true),
+        // What is mounted below it is closed as well.
+        Mount::Bind { target, read_only: true, .. } => bind(source, target, "rro"),
+        Mount::Bind { target, .. } => bind(source, target, "rw"),
+        Mount::File { target, .. } => bind(source, target, "ro"),
         Mount::Tmpfs { target, size } => {
             let (size, uid, gid) =
                 (format!("size={size}"), format!("uid={}", user.uid), format!("gid={}", user.gid));
@@ -178,8 +180,7 @@ fn one_mount(what: &Mount, source: Option<&Path>, user: &Process) -> Result<OciM
     }
 }
 
-fn bind(source: &Path, target: &str, read_only: bool) -> Result<OciMount, OciSpecError> {
-    let access = if read_only { "ro" } else { "rw" };
+fn bind(source: &Path, target: &str, access: &str) -> Result<OciMount, OciSpecError> {
     mount("bind", source, target, &["rbind", "rprivate", "nosuid", "nodev", access])
 }
 

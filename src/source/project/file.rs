@@ -5,9 +5,9 @@ use hythe_model::project::{
     Schedule,
 };
 use hythe_model::units::{Cores, Size, Span};
-use hythe_model::{JobName, ProcessType, Project};
+use hythe_model::{JobName, MountName, ProcessType, Project};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Jobs that one tool may have by the clock.
 const MOST_JOBS: usize = 50;
@@ -30,6 +30,7 @@ pub(crate) struct File {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Hythe {
     read_only_root: Option<bool>,
+    mounts: BTreeSet<MountName>,
     release: Option<Release>,
     processes: BTreeMap<ProcessType, Process>,
     cron: BTreeMap<JobName, Cron>,
@@ -166,6 +167,7 @@ impl Hythe {
             cron: cron.collect::<Result<_, _>>()?,
             canary: self.rollout.check()?,
             read_only_root: self.read_only_root,
+            mounts: self.mounts,
         })
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use hythe_model::MountName;
 use hythe_model::project::{CommandLine, Part};
 use hythe_model::units::{Cores, Size, Span};
 
@@ -8,6 +9,7 @@ schema-version = "0.2"
 
 [hythe]
 read_only_root = true
+mounts = ["dumps"]
 
 [hythe.release]
 command = "python manage.py migrate"
@@ -35,6 +37,7 @@ errors = "0 %"
 fn everything_that_can_be_said() {
     let project = parse(WHOLE).unwrap();
     assert_eq!(project.read_only_root, Some(true));
+    assert_eq!(project.mounts.iter().map(MountName::as_str).collect::<Vec<_>>(), ["dumps"]);
     let release = project.release.unwrap();
     assert_eq!(release.command, CommandLine::Text("python manage.py migrate".to_owned()));
     assert_eq!(release.timeout, Span::seconds(300));
@@ -67,6 +70,7 @@ fn every_mistake_is_told_with_its_line() {
         "[hythe\n",
         "[hythe]\nreadonly_root = true",
         "[hythe]\nread_only_root = \"yes\"",
+        "[hythe]\nmounts = [\"/srv/dumps\"]",
         "[hythe.processes.web]\nreadyness = { path = \"/\" }",
         "[hythe.processes.web]\nmemory = \"256\"",
         "[hythe.processes.web]\nmemory = \"1 MiB\"",

@@ -41,7 +41,7 @@ fn quota(wish: &Wish<'_>) -> ResourceQuota {
         ("limits.cpu".to_owned(), millis(limits.cpu_millis)),
         ("limits.memory".to_owned(), quantity(limits.memory_bytes)),
         ("limits.ephemeral-storage".to_owned(), quantity(limits.disk_bytes)),
-        ("persistentvolumeclaims".to_owned(), quantity(0)),
+        ("persistentvolumeclaims".to_owned(), quantity(wish.release.settings.mounts.len())),
         ("services.loadbalancers".to_owned(), quantity(0)),
         ("services.nodeports".to_owned(), quantity(0)),
     ]);

@@ -1,7 +1,7 @@
 //! Jobs: the release's command, once; and what runs by the clock.
 
 use super::names::{of_pod, of_process};
-use super::{Wish, config, fence, pod};
+use super::{Wish, config, fence, mount, pod};
 use crate::command;
 use crate::one_off::started;
 use hythe_cluster::Object;
@@ -36,6 +36,7 @@ pub(crate) fn release_job(wish: &Wish<'_>, command: &ReleaseCommand) -> Result<(
     };
     let mut objects = fence::objects(wish);
     objects.push(Object::of(&secret));
+    objects.extend(mount::claims(wish));
     let metadata = wish.meta(release_job_name(wish.release.release.number));
     Ok((objects, Job { metadata, spec: Some(spec), status: None }))
 }

@@ -1,7 +1,7 @@
 //! A pod that runs one command in a release's image.
 
 use super::names::{LABEL_RELEASE, ONE_OFF, labels};
-use super::{Wish, config, fence, pod};
+use super::{Wish, config, fence, mount, pod};
 use crate::one_off::OneOffTerminal;
 use hythe_cluster::Object;
 use hythe_model::Fault;
@@ -44,5 +44,6 @@ pub(crate) fn one_off(
     };
     let mut objects = fence::objects(wish);
     objects.push(Object::of(&secret));
+    objects.extend(mount::claims(wish));
     Ok((objects, Pod { metadata, spec: Some(spec), ..Pod::default() }))
 }

@@ -1,6 +1,6 @@
 //! A pod of a tool: its one container, what it knows, what it may use, when it is well.
 
-use super::{Wish, fence};
+use super::{Wish, fence, mount};
 use crate::settings::{Readiness, RunLimits};
 use hythe_cluster::fence::{amounts, container_security, pod_security, quantity};
 use hythe_model::ProcessType;
@@ -29,9 +29,11 @@ pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
         ..Volume::default()
     };
     let pull = LocalObjectReference { name: fence::PULL.to_owned() };
+    let volumes: Vec<_> =
+        settings.read_only.then_some(scratch).into_iter().chain(mount::volumes(wish)).collect();
     PodSpec {
         containers: vec![container],
-        volumes: settings.read_only.then(|| vec![scratch]),
+        volumes: (!volumes.is_empty()).then_some(volumes),
         service_account_name: Some(fence::ACCOUNT.to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -96,6 +98,8 @@ pub(crate) fn base(wish: &Wish<'_>, config: &str, limits: &RunLimits) -> Contain
     let from = SecretEnvSource { name: config.to_owned(), optional: Some(false) };
     let scratch =
         VolumeMount { name: "tmp".to_owned(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };
+    let mounts: Vec<_> =
+        settings.read_only.then_some(scratch).into_iter().chain(mount::places(wish)).collect();
     Container {
         name: CONTAINER.to_owned(),
         image: Some(image),
@@ -103,7 +107,7 @@ pub(crate) fn base(wish: &Wish<'_>, config: &str, limits: &RunLimits) -> Contain
         image_pull_policy: Some("IfNotPresent".to_owned()),
         env: Some(env(wish)),
         env_from: Some(vec![EnvFromSource { secret_ref: Some(from), ..EnvFromSource::default() }]),
-        volume_mounts: settings.read_only.then(|| vec![scratch]),
+        volume_mounts: (!mounts.is_empty()).then_some(mounts),
         resources: Some(resources(limits)),
         security_context: Some(container_security(settings.read_only)),
         ..Container::default()

@@ -2,7 +2,7 @@ use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
 use crate::one_off::OneOffTerminal;
-use crate::settings::{ProcessSettings, Readiness, RunLimits};
+use crate::settings::{ProcessSettings, ReadMount, Readiness, RunLimits, Volume};
 use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
@@ -121,6 +121,15 @@ fn load_decides_within_its_range_and_what_it_asked_for_stays() {
     release.release.formation.0.insert("web".parse().unwrap(), 0);
     assert_eq!(asks(&release, 5), 0, "who wants none gets none");
     assert!(!text(&wanted(&release, &settings())).contains("maxReplicas"));
+}
+
+#[test]
+fn what_a_tool_reads_is_a_volume_that_it_claims() {
+    let usual = text(&wanted(&testing::release("weather", 14, "web=1"), &settings()));
+    let mut release = testing::release("weather", 14, "web=1");
+    let volume = Some(Volume { class: "dumps".to_owned(), bytes: 1 << 30 });
+    release.settings.mounts = vec![ReadMount { name: "dumps".parse().unwrap(), folder: None, volume }];
+    insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
 }
 
 #[test]
