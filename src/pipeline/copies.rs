@@ -8,7 +8,7 @@ use crate::{Platform, faults};
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
 use hythe_objects::{Body, Key, Objects, ObjectsError};
 use hythe_source::Copied;
-use hythe_store::RepositoryVersion;
+use hythe_store::{RepositoryVersion, Store};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,12 @@ fn key(text: &str) -> Result<Key, Fault> {
 
 fn source_key(digest: &Digest) -> Result<Key, Fault> {
     key(&format!("{SOURCES}/{}.tar", digest.hex()))
+}
+
+/// What a pack's objects are called: the pack, and its index.
+fn pack_keys(id: i64, pack: &str) -> Result<[Key; 2], Fault> {
+    let name = |end| key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"));
+    Ok([name("pack")?, name("idx")?])
 }
 
 fn failed(error: &ObjectsError) -> Fault {
@@ -123,9 +129,8 @@ impl Platform {
         pack: &str,
     ) -> Result<(), Fault> {
         let files = self.parts().repositories.pack_files(tool, pack);
-        for (end, path) in [("pack", &files.pack), ("idx", &files.index)] {
-            let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
-            hythe_objects::fetch(objects, &key, path).await.map_err(|error| failed(&error))?;
+        for (key, path) in pack_keys(id, pack)?.iter().zip([&files.pack, &files.index]) {
+            hythe_objects::fetch(objects, key, path).await.map_err(|error| failed(&error))?;
         }
         Ok(())
     }
@@ -153,8 +158,7 @@ impl Platform {
         let Some(objects) = self.objects() else { return Ok(()) };
         for pack in packs {
             let files = self.parts().repositories.pack_files(tool, pack);
-            for (end, path) in [("pack", files.pack), ("idx", files.index)] {
-                let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
+            for (key, path) in pack_keys(id, pack)?.into_iter().zip([files.pack, files.index]) {
                 objects.put(&key, Body::File(path)).await.map_err(|error| failed(&error))?;
             }
         }
@@ -206,19 +210,18 @@ impl Platform {
         let Some(objects) = self.objects() else { return Ok(0) };
         let named: BTreeSet<Key> = keep.iter().map(source_key).collect::<Result<_, _>>()?;
         let sources = prune(&**objects, &key(SOURCES)?, &named).await?;
-        let mut packs = BTreeSet::new();
-        for tool in self.store().tools().await? {
-            // One that is removed meanwhile has none.
-            let Ok(Some(state)) = self.store().repository(&tool.name).await else { continue };
-            for pack in &state.packs {
-                for end in ["pack", "idx"] {
-                    packs.insert(key(&format!("{REPOSITORIES}/{}/{pack}.{end}", state.at.id))?);
-                }
-            }
-        }
-        prune(&**objects, &key(REPOSITORIES)?, &packs).await?;
+        prune_packs(self.store(), &**objects).await?;
         Ok(sources)
     }
+}
+
+/// Removes packs that no row names any more. Where it cannot be known which are named, none goes.
+async fn prune_packs(store: &Store, objects: &dyn Objects) -> Result<usize, Fault> {
+    let mut named = BTreeSet::new();
+    for (id, pack) in store.all_packs().await? {
+        named.extend(pack_keys(id, &pack)?);
+    }
+    prune(objects, &key(REPOSITORIES)?, &named).await
 }
 
 async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Result<usize, Fault> {
@@ -235,4 +238,48 @@ async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Re
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hythe_objects::SharedFolder;
+    use hythe_store::Database;
+    use hythe_testing::Postgres;
+    use std::fs::File;
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    /// An object that was put a while ago.
+    async fn old(folder: &Path, objects: &SharedFolder, name: &str) {
+        objects.put(&key(name).unwrap(), Body::Bytes(b"it".to_vec())).await.unwrap();
+        let file = File::options().write(true).open(folder.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - 2 * GRACE).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_the_rows_cannot_be_read_no_pack_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = SharedFolder::open(folder.path()).unwrap();
+        let rows = Postgres::shared();
+        let url = rows.database();
+        let store = Store::open(Database::postgres(url.clone())).await.unwrap();
+        let weather: ToolName = "weather".parse().unwrap();
+        store.create_tool(&weather, None).await.unwrap();
+        store.create_repository(&weather).await.unwrap();
+        store.add_packs(&weather, vec!["pack-a".to_owned()], Vec::new()).await.unwrap();
+        let id = store.repository_version(&weather).await.unwrap().unwrap().id;
+        let (named, stray) = (format!("repositories/{id}/pack-a"), format!("repositories/{id}/pack-b"));
+        for name in [format!("{named}.pack"), format!("{named}.idx"), format!("{stray}.pack")] {
+            old(folder.path(), &objects, &name).await;
+        }
+
+        rows.sql(&url, "ALTER TABLE repository_packs RENAME TO away");
+        assert!(prune_packs(&store, &objects).await.is_err());
+        rows.sql(&url, "ALTER TABLE away RENAME TO repository_packs");
+        assert_eq!(prune_packs(&store, &objects).await.unwrap(), 1, "the one that no row names");
+        let left = objects.list(&key(REPOSITORIES).unwrap()).await.unwrap();
+        let left: Vec<_> = left.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!(left, [format!("{named}.idx"), format!("{named}.pack")]);
+    }
 }

@@ -197,6 +197,15 @@ impl Store {
         self.db.read("read a repository", work).await
     }
 
+    /// The packs of all repositories, each with the number of its tool, as of one moment.
+    pub async fn all_packs(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        let work = |reader: &mut AnyConnection| {
+            let columns = (repository_packs::tool_id, repository_packs::name);
+            Ok(repository_packs::table.select(columns).load(reader)?)
+        };
+        self.db.read("list packs", work).await
+    }
+
     /// Where a ref stands.
     pub async fn repository_ref(&self, tool: &ToolName, name: &str) -> Result<Option<CommitId>, StoreError> {
         let (tool, name) = (tool.clone(), name.to_owned());
