@@ -4,11 +4,16 @@
 //! any other one can bring up. Nothing here takes a lease: a copy is this server's own, packs never change, and refs move by
 //! compare-and-swap in the store.
 
+mod repository;
+
+pub(crate) use repository::{build_of, in_repository};
+
 use crate::{Platform, faults};
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
 use hythe_objects::{Body, Key, Objects, ObjectsError};
 use hythe_source::Copied;
 use hythe_store::{RepositoryVersion, Store};
+use repository::Repository;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,52 +92,33 @@ impl Platform {
             return Ok(());
         }
         let _alone = self.inner.copying.alone(tool).await;
-        let Some(state) = self.store().repository(tool).await? else { return Ok(()) };
-        if self.is_current(tool, state.at) {
+        if self.is_current(tool, at) {
             return Ok(());
         }
-        let here = self.parts().repositories.copied(tool);
-        let is_another = here.is_some_and(|here| here.id != state.at.id);
-        let known = self.in_repository(tool, move |repositories, tool| {
-            // A tool of this name was removed, and made anew at another server.
-            if is_another {
-                repositories.delete(tool)?;
+        self.repository(&**objects, tool).bring_up().await
+    }
+
+    fn repository<'a>(&'a self, objects: &'a dyn Objects, tool: &'a ToolName) -> Repository<'a> {
+        Repository { store: self.store(), objects, repositories: &self.parts().repositories, tool }
+    }
+
+    /// Makes the repositories that this server had to itself every server's. One tool's trouble is not another's.
+    pub(crate) async fn share_repositories(&self) -> Result<(), Fault> {
+        let repositories = &self.parts().repositories;
+        let all = repositories.list().map_err(|error| error.fault())?;
+        for tool in all.into_iter().filter(|tool| repositories.copied(tool).is_none()) {
+            if self.store().tool(&tool).await?.is_some()
+                && let Err(fault) = self.make_repository(&tool).await
+            {
+                tracing::error!(%tool, %fault, "the repository is not every server's yet");
             }
-            if !repositories.exists(tool) {
-                repositories.create(tool)?;
-            }
-            repositories.packs(tool)
-        });
-        let known = known.await?;
-        for pack in state.packs.difference(&known) {
-            self.fetch_pack(&**objects, tool, state.at.id, pack).await?;
         }
-        self.in_repository(tool, move |repositories, tool| {
-            repositories.set_refs(tool, &state.refs, &state.head, &state.cuts)?;
-            repositories.set_copied(tool, Copied { id: state.at.id, version: state.at.version })?;
-            repositories.retire_packs(tool, &state.packs, GRACE)
-        })
-        .await
+        Ok(())
     }
 
     fn is_current(&self, tool: &ToolName, at: RepositoryVersion) -> bool {
         let copied = Copied { id: at.id, version: at.version };
         self.parts().repositories.copied(tool) == Some(copied) && self.parts().repositories.exists(tool)
-    }
-
-    /// The index comes last: until it is there git does not see the pack.
-    async fn fetch_pack(
-        &self,
-        objects: &dyn Objects,
-        tool: &ToolName,
-        id: i64,
-        pack: &str,
-    ) -> Result<(), Fault> {
-        let files = self.parts().repositories.pack_files(tool, pack);
-        for (key, path) in pack_keys(id, pack)?.iter().zip([&files.pack, &files.index]) {
-            hythe_objects::fetch(objects, key, path).await.map_err(|error| failed(&error))?;
-        }
-        Ok(())
     }
 
     /// Puts what pushes have added to this server's copy where every server finds it.
@@ -157,10 +143,7 @@ impl Platform {
     async fn put_packs(&self, tool: &ToolName, id: i64, packs: &[String]) -> Result<(), Fault> {
         let Some(objects) = self.objects() else { return Ok(()) };
         for pack in packs {
-            let files = self.parts().repositories.pack_files(tool, pack);
-            for (key, path) in pack_keys(id, pack)?.into_iter().zip([files.pack, files.index]) {
-                objects.put(&key, Body::File(path)).await.map_err(|error| failed(&error))?;
-            }
+            self.repository(&**objects, tool).put_pack(id, pack).await?;
         }
         Ok(())
     }

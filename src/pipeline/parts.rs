@@ -79,6 +79,7 @@ impl Platform {
 
     /// Puts right what a stop left behind.
     async fn put_right(&self) -> Result<(), Fault> {
+        self.own_repositories().await?;
         self.take_all_builds().await?;
         self.sweep_builds(|_| false).await?;
         self.mend_tools().await?;
@@ -113,9 +114,13 @@ impl Platform {
             // Whoever has the turn is at it.
             let Some(_turn) = self.inner.turns.try_take(&tool.name).await? else { continue };
             // Where repositories are rows their removal is one too; else one that is gone was being removed.
-            let is_leaving = match self.parts().objects {
-                Some(_) => self.store().is_leaving(&tool.name).await?,
-                None => !self.store().builds(&tool.name, 1).await?.is_empty(),
+            let is_leaving = if self.parts().objects.is_some() {
+                self.store().is_leaving(&tool.name).await?
+            } else if self.store().repository_version(&tool.name).await?.is_some() {
+                tracing::error!(tool = %tool.name, "the tool's repository is among the objects that several servers shared");
+                continue;
+            } else {
+                !self.store().builds(&tool.name, 1).await?.is_empty()
             };
             let mended = if is_leaving {
                 tracing::warn!(tool = %tool.name, "the tool is removed: its removal was cut off");
@@ -127,6 +132,14 @@ impl Platform {
             if let Err(fault) = mended {
                 tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");
             }
+        }
+        Ok(())
+    }
+
+    /// Makes what was a copy of what several servers shared this server's own: it goes on from there alone.
+    async fn own_repositories(&self) -> Result<(), Fault> {
+        for tool in self.parts().repositories.list().map_err(|error| error.fault())? {
+            self.in_repository(&tool, Repositories::own).await?;
         }
         Ok(())
     }

@@ -125,6 +125,7 @@ impl Platform {
         self.parts().runtime.share(Arc::new(self.clone()));
         let life = replica.take(&Lease::of_life(&replica.name)).await?;
         tokio::spawn(self.clone().beat(replica.clone(), life));
+        self.share_repositories().await?;
         let (followed, tidied) = (self.clone().follow_tools(), self.clone().tidy_copies());
         tokio::spawn(async move {
             replica.retired.run_until_cancelled(async { tokio::join!(followed, tidied) }).await

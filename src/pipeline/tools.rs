@@ -1,5 +1,6 @@
 //! Tools: made and removed; their refs.
 
+use crate::copies::in_repository;
 use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
 use hythe_model::{Actor, CommitId, Fault, ToolName};
@@ -167,9 +168,6 @@ impl Platform {
         tool: &ToolName,
         work: impl FnOnce(&Repositories, &ToolName) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (repositories, tool) = (self.parts().repositories.clone(), tool.clone());
-        let done = tokio::task::spawn_blocking(move || work(&repositories, &tool)).await;
-        done.map_err(|error| faults::internal("work in the repository", &error))?
-            .map_err(|error| error.fault())
+        in_repository(&self.parts().repositories, tool, work).await
     }
 }

@@ -6,7 +6,7 @@
 use crate::codec::parse;
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
-use crate::schema::{repositories, repository_cuts, repository_packs, repository_refs};
+use crate::schema::{repositories, repository_cuts, repository_packs, repository_refs, tools};
 use crate::tools::tool_id;
 use crate::{Store, StoreError};
 use diesel::prelude::*;
@@ -96,15 +96,39 @@ pub(crate) fn move_ref(writer: &mut AnyConnection, tool: &ToolName, moved: &RefM
         return Err(StoreError::Conflict { what }.into());
     }
     put_ref(writer, id, &moved.reference, &moved.to)?;
-    let head = repositories::table.find(id).select(repositories::head).first::<String>(writer)?;
-    if moved.reference.starts_with("refs/heads/") && stands(writer, id, &head)?.is_none() {
-        let change = repositories::head.eq(&moved.reference);
-        diesel::update(repositories::table.find(id)).set(change).execute(writer)?;
+    choose_head(writer, id, &moved.reference)
+}
+
+/// Has a clone check a branch out where what it would check out is not there.
+fn choose_head(writer: &mut AnyConnection, tool: i64, branch: &str) -> Outcome<()> {
+    let row = repositories::table.find(tool);
+    let head = row.select(repositories::head).first::<String>(writer)?;
+    if branch.starts_with("refs/heads/") && stands(writer, tool, &head)?.is_none() {
+        diesel::update(row).set(repositories::head.eq(branch)).execute(writer)?;
     }
     Ok(())
 }
 
-fn add_packs(writer: &mut AnyConnection, tool: i64, packs: &[String]) -> Outcome<()> {
+fn add_cuts<'a>(
+    writer: &mut AnyConnection,
+    tool: i64,
+    cuts: impl IntoIterator<Item = &'a CommitId>,
+) -> Outcome<()> {
+    for cut in cuts {
+        let there = repository_cuts::table.find((tool, cut.as_str())).count();
+        if there.get_result::<i64>(writer)? == 0 {
+            let row = (repository_cuts::tool_id.eq(tool), repository_cuts::commit_id.eq(cut.as_str()));
+            diesel::insert_into(repository_cuts::table).values(row).execute(writer)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_packs<'a>(
+    writer: &mut AnyConnection,
+    tool: i64,
+    packs: impl IntoIterator<Item = &'a String>,
+) -> Outcome<()> {
     for pack in packs {
         let there = repository_packs::table.find((tool, pack)).count().get_result::<i64>(writer)?;
         if there == 0 {
@@ -227,16 +251,38 @@ impl Store {
         let work = move |writer: &mut AnyConnection| {
             let id = changed(writer, &tool)?;
             add_packs(writer, id, &packs)?;
-            for cut in &cuts {
-                let there = repository_cuts::table.find((id, cut.as_str())).count();
-                if there.get_result::<i64>(writer)? == 0 {
-                    let row = (repository_cuts::tool_id.eq(id), repository_cuts::commit_id.eq(cut.as_str()));
-                    diesel::insert_into(repository_cuts::table).values(row).execute(writer)?;
-                }
-            }
-            Ok(())
+            add_cuts(writer, id, &cuts)
         };
         self.db.write("add packs", work).await
+    }
+
+    /// Takes a repository in that one server had to itself: its packs, cuts and refs. Where a ref stands already it stays, but the
+    /// deploy ref goes where what is live is.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is of another tool of this name.
+    pub async fn take_in_repository(&self, tool: &ToolName, own: RepositoryState) -> Result<(), StoreError> {
+        let tool = tool.clone();
+        let work = move |writer: &mut AnyConnection| {
+            let id = changed(writer, &tool)?;
+            if id != own.at.id {
+                let what = format!("{tool} is another tool than its repository is of");
+                return Err(StoreError::Conflict { what }.into());
+            }
+            add_packs(writer, id, &own.packs)?;
+            add_cuts(writer, id, &own.cuts)?;
+            let live = tools::table.find(id).select((tools::deployed_ref, tools::deployed_commit));
+            let live = live.first::<(Option<String>, Option<String>)>(writer)?;
+            for (name, commit) in &own.refs {
+                let is_live =
+                    (Some(name.as_str()), Some(commit.as_str())) == (live.0.as_deref(), live.1.as_deref());
+                if is_live || stands(writer, id, name)?.is_none() {
+                    put_ref(writer, id, name, commit)?;
+                }
+            }
+            choose_head(writer, id, &own.head)
+        };
+        self.db.write("take a repository in", work).await
     }
 
     /// Puts one pack in the place of others that hold nothing more.

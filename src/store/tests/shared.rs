@@ -9,6 +9,7 @@ on_both!(
     a_push_is_orphaned_with_its_server,
     a_ref_moves_with_its_release_or_not_at_all,
     packs_come_and_are_replaced,
+    a_repository_is_taken_in_where_its_refs_do_not_stand_yet,
     lines_are_numbered_whoever_writes_them
 );
 
@@ -142,6 +143,38 @@ async fn packs_come_and_are_replaced(bed: Bed) {
     assert!(is_absent(&store.add_packs(&weather, names(&["e"]), Vec::new()).await), "nothing comes any more");
     store.create_repository(&weather).await.unwrap();
     assert_eq!(store.repository(&weather).await.unwrap(), None, "and it is not made again");
+}
+
+async fn a_repository_is_taken_in_where_its_refs_do_not_stand_yet(bed: Bed) {
+    let store = bed.open().await;
+    let weather = tool("weather");
+    store.create_tool(&weather, None).await.unwrap();
+    store.create_repository(&weather).await.unwrap();
+    let main = |digit| ("refs/heads/main".to_owned(), commit(digit));
+    let kept = |build: u32, digit| (format!("refs/hythe/builds/{build}"), commit(digit));
+    let own = async |refs: &[(String, CommitId)]| {
+        let at = store.repository_version(&weather).await.unwrap().unwrap();
+        let (packs, cuts) = (["p".to_owned()].into(), [commit('c')].into());
+        let refs = refs.iter().cloned().collect();
+        RepositoryState { at, head: "refs/heads/main".to_owned(), refs, packs, cuts }
+    };
+    let refs = async || store.repository(&weather).await.unwrap().unwrap().refs;
+    let first = own(&[main('a'), kept(1, 'a')]).await;
+    store.take_in_repository(&weather, first.clone()).await.unwrap();
+    let found = store.repository(&weather).await.unwrap().unwrap();
+    assert_eq!((found.packs, found.cuts, found.refs), (first.packs, first.cuts, first.refs));
+
+    // A push to another server has moved on meanwhile.
+    store.take_in_repository(&weather, own(&[main('b'), kept(1, 'b'), kept(2, 'b')]).await).await.unwrap();
+    assert_eq!(refs().await, [main('a'), kept(1, 'a'), kept(2, 'b')].into());
+    // One server went on alone for a while.
+    let number = store.create_release(new_release("weather", None)).await.unwrap().number;
+    store.activate(&weather, number, None, &deployed('b')).await.unwrap();
+    store.take_in_repository(&weather, own(&[main('b')]).await).await.unwrap();
+    assert_eq!(refs().await[&main('b').0], commit('b'), "what is live");
+    let mut another = own(&[main('d')]).await;
+    another.at.id += 1;
+    assert!(is_conflict(&store.take_in_repository(&weather, another).await));
 }
 
 async fn lines_are_numbered_whoever_writes_them(bed: Bed) {
