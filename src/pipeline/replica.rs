@@ -4,12 +4,16 @@
 //! it has. What it could not renew in time it lets go by its own clock, before another one may take it by the database's; what
 //! it wrote after that would be refused by the store all the same. With each beat it also looks for what the dead have left.
 
+mod pulse;
+
 use crate::{Platform, faults};
 use hythe_model::{BuildCause, BuildId, Fault, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState, Lease, Store};
 use std::collections::HashMap;
+use pulse::Pulse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two beats.
@@ -135,7 +139,7 @@ impl Platform {
 
     /// Beats until this server retires.
     async fn beat(self, replica: Arc<Replica>, mut life: Option<Hold>) {
-        let (mut renewed, mut changes) = (Instant::now(), self.store().changes());
+        let (mut renewed, mut pulse, mut changes) = (Instant::now(), Pulse::new(), self.store().changes());
         loop {
             let begun = Instant::now();
             if renewed.elapsed() > GRACE {
@@ -143,7 +147,18 @@ impl Platform {
                 life = None;
             }
             match self.renew(&replica, &mut life).await {
-                Ok(()) => renewed = begun,
+                Ok(()) => {
+                    renewed = begun;
+                    pulse.renewed(begun);
+                    // Never for so long that a beat is missed.
+                    match tokio::time::timeout(BEAT, self.take_over(&replica, pulse.is_steady())).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(fault)) => {
+                            tracing::warn!(%fault, "what other servers have left could not be looked at");
+                        }
+                        Err(_) => tracing::warn!("what other servers have left is looked at with the next beat"),
+                    }
+                }
                 Err(fault) => {
                     tracing::warn!(%fault, "what this server holds could not be renewed");
                     if renewed.elapsed() > GRACE {
@@ -151,14 +166,6 @@ impl Platform {
                         life = None;
                     }
                 }
-            }
-            // Never for so long that a beat is missed.
-            match tokio::time::timeout(BEAT, self.take_over(&replica)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(fault)) => {
-                    tracing::warn!(%fault, "what other servers have left could not be looked at");
-                }
-                Err(_) => tracing::warn!("what other servers have left is looked at with the next beat"),
             }
             let next = begun + BEAT;
             while Instant::now() < next {
@@ -230,10 +237,13 @@ impl Platform {
         Ok(())
     }
 
-    /// Takes up what the dead have left: builds that nobody runs, and pushes whose clients are gone with their server.
-    async fn take_over(&self, replica: &Replica) -> Result<(), Fault> {
-        for build in self.store().orphaned_builds().await? {
-            self.end_orphan(&build).await?;
+    /// Takes up what the dead have left: builds that nobody runs, and, where it `is_known` who is dead, pushes whose clients are
+    /// gone with their server.
+    async fn take_over(&self, replica: &Replica, is_known: bool) -> Result<(), Fault> {
+        if is_known {
+            for build in self.store().orphaned_builds().await? {
+                self.end_orphan(&build).await?;
+            }
         }
         if !self.parts().settings.builds {
             return Ok(());
