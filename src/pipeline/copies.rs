@@ -6,6 +6,8 @@
 
 mod repository;
 
+#[cfg(test)]
+pub(crate) use repository::tests::new_build;
 pub(crate) use repository::{build_of, in_repository};
 
 use crate::{Platform, faults};

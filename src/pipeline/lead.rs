@@ -3,9 +3,13 @@
 //! It adopts what is live, sees to it that it stays as it is wished, reads what pods print, finishes what the dead have left half
 //! done and removes what nobody needs. Another server takes the lease within its time, and begins with all of it again.
 
+mod endings;
+
+use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
 use async_trait::async_trait;
 use hythe_model::{BuildId, Fault, ToolName};
+use endings::Endings;
 use hythe_rollout::{RunnableRelease, Wished, Wishes};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,14 +59,35 @@ impl Platform {
                 }
             }
         };
-        tokio::join!(rollouts, self.run_upkeep(CancellationToken::new()));
+        tokio::join!(rollouts, self.mend_overdue_logs(), self.run_upkeep(CancellationToken::new()));
+    }
+
+    /// Ends the logs of builds that have ended, where whoever ran them does not any more.
+    async fn mend_overdue_logs(&self) {
+        let mut endings = None;
+        loop {
+            if let Err(fault) = self.look_for_overdue_logs(&mut endings).await {
+                tracing::warn!(%fault, "logs without an end could not be looked for");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look_for_overdue_logs(&self, endings: &mut Option<Endings>) -> Result<(), Fault> {
+        let endings = match endings {
+            Some(endings) => endings,
+            None => endings.insert(Endings::begin(self.store(), GOOD_FOR).await?),
+        };
+        for build in endings.overdue(self.store(), self.logs()).await? {
+            self.end_log(&build).await;
+        }
+        Ok(())
     }
 
     async fn begin_to_lead(&self) -> Result<(), Fault> {
         self.mend_tools().await?;
         self.sweep_ended_builds().await?;
-        self.adopt().await?;
-        self.mend_logs().await
+        self.adopt().await
     }
 
     /// Removes what builds have left that run nowhere.

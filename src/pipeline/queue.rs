@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Builds that ended last, whose logs are looked at after a start: more never ended at one moment.
-const LOOK_BACK: u32 = 50;
-
+pub(crate) const LOOK_BACK: u32 = 50;
 /// How long a claim is good for where this is the only server. Its next start resumes whatever it left, and so it need not run out.
 const CLAIM: Duration = Duration::from_hours(24 * 365);
 /// How long nobody looks whether something waits who was not woken.
@@ -288,20 +287,28 @@ impl Platform {
     pub(crate) async fn mend_logs(&self) -> Result<(), Fault> {
         for build in self.store().ended_builds(LOOK_BACK).await? {
             let ended = self.logs().has_ended(build.id).await;
-            if ended.map_err(|error| faults::internal("look at a build's log", &error))? {
-                continue;
+            if !ended.map_err(|error| faults::internal("look at a build's log", &error))? {
+                self.end_log(&build).await;
             }
-            let event = match (build.state, build.release) {
-                (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
-                    release: release.to_string(),
-                    url: self.url(&build.tool),
-                    millis: millis_since(build.created_at),
-                },
-                _ => BuildEvent::Failed { fault: build.fault.clone().unwrap_or_else(faults::interrupted) },
-            };
-            self.build_log(&build).await.end(&event);
         }
         Ok(())
+    }
+
+    /// Ends the log of a build that has ended, as its row says.
+    pub(crate) async fn end_log(&self, build: &Build) {
+        let event = match (build.state, build.release) {
+            (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
+                release: release.to_string(),
+                url: self.url(&build.tool),
+                millis: millis_since(build.created_at),
+            },
+            _ => {
+                let superseded = || build.superseded_by.map(faults::superseded);
+                let fault = build.fault.clone().or_else(superseded);
+                BuildEvent::Failed { fault: fault.unwrap_or_else(faults::interrupted) }
+            }
+        };
+        self.build_log(build).await.end(&event);
     }
 
     /// Ends a build that nobody runs any more, with its release.

@@ -140,7 +140,7 @@ pub(crate) async fn in_repository<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use hythe_model::{Actor, BuildCause, Digest, Project, PushOptions, SourceTree};
     use hythe_objects::SharedFolder;
@@ -166,7 +166,7 @@ mod tests {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn build_at(tool: &ToolName, commit: &CommitId) -> NewBuild {
+    pub(crate) fn new_build(tool: &ToolName, commit: &CommitId) -> NewBuild {
         let source = SourceTree {
             commit: commit.clone(),
             subject: "Say something".to_owned(),
@@ -192,7 +192,7 @@ mod tests {
         let path = repositories.path(tool);
         let tree = git(&path, &["hash-object", "-w", "-t", "tree", "/dev/null"]);
         let commit: CommitId = git(&path, &["commit-tree", &tree, "-m", "Say something"]).parse().unwrap();
-        let build = store.enqueue_build(build_at(tool, &commit)).await.unwrap().id;
+        let build = store.enqueue_build(new_build(tool, &commit)).await.unwrap().id;
         for name in ["refs/heads/main", &format!("{BUILD_REFS}{build}")] {
             repositories.move_ref(tool, name, None, &commit).unwrap();
         }
