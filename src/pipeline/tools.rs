@@ -3,6 +3,7 @@
 use crate::copies::in_repository;
 use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
+use hythe_model::push::clash;
 use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
 use hythe_source::{Lineage, Repositories, SourceError};
@@ -116,6 +117,17 @@ impl Platform {
         }
         let reference = reference.to_owned();
         self.in_repository(tool, move |repositories, tool| repositories.reference(tool, &reference)).await
+    }
+
+    /// A fault where git cannot hold a ref of this name, which does not stand yet, beside those that do.
+    pub(crate) async fn expect_no_clash(&self, tool: &ToolName, reference: &str) -> Result<(), Fault> {
+        let other = if self.parts().objects.is_some() {
+            self.store().ref_in_the_way(tool, reference).await?
+        } else {
+            let refs = self.in_repository(tool, Repositories::refs).await?;
+            refs.into_keys().find(|other| clash(other, reference))
+        };
+        other.map_or(Ok(()), |other| Err(faults::branch_clashes(reference, &other)))
     }
 
     /// How one commit stands to another.

@@ -10,6 +10,7 @@ use crate::schema::{repositories, repository_cuts, repository_packs, repository_
 use crate::tools::tool_id;
 use crate::{Store, StoreError};
 use diesel::prelude::*;
+use hythe_model::push::clash;
 use hythe_model::{CommitId, ToolName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +86,14 @@ fn put_ref(writer: &mut AnyConnection, tool: i64, name: &str, commit: &CommitId)
     Ok(())
 }
 
-/// Moves a ref within a larger transaction, or a conflict where it stands elsewhere. The first branch that appears becomes what
+/// A ref that git cannot hold beside one of this name.
+fn in_the_way(connection: &mut AnyConnection, tool: i64, name: &str) -> Outcome<Option<String>> {
+    let mine = repository_refs::table.filter(repository_refs::tool_id.eq(tool));
+    let names = mine.select(repository_refs::name).load::<String>(connection)?;
+    Ok(names.into_iter().find(|other| clash(other, name)))
+}
+
+/// Moves a ref within a larger transaction, or a conflict where it stands elsewhere or git could not hold it. The first branch that appears becomes what
 /// a clone checks out.
 pub(crate) fn move_ref(writer: &mut AnyConnection, tool: &ToolName, moved: &RefMove) -> Outcome<()> {
     let id = changed(writer, tool)?;
@@ -93,6 +101,12 @@ pub(crate) fn move_ref(writer: &mut AnyConnection, tool: &ToolName, moved: &RefM
     if now != moved.from {
         let place = now.map_or_else(|| "nowhere".to_owned(), |commit| format!("at {commit}"));
         let what = format!("{} of {tool} stands {place}, not where the push found it", moved.reference);
+        return Err(StoreError::Conflict { what }.into());
+    }
+    if now.is_none()
+        && let Some(other) = in_the_way(writer, id, &moved.reference)?
+    {
+        let what = format!("{} of {tool} cannot stand beside {other}", moved.reference);
         return Err(StoreError::Conflict { what }.into());
     }
     put_ref(writer, id, &moved.reference, &moved.to)?;
@@ -240,6 +254,16 @@ impl Store {
         self.db.read("read a ref", work).await
     }
 
+    /// A ref that git cannot hold beside one of this name.
+    pub async fn ref_in_the_way(&self, tool: &ToolName, name: &str) -> Result<Option<String>, StoreError> {
+        let (tool, name) = (tool.clone(), name.to_owned());
+        let work = move |reader: &mut AnyConnection| {
+            let id = tool_id(reader, &tool)?;
+            in_the_way(reader, id, &name)
+        };
+        self.db.read("read refs", work).await
+    }
+
     /// Adds packs whose objects are there, and cuts of the history in them.
     pub async fn add_packs(
         &self,
@@ -276,7 +300,8 @@ impl Store {
             for (name, commit) in &own.refs {
                 let is_live =
                     (Some(name.as_str()), Some(commit.as_str())) == (live.0.as_deref(), live.1.as_deref());
-                if is_live || stands(writer, id, name)?.is_none() {
+                let is_new = stands(writer, id, name)?.is_none() && in_the_way(writer, id, name)?.is_none();
+                if is_live || is_new {
                     put_ref(writer, id, name, commit)?;
                 }
             }

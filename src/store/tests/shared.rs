@@ -115,6 +115,15 @@ async fn a_ref_moves_with_its_release_or_not_at_all(bed: Bed) {
     assert!(store.repository_version(&weather).await.unwrap().unwrap().version > first.version);
     store.create_repository(&weather).await.unwrap();
     assert!(store.repository_ref(&weather, "refs/heads/main").await.unwrap().is_some(), "it stays");
+
+    // Git could not hold it: no copy could be brought up to date any more.
+    let second = store.create_release(new_release("weather", None)).await.unwrap().number;
+    let below = RefMove { reference: "refs/heads/main/2026".to_owned(), ..moved(None, 'b') };
+    let refused = store.activate_with_ref(&weather, second, Some(number), &deployed('b'), Some(below)).await;
+    assert!(is_conflict(&refused), "{refused:?}");
+    let other = store.ref_in_the_way(&weather, "refs/heads/main/2026").await.unwrap();
+    assert_eq!(other.as_deref(), Some("refs/heads/main"));
+    assert_eq!(store.ref_in_the_way(&weather, "refs/heads/main2").await.unwrap(), None);
 }
 
 async fn packs_come_and_are_replaced(bed: Bed) {
