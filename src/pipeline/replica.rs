@@ -1,8 +1,8 @@
 //! One server among others: that it lives, what it holds, and what it takes over from those that do not live any more.
 //!
 //! A server that shares its rows beats: with each beat it renews its life, the claims of the builds that it runs and the turns that
-//! it has. What it could not renew in time it lets go by its own clock, before another one may take it by the database's; what
-//! it wrote after that would be refused by the store all the same. With each beat it also looks for what the dead have left.
+//! it has. What it could not renew in time it lets go by its own clock, whatever the beat waits for (`pulse`), before another one may
+//! take it by the database's; what it wrote after that would be refused by the store all the same. With each beat it also looks for what the dead have left.
 
 mod pulse;
 
@@ -128,7 +128,8 @@ impl Platform {
     pub(crate) async fn begin_to_live(&self, replica: Arc<Replica>) -> Result<(), Fault> {
         self.parts().runtime.share(Arc::new(self.clone()));
         let life = replica.take(&Lease::of_life(&replica.name)).await?;
-        tokio::spawn(self.clone().beat(replica.clone(), life));
+        let (beating, own) = (self.clone().beat(replica.clone(), life), replica.clone());
+        tokio::spawn(async move { own.retired.run_until_cancelled(beating).await });
         self.share_repositories().await?;
         let (followed, tidied) = (self.clone().follow_tools(), self.clone().tidy_copies());
         tokio::spawn(async move {
@@ -137,18 +138,15 @@ impl Platform {
         Ok(())
     }
 
-    /// Beats until this server retires.
+    /// Beats until it is cut off.
     async fn beat(self, replica: Arc<Replica>, mut life: Option<Hold>) {
-        let (mut renewed, mut pulse, mut changes) = (Instant::now(), Pulse::new(), self.store().changes());
+        let (mut pulse, mut changes) = (Pulse::new(), self.store().changes());
+        let (platform, own) = (self.clone(), replica.clone());
+        tokio::spawn(pulse.let_go_in_time(move || platform.let_go(&own)));
         loop {
             let begun = Instant::now();
-            if renewed.elapsed() > GRACE {
-                self.let_go(&replica);
-                life = None;
-            }
             match self.renew(&replica, &mut life).await {
                 Ok(()) => {
-                    renewed = begun;
                     pulse.renewed(begun);
                     // Never for so long that a beat is missed.
                     match tokio::time::timeout(BEAT, self.take_over(&replica, pulse.is_steady())).await {
@@ -159,22 +157,15 @@ impl Platform {
                         Err(_) => tracing::warn!("what other servers have left is looked at with the next beat"),
                     }
                 }
-                Err(fault) => {
-                    tracing::warn!(%fault, "what this server holds could not be renewed");
-                    if renewed.elapsed() > GRACE {
-                        self.let_go(&replica);
-                        life = None;
-                    }
-                }
+                Err(fault) => tracing::warn!(%fault, "what this server holds could not be renewed"),
             }
             let next = begun + BEAT;
             while Instant::now() < next {
-                let patience = next.saturating_duration_since(Instant::now());
                 tokio::select! {
-                    () = replica.retired.cancelled() => return,
-                    () = tokio::time::sleep(patience) => {}
+                    () = tokio::time::sleep_until(next) => {}
                     () = changes.changed() => {
-                        if let Err(fault) = self.hear_of_builds(&replica).await {
+                        let heard = tokio::time::timeout_at(next, self.hear_of_builds(&replica)).await;
+                        if let Ok(Err(fault)) = heard {
                             tracing::warn!(%fault, "the builds that run here could not be looked at");
                         }
                     }
@@ -191,12 +182,12 @@ impl Platform {
 
     /// Renews life, leases and claims, and lets builds go that are another's.
     async fn renew(&self, replica: &Arc<Replica>, life: &mut Option<Hold>) -> Result<(), Fault> {
-        if life.as_ref().is_none_or(|life| life.lost.is_cancelled()) {
-            // First let go of, or what follows would be let go with it.
-            *life = None;
-            *life = replica.take(&Lease::of_life(&replica.name)).await?;
-        }
         let renewing = async {
+            if life.as_ref().is_none_or(|life| life.lost.is_cancelled()) {
+                // First let go of, or what follows would be let go with it.
+                *life = None;
+                *life = replica.take(&Lease::of_life(&replica.name)).await?;
+            }
             replica.renew().await?;
             self.store().renew_claims(&replica.name, self.inner.running.ids(), GOOD_FOR).await?;
             self.hear_of_builds(replica).await
