@@ -235,8 +235,8 @@ impl Platform {
         if self.inner.running.cancel(build.id, reason.clone()) {
             return Ok(());
         }
-        if !self.store().finish_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
-            // Another server runs it, or it is over.
+        if !self.store().end_queued_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
+            // Another server runs it, this one is about to, or it is over.
             let asked = self.store().ask_to_end(build.id, &reason).await?;
             return if asked { Ok(()) } else { Err(faults::build_over(build.id)) };
         }
@@ -314,14 +314,21 @@ impl Platform {
     /// Ends a build that nobody runs any more, with its release.
     pub(crate) async fn interrupt(&self, build: &Build, outcome: BuildOutcome) -> Result<(), Fault> {
         let fault = outcome.fault().cloned().unwrap_or_else(faults::interrupted);
+        let mut ended = false;
         if let Some(number) = build.release {
             // Whoever has the turn goes first; it is tried again.
             let turn = self.inner.turns.try_take(&build.tool).await?;
             let _turn = turn.ok_or_else(|| faults::changing(&build.tool))?;
-            self.store().fail_release(&build.tool, number, &outcome).await?;
+            ended = self.store().fail_release(&build.tool, number, &outcome).await?;
         }
-        self.store().finish_build(build.id, outcome).await?;
-        self.build_log(build).await.end(&BuildEvent::Failed { fault });
+        ended |= match build.state {
+            BuildState::Queued => self.store().end_queued_build(build.id, outcome).await?,
+            _ => self.store().finish_build(build.id, outcome).await?,
+        };
+        // Else it is another server's again, and so is its log.
+        if ended {
+            self.build_log(build).await.end(&BuildEvent::Failed { fault });
+        }
         Ok(())
     }
 

@@ -210,7 +210,8 @@ impl Platform {
             self.store().builds_by_id(ids.clone()).await?.into_iter().map(|row| (row.id, row)).collect();
         for id in ids {
             match rows.get(&id) {
-                None => running.lose(id),
+                // It waits again for whoever takes it.
+                None | Some(Build { state: BuildState::Queued, .. }) => running.lose(id),
                 Some(Build { state: BuildState::Running, claimed_by, stop, .. }) => {
                     if claimed_by.as_deref() != Some(&replica.name) {
                         running.lose(id);

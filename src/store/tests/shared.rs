@@ -4,6 +4,7 @@ use super::*;
 
 on_both!(
     a_build_is_written_about_by_its_holder_alone,
+    a_build_that_waits_again_is_not_its_former_holders,
     a_turn_that_was_lost_changes_nothing,
     whoever_runs_a_build_is_asked_to_end_it,
     a_push_is_orphaned_with_its_server,
@@ -40,6 +41,29 @@ async fn a_build_is_written_about_by_its_holder_alone(bed: Bed) {
     two.activate(&tool("weather"), release, None, &deployed('a')).await.unwrap();
     assert!(!one.finish_build(id, outcome).await.unwrap());
     assert_eq!(two.build(id).await.unwrap().unwrap().state, BuildState::Succeeded);
+}
+
+async fn a_build_that_waits_again_is_not_its_former_holders(bed: Bed) {
+    let (one, two) = (bed.open().await.held_by("a"), bed.open().await.held_by("b"));
+    one.create_tool(&tool("weather"), None).await.unwrap();
+    let id = one.enqueue_build(new_build("weather")).await.unwrap().id;
+    one.claim_next_build("a", SHORT).await.unwrap().unwrap();
+    tokio::time::sleep(ENOUGH).await;
+    assert!(two.take_claim(id, "b", LONG).await.unwrap());
+    assert!(two.requeue_build(id).await.unwrap(), "it is promised to be built");
+    let outcome = BuildOutcome::Failed(fault());
+    assert!(!one.finish_build(id, outcome.clone()).await.unwrap());
+    assert!(is_conflict(&one.append_log("build/1", vec!["end".into()], true, Some(id)).await));
+    assert!(is_conflict(&one.set_build_image(id, &image()).await));
+    assert_eq!(one.build(id).await.unwrap().unwrap().state, BuildState::Queued);
+
+    // Whoever ends it as one that waits may: its client has gone, or a person cancels it.
+    assert!(one.end_queued_build(id, BuildOutcome::Cancelled(fault())).await.unwrap());
+    assert!(!one.end_queued_build(id, outcome).await.unwrap(), "an end is an end");
+    one.append_log("build/1", vec!["end".into()], true, Some(id)).await.unwrap();
+    let running = one.enqueue_build(new_build("weather")).await.unwrap().id;
+    two.claim_next_build("b", LONG).await.unwrap().unwrap();
+    assert!(!two.end_queued_build(running, BuildOutcome::Cancelled(fault())).await.unwrap());
 }
 
 async fn a_turn_that_was_lost_changes_nothing(bed: Bed) {
