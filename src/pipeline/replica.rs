@@ -299,11 +299,20 @@ impl Platform {
         Ok(row.is_some_and(|row| row.state == BuildState::Running))
     }
 
-    /// Leaves the other servers what is still to do, at once: call it when everything has drained.
+    /// Leaves the other servers what is still to do, at once: call it when everything has drained. A database that is away is not
+    /// waited for: what could not be let go runs out by itself.
     pub async fn retire(&self) {
-        self.logs().settled().await;
+        if tokio::time::timeout(GOOD_FOR, self.logs().settled()).await.is_err() {
+            tracing::warn!("the last lines of builds' logs could not be kept");
+        }
         let Some(replica) = &self.inner.replica else { return };
         replica.retired.cancel();
+        if tokio::time::timeout(GOOD_FOR, self.let_all_go(replica)).await.is_err() {
+            tracing::warn!("other servers take over once what this one holds runs out");
+        }
+    }
+
+    async fn let_all_go(&self, replica: &Replica) {
         if let Err(error) = self.store().let_claims_go(&replica.name).await {
             tracing::warn!(%error, "other servers take builds over once their claims run out");
         }
