@@ -12,7 +12,7 @@ pub(crate) use repository::{build_of, in_repository};
 
 use crate::{Platform, faults};
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
-use hythe_objects::{Body, Key, Objects, ObjectsError};
+use hythe_objects::{Body, Key, Listed, Objects, ObjectsError};
 use hythe_source::Copied;
 use hythe_store::{RepositoryVersion, Store};
 use repository::Repository;
@@ -24,8 +24,13 @@ use std::time::Duration;
 const SOURCES: &str = "sources";
 /// What the names of packs begin with; the tool's number follows.
 const REPOSITORIES: &str = "repositories";
-/// How long what no row names stays: a push may be about to name it, or another server be bringing it up.
+/// What the names of marks begin with; the name of an object that nothing names follows.
+const UNNAMED: &str = "unnamed";
+/// How long a copy stays that no row names: a push may be about to name it, or it be brought up.
 const GRACE: Duration = Duration::from_hours(1);
+/// How long an object stays that no row names any more: a copy of the rows may still name it, and whoever made that copies the objects
+/// next.
+const KEPT: Duration = Duration::from_hours(24);
 /// Packs of a repository beyond which they are made one.
 const PACKS: usize = 50;
 
@@ -209,20 +214,42 @@ async fn prune_packs(store: &Store, objects: &dyn Objects) -> Result<usize, Faul
     prune(objects, &key(REPOSITORIES)?, &named).await
 }
 
+/// Removes the objects below a prefix that nothing has named for a while; how many went. Since when that is so a mark says, itself an
+/// object, so that whoever cleans up next knows it too.
 async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Result<usize, Fault> {
-    let mut removed = 0;
+    let (mut removed, mut marks) = (0, BTreeSet::new());
     for object in objects.list(prefix).await.map_err(|error| failed(&error))? {
-        // Looked at once more at the last moment: somebody may have put it again since the list was made.
-        let is_old = async || {
-            let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
-            Ok::<_, Fault>(age.is_some_and(|age| age > GRACE))
-        };
-        if object.age > GRACE && !named.contains(&object.key) && is_old().await? {
+        if named.contains(&object.key) {
+            continue;
+        }
+        let mark = key(&format!("{UNNAMED}/{}", object.key))?;
+        if goes(objects, &object, &mark).await? {
             objects.delete(&object.key).await.map_err(|error| failed(&error))?;
             removed += 1;
+        } else {
+            marks.insert(mark);
+        }
+    }
+    // What is named again, or gone, has none.
+    for mark in objects.list(&key(&format!("{UNNAMED}/{prefix}"))?).await.map_err(|error| failed(&error))? {
+        if !marks.contains(&mark.key) {
+            objects.delete(&mark.key).await.map_err(|error| failed(&error))?;
         }
     }
     Ok(removed)
+}
+
+/// Whether an object goes that nothing names; where it bears no mark yet it gets one.
+async fn goes(objects: &dyn Objects, object: &Listed, mark: &Key) -> Result<bool, Fault> {
+    // Whoever has put it again since is about to name it.
+    let since = objects.age(mark).await.map_err(|error| failed(&error))?;
+    let Some(since) = since.filter(|since| *since <= object.age) else {
+        objects.put(mark, Body::Bytes(Vec::new())).await.map_err(|error| failed(&error))?;
+        return Ok(false);
+    };
+    // Somebody may do that at the last moment.
+    let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
+    Ok(since >= KEPT && age.is_some_and(|age| age >= since))
 }
 
 #[cfg(test)]
@@ -235,11 +262,15 @@ mod tests {
     use std::path::Path;
     use std::time::SystemTime;
 
-    /// An object that was put a while ago.
-    async fn old(folder: &Path, objects: &SharedFolder, name: &str) {
-        objects.put(&key(name).unwrap(), Body::Bytes(b"it".to_vec())).await.unwrap();
+    /// Makes an object one that was put a while ago.
+    fn age(folder: &Path, name: &str, time: Duration) {
         let file = File::options().write(true).open(folder.join(name)).unwrap();
-        file.set_modified(SystemTime::now() - 2 * GRACE).unwrap();
+        file.set_modified(SystemTime::now() - time).unwrap();
+    }
+
+    async fn names(objects: &SharedFolder, prefix: &str) -> Vec<String> {
+        let listed = objects.list(&key(prefix).unwrap()).await.unwrap();
+        listed.into_iter().map(|object| object.key.to_string()).collect()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -256,15 +287,48 @@ mod tests {
         let id = store.repository_version(&weather).await.unwrap().unwrap().id;
         let (named, stray) = (format!("repositories/{id}/pack-a"), format!("repositories/{id}/pack-b"));
         for name in [format!("{named}.pack"), format!("{named}.idx"), format!("{stray}.pack")] {
-            old(folder.path(), &objects, &name).await;
+            objects.put(&key(&name).unwrap(), Body::Bytes(b"it".to_vec())).await.unwrap();
+            age(folder.path(), &name, 3 * KEPT);
         }
+        assert_eq!(prune_packs(&store, &objects).await.unwrap(), 0, "first it is marked");
+        age(folder.path(), &format!("unnamed/{stray}.pack"), 2 * KEPT);
 
         rows.sql(&url, "ALTER TABLE repository_packs RENAME TO away");
         assert!(prune_packs(&store, &objects).await.is_err());
         rows.sql(&url, "ALTER TABLE away RENAME TO repository_packs");
         assert_eq!(prune_packs(&store, &objects).await.unwrap(), 1, "the one that no row names");
-        let left = objects.list(&key(REPOSITORIES).unwrap()).await.unwrap();
-        let left: Vec<_> = left.iter().map(|object| object.key.as_str()).collect();
-        assert_eq!(left, [format!("{named}.idx"), format!("{named}.pack")]);
+        assert_eq!(names(&objects, REPOSITORIES).await, [format!("{named}.idx"), format!("{named}.pack")]);
+    }
+
+    #[tokio::test]
+    async fn what_was_named_a_while_ago_stays_for_whoever_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = SharedFolder::open(folder.path()).unwrap();
+        let (sources, source) = (key(SOURCES).unwrap(), key("sources/a.tar").unwrap());
+        let (none, it) = (BTreeSet::new(), BTreeSet::from([source.clone()]));
+        let put = async || objects.put(&source, Body::Bytes(b"it".to_vec())).await.unwrap();
+        let prune = async |named| prune(&objects, &sources, named).await.unwrap();
+        put().await;
+        age(folder.path(), "sources/a.tar", 10 * KEPT);
+        assert_eq!(prune(&none).await, 0, "old as it is: it may have been named a moment ago");
+        let mark = "unnamed/sources/a.tar";
+        assert_eq!(names(&objects, UNNAMED).await, [mark]);
+        age(folder.path(), mark, KEPT / 2);
+        assert_eq!(prune(&none).await, 0);
+        assert_eq!(prune(&it).await, 0);
+        assert!(names(&objects, UNNAMED).await.is_empty(), "it is named again");
+
+        // Put again after it was marked: whoever did is about to name it.
+        prune(&none).await;
+        age(folder.path(), mark, 2 * KEPT);
+        put().await;
+        assert_eq!(prune(&none).await, 0);
+        age(folder.path(), "sources/a.tar", KEPT / 2);
+        assert_eq!(prune(&none).await, 0, "the mark is a new one");
+        age(folder.path(), "sources/a.tar", 3 * KEPT);
+        age(folder.path(), mark, 2 * KEPT);
+        assert_eq!(prune(&none).await, 1);
+        prune(&none).await;
+        assert!(names(&objects, UNNAMED).await.is_empty() && names(&objects, SOURCES).await.is_empty());
     }
 }
