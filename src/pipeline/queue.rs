@@ -276,6 +276,7 @@ impl Platform {
         }
         for release in self.store().releases_rolling_out().await? {
             if !self.resumes(&release) {
+                self.take_back(&release.tool, release.number).await?;
                 let outcome = BuildOutcome::Failed(faults::interrupted());
                 self.store().fail_release(&release.tool, release.number, &outcome).await?;
             }
@@ -319,6 +320,7 @@ impl Platform {
             // Whoever has the turn goes first; it is tried again.
             let turn = self.inner.turns.try_take(&build.tool).await?;
             let _turn = turn.ok_or_else(|| faults::changing(&build.tool))?;
+            self.take_back(&build.tool, number).await?;
             ended = self.store().fail_release(&build.tool, number, &outcome).await?;
         }
         ended |= match build.state {

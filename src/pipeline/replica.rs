@@ -284,6 +284,7 @@ impl Platform {
             if &release.tool != tool || self.goes_on(&release).await? {
                 continue;
             }
+            self.take_back(tool, release.number).await?;
             let outcome = BuildOutcome::Failed(faults::interrupted());
             if self.store().fail_release(tool, release.number, &outcome).await? {
                 tracing::warn!(%tool, release = %release.number, "its rollout was left over and is failed");
