@@ -3,12 +3,11 @@
 //! A password follows from the key ring, so that no row holds it and every replica knows it; with the key that made it, it goes.
 
 use crate::KeyRing;
+use crate::seal::derived;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use hythe_model::{BuildId, ToolName};
 use secrecy::SecretString;
-use sha2::Sha256;
 use std::fmt;
 use std::str::FromStr;
 use subtle::ConstantTimeEq;
@@ -59,15 +58,7 @@ impl KeyRing {
 
     /// The key that signs tokens of the registry: the same in every replica.
     pub fn registry_tokens(&self) -> [u8; 32] {
-        self.with_newest(|key| {
-            let mut bytes = [0; 32];
-            // An HMAC takes keys of any length.
-            if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) {
-                mac.update(b"hythe registry tokens\0");
-                bytes.copy_from_slice(&mac.finalize().into_bytes());
-            }
-            bytes
-        })
+        self.with_newest(|key| derived(key, "hythe registry tokens", ""))
     }
 
     /// The machine that this user name and password prove.
@@ -79,17 +70,9 @@ impl KeyRing {
 }
 
 fn password(key: &[u8; 32], machine: &Machine) -> String {
-    // An HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
-    match machine {
-        Machine::Tool(tool) => {
-            mac.update(b"hythe pull\0");
-            mac.update(tool.as_str().as_bytes());
-        }
-        other => {
-            mac.update(b"hythe machine\0");
-            mac.update(other.to_string().as_bytes());
-        }
-    }
-    BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    let (purpose, of) = match machine {
+        Machine::Tool(tool) => ("hythe pull", tool.to_string()),
+        other => ("hythe machine", other.to_string()),
+    };
+    BASE64_URL_SAFE_NO_PAD.encode(derived(key, purpose, &of))
 }

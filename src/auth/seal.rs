@@ -6,11 +6,15 @@
 mod ring;
 
 use crate::SealError;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use hythe_model::ToolName;
 use ring::Ring;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
@@ -96,6 +100,16 @@ impl KeyRing {
         self.change(Ring::newest_alone)
     }
 
+    /// What tells this ring from others and opens nothing; another one after a rotation.
+    pub fn fingerprint(&self) -> String {
+        self.with_newest(fingerprint)
+    }
+
+    /// Whether this is the fingerprint of the ring, or was before its last rotation.
+    pub fn is_known_by(&self, other: &str) -> bool {
+        self.with_any(|key| fingerprint(key) == other)
+    }
+
     /// Something made of the newest key.
     pub(crate) fn with_newest<T>(&self, make: impl FnOnce(&[u8; 32]) -> T) -> T {
         make(self.inner.ring.read().unwrap_or_else(PoisonError::into_inner).newest().1)
@@ -113,6 +127,21 @@ impl KeyRing {
         *ring = changed;
         Ok(ring.newest().0)
     }
+}
+
+fn fingerprint(key: &[u8; 32]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(derived(key, "hythe key ring", ""))
+}
+
+/// What follows from a key for this use of it, and tells nothing about it.
+pub(crate) fn derived(key: &[u8; 32], purpose: &str, of: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    // An HMAC takes keys of any length.
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) {
+        mac.update(&[purpose.as_bytes(), b"\0", of.as_bytes()].concat());
+        bytes.copy_from_slice(&mac.finalize().into_bytes());
+    }
+    bytes
 }
 
 /// The key's number in the head of a sealed value.

@@ -26,7 +26,8 @@ pub(crate) fn backup(settings: &Settings, to: &Path, without_rows: bool) -> Resu
     if let Some(shared) = &settings.config.objects.folder {
         bail!(
             "several servers share {0}, which its own tools back up. First copy the rows, as by:  pg_dump --format=custom\n  \
-             Then copy {0} whole, within an hour. In this order the copy never names what it does not hold.",
+             Then copy {0} whole, within a day: so long stays what the rows named. \
+             Missing may be what was cleaned up meanwhile: logs beyond [logs] builds, images beyond [registry] keep_releases.",
             shared.display()
         );
     }

@@ -6,7 +6,7 @@
 use crate::folders::Data;
 use crate::settings::Settings;
 use crate::tls;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hythe_auth::KeyRing;
 use hythe_ssh::HostKey;
 use hythe_store::{Lease, Store};
@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// The lease of whoever makes keys.
 const LEASE: &str = "keys";
+/// The lease that the platform's ring has, by its fingerprint.
+const RING: &str = "ring";
+/// Longer than any platform lives.
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
 /// How long making them may take.
 const MAKING: Duration = Duration::from_secs(30);
 /// How long another server that makes them is waited for.
@@ -25,11 +29,14 @@ pub(crate) async fn open(settings: &Settings, data: &Data, store: &Store) -> Res
         return Ok(KeyRing::load(&data.keys())?);
     }
     let lease = alone(store).await?;
-    let made = make(settings, data);
+    let opened = async {
+        let ring = make(settings, data)?;
+        check(data, store, &ring).await?;
+        Ok(ring)
+    };
+    let ring = opened.await;
     store.release_lease(&lease).await?;
-    let ring = made?;
-    check(data, store, &ring).await?;
-    Ok(ring)
+    ring
 }
 
 fn make(settings: &Settings, data: &Data) -> Result<KeyRing> {
@@ -46,7 +53,7 @@ async fn alone(store: &Store) -> Result<Lease> {
         if let Some(lease) = store.acquire_lease(LEASE, &holder, MAKING).await? {
             return Ok(lease);
         }
-        anyhow::ensure!(
+        ensure!(
             Instant::now() < deadline,
             "another server makes the keys and does not finish; look at its log"
         );
@@ -54,13 +61,59 @@ async fn alone(store: &Store) -> Result<Lease> {
     }
 }
 
-/// A refusal where the ring is not the one that the rows were sealed by: this server would run tools without their config.
+/// A refusal where the ring is not the platform's: this server would run tools without their config, and know neither the others'
+/// tokens nor their host key.
 async fn check(data: &Data, store: &Store, ring: &KeyRing) -> Result<()> {
-    let Some(value) = store.sealed_values().await?.into_iter().next() else { return Ok(()) };
-    ring.open(&value.tool, &value.key, &value.sealed).map(drop).with_context(|| {
+    let refusal = || {
         format!(
-            "the keys in {} are not those that the database's values are sealed by; every server needs the same ([server] keys)",
+            "the keys in {} are not those of this platform's other servers; every server needs the same ([server] keys)",
             data.keys().display()
         )
-    })
+    };
+    // Of a platform whose ring was not noted yet.
+    if let Some(value) = store.sealed_values().await?.into_iter().next() {
+        ring.open(&value.tool, &value.key, &value.sealed).with_context(refusal)?;
+    }
+    ensure!(note(store, ring).await?, refusal());
+    Ok(())
+}
+
+/// Notes the platform's ring where none is noted, or one that this ring follows by a rotation; `false` where it is another one. The note
+/// is a lease that never runs out.
+pub(crate) async fn note(store: &Store, ring: &KeyRing) -> Result<bool> {
+    let own = ring.fingerprint();
+    if store.acquire_lease(RING, &own, FOR_EVER).await?.is_some() {
+        return Ok(true);
+    }
+    match store.lease(RING).await? {
+        Some(noted) if ring.is_known_by(&noted.holder) => {
+            store.release_lease(&noted).await?;
+            Ok(store.acquire_lease(RING, &own, FOR_EVER).await?.is_some())
+        }
+        _ => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_ring_is_refused_before_anything_is_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("rows.db")).await.unwrap();
+        let ring = |name: &str| {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+            KeyRing::load(&folder.path().join(name)).unwrap()
+        };
+        let (first, other) = (ring("one"), ring("two"));
+        assert!(note(&store, &first).await.unwrap());
+        assert!(note(&store, &ring("one")).await.unwrap(), "a second server with the same");
+        assert!(!note(&store, &other).await.unwrap());
+        first.rotate().unwrap();
+        assert!(note(&store, &first).await.unwrap(), "it follows the one that is noted");
+        first.retire_old().unwrap();
+        assert!(note(&store, &first).await.unwrap());
+        assert!(!note(&store, &other).await.unwrap());
+    }
 }

@@ -1,6 +1,7 @@
 //! `hythed rotate-keys`: a new key for config values, and all of them sealed again under it.
 
 use crate::control::{self, Lock};
+use crate::keys;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use hythe_auth::KeyRing;
@@ -14,22 +15,28 @@ pub(crate) fn main(settings: &Settings) -> Result<()> {
         Lock::take(&data).context("the keys can be rotated while the server is stopped; tools run on")?;
     let runtime = control::runtime()?;
     runtime.block_on(async {
-        let keys = KeyRing::load(&data.keys())?;
+        let ring = KeyRing::load(&data.keys())?;
         let store = settings.store(&data).await?;
-        let number = keys.rotate()?;
+        let number = ring.rotate()?;
         let values = store.sealed_values().await?;
         let count = values.len();
-        let sealed: Vec<_> = values.into_iter().map(|value| reseal(&keys, value)).collect::<Result<_>>()?;
+        let sealed: Vec<_> = values.into_iter().map(|value| reseal(&ring, value)).collect::<Result<_>>()?;
         store.reseal(sealed).await?;
-        keys.retire_old()?;
+        if data.objects().is_some() {
+            anyhow::ensure!(
+                keys::note(&store, &ring).await?,
+                "the keys are not those of this platform's servers"
+            );
+        }
+        ring.retire_old()?;
         println!("{count} values are sealed under key {number}; the old keys are gone");
         Ok(())
     })
 }
 
-fn reseal(keys: &KeyRing, value: SealedValue) -> Result<SealedValue> {
-    let plain = keys
+fn reseal(ring: &KeyRing, value: SealedValue) -> Result<SealedValue> {
+    let plain = ring
         .open(&value.tool, &value.key, &value.sealed)
         .with_context(|| format!("{} of {} cannot be opened", value.key, value.tool))?;
-    Ok(SealedValue { sealed: keys.seal(&value.tool, &value.key, &plain)?, ..value })
+    Ok(SealedValue { sealed: ring.seal(&value.tool, &value.key, &plain)?, ..value })
 }

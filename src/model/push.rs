@@ -88,6 +88,13 @@ pub struct PushRequest {
     pub options: PushOptions,
 }
 
+/// Whether git cannot hold refs of these names beside each other: one of them would be a folder of the other.
+pub fn clash(one: &str, other: &str) -> bool {
+    let below =
+        |name: &str, folder| name.strip_prefix(folder).is_some_and(|rest: &str| rest.starts_with('/'));
+    below(one, other) || below(other, one)
+}
+
 /// Why a build was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,6 +110,16 @@ pub enum BuildCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ref_that_is_a_folder_of_another_clashes_with_it() {
+        for (one, other) in [("release", "release/2026"), ("a/b/c", "a")] {
+            assert!(clash(one, other) && clash(other, one));
+        }
+        for (one, other) in [("release", "release"), ("release", "release-2026/x"), ("a/b", "a/c")] {
+            assert!(!clash(one, other) && !clash(other, one));
+        }
+    }
 
     #[test]
     fn options_are_known_or_refused() {

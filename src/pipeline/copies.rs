@@ -4,11 +4,18 @@
 //! any other one can bring up. Nothing here takes a lease: a copy is this server's own, packs never change, and refs move by
 //! compare-and-swap in the store.
 
+mod repository;
+
+#[cfg(test)]
+pub(crate) use repository::tests::new_build;
+pub(crate) use repository::{build_of, in_repository};
+
 use crate::{Platform, faults};
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
-use hythe_objects::{Body, Key, Objects, ObjectsError};
+use hythe_objects::{Body, Key, Listed, Objects, ObjectsError};
 use hythe_source::Copied;
-use hythe_store::RepositoryVersion;
+use hythe_store::{RepositoryVersion, Store};
+use repository::Repository;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +24,13 @@ use std::time::Duration;
 const SOURCES: &str = "sources";
 /// What the names of packs begin with; the tool's number follows.
 const REPOSITORIES: &str = "repositories";
-/// How long what no row names stays: a push may be about to name it, or another server be bringing it up.
+/// What the names of marks begin with; the name of an object that nothing names follows.
+const UNNAMED: &str = "unnamed";
+/// How long a copy stays that no row names: a push may be about to name it, or it be brought up.
 const GRACE: Duration = Duration::from_hours(1);
+/// How long an object stays that no row names any more: a copy of the rows may still name it, and whoever made that copies the objects
+/// next.
+const KEPT: Duration = Duration::from_hours(24);
 /// Packs of a repository beyond which they are made one.
 const PACKS: usize = 50;
 
@@ -43,6 +55,12 @@ fn key(text: &str) -> Result<Key, Fault> {
 
 fn source_key(digest: &Digest) -> Result<Key, Fault> {
     key(&format!("{SOURCES}/{}.tar", digest.hex()))
+}
+
+/// What a pack's objects are called: the pack, and its index.
+fn pack_keys(id: i64, pack: &str) -> Result<[Key; 2], Fault> {
+    let name = |end| key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"));
+    Ok([name("pack")?, name("idx")?])
 }
 
 fn failed(error: &ObjectsError) -> Fault {
@@ -81,53 +99,33 @@ impl Platform {
             return Ok(());
         }
         let _alone = self.inner.copying.alone(tool).await;
-        let Some(state) = self.store().repository(tool).await? else { return Ok(()) };
-        if self.is_current(tool, state.at) {
+        if self.is_current(tool, at) {
             return Ok(());
         }
-        let here = self.parts().repositories.copied(tool);
-        let is_another = here.is_some_and(|here| here.id != state.at.id);
-        let known = self.in_repository(tool, move |repositories, tool| {
-            // A tool of this name was removed, and made anew at another server.
-            if is_another {
-                repositories.delete(tool)?;
+        self.repository(&**objects, tool).bring_up().await
+    }
+
+    fn repository<'a>(&'a self, objects: &'a dyn Objects, tool: &'a ToolName) -> Repository<'a> {
+        Repository { store: self.store(), objects, repositories: &self.parts().repositories, tool }
+    }
+
+    /// Makes the repositories that this server had to itself every server's. One tool's trouble is not another's.
+    pub(crate) async fn share_repositories(&self) -> Result<(), Fault> {
+        let repositories = &self.parts().repositories;
+        let all = repositories.list().map_err(|error| error.fault())?;
+        for tool in all.into_iter().filter(|tool| repositories.copied(tool).is_none()) {
+            if self.store().tool(&tool).await?.is_some()
+                && let Err(fault) = self.make_repository(&tool).await
+            {
+                tracing::error!(%tool, %fault, "the repository is not every server's yet");
             }
-            if !repositories.exists(tool) {
-                repositories.create(tool)?;
-            }
-            repositories.packs(tool)
-        });
-        let known = known.await?;
-        for pack in state.packs.difference(&known) {
-            self.fetch_pack(&**objects, tool, state.at.id, pack).await?;
         }
-        self.in_repository(tool, move |repositories, tool| {
-            repositories.set_refs(tool, &state.refs, &state.head, &state.cuts)?;
-            repositories.set_copied(tool, Copied { id: state.at.id, version: state.at.version })?;
-            repositories.retire_packs(tool, &state.packs, GRACE)
-        })
-        .await
+        Ok(())
     }
 
     fn is_current(&self, tool: &ToolName, at: RepositoryVersion) -> bool {
         let copied = Copied { id: at.id, version: at.version };
         self.parts().repositories.copied(tool) == Some(copied) && self.parts().repositories.exists(tool)
-    }
-
-    /// The index comes last: until it is there git does not see the pack.
-    async fn fetch_pack(
-        &self,
-        objects: &dyn Objects,
-        tool: &ToolName,
-        id: i64,
-        pack: &str,
-    ) -> Result<(), Fault> {
-        let files = self.parts().repositories.pack_files(tool, pack);
-        for (end, path) in [("pack", &files.pack), ("idx", &files.index)] {
-            let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
-            hythe_objects::fetch(objects, &key, path).await.map_err(|error| failed(&error))?;
-        }
-        Ok(())
     }
 
     /// Puts what pushes have added to this server's copy where every server finds it.
@@ -152,11 +150,7 @@ impl Platform {
     async fn put_packs(&self, tool: &ToolName, id: i64, packs: &[String]) -> Result<(), Fault> {
         let Some(objects) = self.objects() else { return Ok(()) };
         for pack in packs {
-            let files = self.parts().repositories.pack_files(tool, pack);
-            for (end, path) in [("pack", files.pack), ("idx", files.index)] {
-                let key = key(&format!("{REPOSITORIES}/{id}/{pack}.{end}"))?;
-                objects.put(&key, Body::File(path)).await.map_err(|error| failed(&error))?;
-            }
+            self.repository(&**objects, tool).put_pack(id, pack).await?;
         }
         Ok(())
     }
@@ -206,33 +200,135 @@ impl Platform {
         let Some(objects) = self.objects() else { return Ok(0) };
         let named: BTreeSet<Key> = keep.iter().map(source_key).collect::<Result<_, _>>()?;
         let sources = prune(&**objects, &key(SOURCES)?, &named).await?;
-        let mut packs = BTreeSet::new();
-        for tool in self.store().tools().await? {
-            // One that is removed meanwhile has none.
-            let Ok(Some(state)) = self.store().repository(&tool.name).await else { continue };
-            for pack in &state.packs {
-                for end in ["pack", "idx"] {
-                    packs.insert(key(&format!("{REPOSITORIES}/{}/{pack}.{end}", state.at.id))?);
-                }
-            }
-        }
-        prune(&**objects, &key(REPOSITORIES)?, &packs).await?;
+        prune_packs(self.store(), &**objects).await?;
         Ok(sources)
     }
 }
 
+/// Removes packs that no row names any more. Where it cannot be known which are named, none goes.
+async fn prune_packs(store: &Store, objects: &dyn Objects) -> Result<usize, Fault> {
+    let mut named = BTreeSet::new();
+    for (id, pack) in store.all_packs().await? {
+        named.extend(pack_keys(id, &pack)?);
+    }
+    prune(objects, &key(REPOSITORIES)?, &named).await
+}
+
+/// Removes the objects below a prefix that nothing has named for a while; how many went. Since when that is so a mark says, itself an
+/// object, so that whoever cleans up next knows it too.
 async fn prune(objects: &dyn Objects, prefix: &Key, named: &BTreeSet<Key>) -> Result<usize, Fault> {
-    let mut removed = 0;
+    let (mut removed, mut marks) = (0, BTreeSet::new());
     for object in objects.list(prefix).await.map_err(|error| failed(&error))? {
-        // Looked at once more at the last moment: somebody may have put it again since the list was made.
-        let is_old = async || {
-            let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
-            Ok::<_, Fault>(age.is_some_and(|age| age > GRACE))
-        };
-        if object.age > GRACE && !named.contains(&object.key) && is_old().await? {
+        if named.contains(&object.key) {
+            continue;
+        }
+        let mark = key(&format!("{UNNAMED}/{}", object.key))?;
+        if goes(objects, &object, &mark).await? {
             objects.delete(&object.key).await.map_err(|error| failed(&error))?;
             removed += 1;
+        } else {
+            marks.insert(mark);
+        }
+    }
+    // What is named again, or gone, has none.
+    for mark in objects.list(&key(&format!("{UNNAMED}/{prefix}"))?).await.map_err(|error| failed(&error))? {
+        if !marks.contains(&mark.key) {
+            objects.delete(&mark.key).await.map_err(|error| failed(&error))?;
         }
     }
     Ok(removed)
+}
+
+/// Whether an object goes that nothing names; where it bears no mark yet it gets one.
+async fn goes(objects: &dyn Objects, object: &Listed, mark: &Key) -> Result<bool, Fault> {
+    // Whoever has put it again since is about to name it.
+    let since = objects.age(mark).await.map_err(|error| failed(&error))?;
+    let Some(since) = since.filter(|since| *since <= object.age) else {
+        objects.put(mark, Body::Bytes(Vec::new())).await.map_err(|error| failed(&error))?;
+        return Ok(false);
+    };
+    // Somebody may do that at the last moment.
+    let age = objects.age(&object.key).await.map_err(|error| failed(&error))?;
+    Ok(since >= KEPT && age.is_some_and(|age| age >= since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hythe_objects::SharedFolder;
+    use hythe_store::Database;
+    use hythe_testing::Postgres;
+    use std::fs::File;
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    /// Makes an object one that was put a while ago.
+    fn age(folder: &Path, name: &str, time: Duration) {
+        let file = File::options().write(true).open(folder.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - time).unwrap();
+    }
+
+    async fn names(objects: &SharedFolder, prefix: &str) -> Vec<String> {
+        let listed = objects.list(&key(prefix).unwrap()).await.unwrap();
+        listed.into_iter().map(|object| object.key.to_string()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_the_rows_cannot_be_read_no_pack_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = SharedFolder::open(folder.path()).unwrap();
+        let rows = Postgres::shared();
+        let url = rows.database();
+        let store = Store::open(Database::postgres(url.clone())).await.unwrap();
+        let weather: ToolName = "weather".parse().unwrap();
+        store.create_tool(&weather, None).await.unwrap();
+        store.create_repository(&weather).await.unwrap();
+        store.add_packs(&weather, vec!["pack-a".to_owned()], Vec::new()).await.unwrap();
+        let id = store.repository_version(&weather).await.unwrap().unwrap().id;
+        let (named, stray) = (format!("repositories/{id}/pack-a"), format!("repositories/{id}/pack-b"));
+        for name in [format!("{named}.pack"), format!("{named}.idx"), format!("{stray}.pack")] {
+            objects.put(&key(&name).unwrap(), Body::Bytes(b"it".to_vec())).await.unwrap();
+            age(folder.path(), &name, 3 * KEPT);
+        }
+        assert_eq!(prune_packs(&store, &objects).await.unwrap(), 0, "first it is marked");
+        age(folder.path(), &format!("unnamed/{stray}.pack"), 2 * KEPT);
+
+        rows.sql(&url, "ALTER TABLE repository_packs RENAME TO away");
+        assert!(prune_packs(&store, &objects).await.is_err());
+        rows.sql(&url, "ALTER TABLE away RENAME TO repository_packs");
+        assert_eq!(prune_packs(&store, &objects).await.unwrap(), 1, "the one that no row names");
+        assert_eq!(names(&objects, REPOSITORIES).await, [format!("{named}.idx"), format!("{named}.pack")]);
+    }
+
+    #[tokio::test]
+    async fn what_was_named_a_while_ago_stays_for_whoever_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = SharedFolder::open(folder.path()).unwrap();
+        let (sources, source) = (key(SOURCES).unwrap(), key("sources/a.tar").unwrap());
+        let (none, it) = (BTreeSet::new(), BTreeSet::from([source.clone()]));
+        let put = async || objects.put(&source, Body::Bytes(b"it".to_vec())).await.unwrap();
+        let prune = async |named| prune(&objects, &sources, named).await.unwrap();
+        put().await;
+        age(folder.path(), "sources/a.tar", 10 * KEPT);
+        assert_eq!(prune(&none).await, 0, "old as it is: it may have been named a moment ago");
+        let mark = "unnamed/sources/a.tar";
+        assert_eq!(names(&objects, UNNAMED).await, [mark]);
+        age(folder.path(), mark, KEPT / 2);
+        assert_eq!(prune(&none).await, 0);
+        assert_eq!(prune(&it).await, 0);
+        assert!(names(&objects, UNNAMED).await.is_empty(), "it is named again");
+
+        // Put again after it was marked: whoever did is about to name it.
+        prune(&none).await;
+        age(folder.path(), mark, 2 * KEPT);
+        put().await;
+        assert_eq!(prune(&none).await, 0);
+        age(folder.path(), "sources/a.tar", KEPT / 2);
+        assert_eq!(prune(&none).await, 0, "the mark is a new one");
+        age(folder.path(), "sources/a.tar", 3 * KEPT);
+        age(folder.path(), mark, 2 * KEPT);
+        assert_eq!(prune(&none).await, 1);
+        prune(&none).await;
+        assert!(names(&objects, UNNAMED).await.is_empty() && names(&objects, SOURCES).await.is_empty());
+    }
 }

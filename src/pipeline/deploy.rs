@@ -109,6 +109,10 @@ impl Platform {
     async fn base_for(&self, build: &Build) -> Result<Base, Fault> {
         let base = self.base(&build.tool).await?;
         let stands = self.reference(&build.tool, &build.reference).await?;
+        if stands.is_none() {
+            // One that has come since the push began.
+            self.expect_no_clash(&build.tool, &build.reference).await?;
+        }
         if stands == build.old || self.goes_on_from(build, stands.as_ref()).await? {
             return Ok(Base { reference: build.reference.clone(), stands, ..base });
         }

@@ -133,6 +133,16 @@ pub(crate) fn branch_moved(tool: &ToolName, reference: &str, now: Option<CommitI
     SourceError::Moved { tool: tool.clone(), reference: reference.to_owned(), now }.fault()
 }
 
+pub(crate) fn branch_clashes(reference: &str, other: &str) -> Fault {
+    let short = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
+    let (branch, other) = (short(reference), short(other));
+    Fault::new("push/branch-clashes", format!("The branch {branch} cannot stand beside the branch {other}."))
+        .why("For git one of them would be a folder of the other.")
+        .next(format!(
+            "Push to {other}, or choose a deploy branch of another name: hythe tools set --branches"
+        ))
+}
+
 pub(crate) fn config_key(key: &str) -> Fault {
     Fault::new("config/key", format!("`{key}` is not a config key."))
         .why("A key has letters, digits and underscores, at most 128, and does not start with a digit.")

@@ -3,8 +3,12 @@
 //! It adopts what is live, sees to it that it stays as it is wished, reads what pods print, finishes what the dead have left half
 //! done and removes what nobody needs. Another server takes the lease within its time, and begins with all of it again.
 
+mod endings;
+
+use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
 use async_trait::async_trait;
+use endings::Endings;
 use hythe_model::{BuildId, Fault, ToolName};
 use hythe_rollout::{RunnableRelease, Wished, Wishes};
 use std::collections::HashSet;
@@ -16,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 const CONTROLLER: &str = "controller";
 /// How often rollouts are looked for that nobody goes on with.
 const LOOK: Duration = Duration::from_secs(15);
-/// Between two attempts to begin.
+/// Between two attempts at what could not be done.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The longest time between them.
+const RARELY: Duration = Duration::from_mins(5);
 
 impl Platform {
     /// Does the work of one server for all, whenever this server holds the lease of it, until `shutdown`.
@@ -41,28 +47,49 @@ impl Platform {
         Box::pin(shutdown.run_until_cancelled(leading)).await;
     }
 
-    /// Leads until it is cut off. What cannot be done now is done with the next round.
+    /// Leads until it is cut off. What cannot be done now does not hold up the rest, and is tried until it is.
     async fn lead(&self, end: CancellationToken) {
         self.parts().runtime.lead(end);
-        if let Err(fault) = self.begin_to_lead().await {
-            tracing::error!(%fault, "what was left half done could not all be looked at");
-        }
-        let rollouts = async {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                if let Err(fault) = self.fail_all_left_over().await {
-                    tracing::warn!(%fault, "rollouts that are left over could not be looked at");
-                }
-            }
-        };
-        tokio::join!(rollouts, self.run_upkeep(CancellationToken::new()));
+        tokio::join!(
+            until_done("mend tools", || self.mend_tools()),
+            until_done("remove what builds have left", || self.sweep_ended_builds()),
+            until_done("look after what is live", || self.adopt()),
+            self.end_left_over_rollouts(),
+            self.mend_overdue_logs(),
+            self.run_upkeep(CancellationToken::new()),
+        );
     }
 
-    async fn begin_to_lead(&self) -> Result<(), Fault> {
-        self.mend_tools().await?;
-        self.sweep_ended_builds().await?;
-        self.adopt().await?;
-        self.mend_logs().await
+    /// Ends the rollouts that nobody goes on with, again and again.
+    async fn end_left_over_rollouts(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Err(fault) = self.fail_all_left_over().await {
+                tracing::warn!(%fault, "rollouts that are left over could not be looked at");
+            }
+        }
+    }
+
+    /// Ends the logs of builds that have ended, where whoever ran them does not any more.
+    async fn mend_overdue_logs(&self) {
+        let mut endings = None;
+        loop {
+            if let Err(fault) = self.look_for_overdue_logs(&mut endings).await {
+                tracing::warn!(%fault, "logs without an end could not be looked for");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look_for_overdue_logs(&self, endings: &mut Option<Endings>) -> Result<(), Fault> {
+        let endings = match endings {
+            Some(endings) => endings,
+            None => endings.insert(Endings::begin(self.store(), GOOD_FOR).await?),
+        };
+        for build in endings.overdue(self.store(), self.logs()).await? {
+            self.end_log(&build).await;
+        }
+        Ok(())
     }
 
     /// Removes what builds have left that run nowhere.
@@ -113,6 +140,16 @@ impl Platform {
     }
 }
 
+/// Does this until it is done, less and less often.
+async fn until_done<F: Future<Output = Result<(), Fault>>>(what: &str, step: impl Fn() -> F) {
+    let mut pause = AGAIN;
+    while let Err(fault) = step().await {
+        tracing::warn!(%fault, "could not {what}; it is tried again");
+        tokio::time::sleep(pause).await;
+        pause = RARELY.min(pause * 2);
+    }
+}
+
 #[async_trait]
 impl Wishes for Platform {
     async fn live(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
@@ -130,5 +167,27 @@ impl Wishes for Platform {
 
     fn has_turn(&self, tool: &ToolName) -> bool {
         !self.inner.turns.lost(tool).is_cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_tried_again_and_holds_nothing_else_up() {
+        let (tries, other) = (Cell::new(0), Cell::new(0));
+        let fails_twice = || async {
+            tries.set(tries.get() + 1);
+            assert_eq!(other.get(), 1, "it has been done meanwhile");
+            if tries.get() < 3 { Err(faults::interrupted()) } else { Ok(()) }
+        };
+        let works = || async {
+            other.set(other.get() + 1);
+            Ok(())
+        };
+        tokio::join!(until_done("do the other", works), until_done("do it", fails_twice));
+        assert_eq!((tries.get(), other.get()), (3, 1));
     }
 }

@@ -82,9 +82,12 @@ impl Platform {
 
     /// Puts right what a stop left behind.
     async fn put_right(&self) -> Result<(), Fault> {
+        self.own_repositories().await?;
         self.take_all_builds().await?;
         self.sweep_builds(|_| false).await?;
-        self.mend_tools().await?;
+        if let Err(fault) = self.mend_tools().await {
+            tracing::error!(%fault, "not every tool could be mended; the next start tries again");
+        }
         self.mend_refs().await?;
         self.parts().runtime.lead(CancellationToken::new());
         self.adopt().await?;
@@ -107,29 +110,46 @@ impl Platform {
     }
 
     /// Finishes what a stop cut in half between a tool's row and its repository: a tool without one was being made, or,
-    /// where it has been built, was being removed.
+    /// where it has been built, was being removed. One tool's trouble is not another's.
     pub(crate) async fn mend_tools(&self) -> Result<(), Fault> {
+        let mut mended = Ok(());
         for tool in self.store().tools().await? {
-            if self.has_repository(&tool.name).await? {
-                continue;
-            }
-            // Whoever has the turn is at it.
-            let Some(_turn) = self.inner.turns.try_take(&tool.name).await? else { continue };
-            // Where repositories are rows their removal is one too; else one that is gone was being removed.
-            let is_leaving = match self.parts().objects {
-                Some(_) => self.store().is_leaving(&tool.name).await?,
-                None => !self.store().builds(&tool.name, 1).await?.is_empty(),
-            };
-            let mended = if is_leaving {
-                tracing::warn!(tool = %tool.name, "the tool is removed: its removal was cut off");
-                self.remove_tool(&tool.name).await
-            } else {
-                tracing::warn!(tool = %tool.name, "the tool's repository is made: its making was cut off");
-                self.make_repository(&tool.name).await
-            };
-            if let Err(fault) = mended {
+            if let Err(fault) = self.mend_tool(&tool.name).await {
                 tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");
+                mended = Err(fault);
             }
+        }
+        mended
+    }
+
+    async fn mend_tool(&self, tool: &ToolName) -> Result<(), Fault> {
+        if self.has_repository(tool).await? {
+            return Ok(());
+        }
+        // Whoever has the turn is at it.
+        let Some(_turn) = self.inner.turns.try_take(tool).await? else { return Ok(()) };
+        // Where repositories are rows their removal is one too; else one that is gone was being removed.
+        let is_leaving = if self.parts().objects.is_some() {
+            self.store().is_leaving(tool).await?
+        } else if self.store().repository_version(tool).await?.is_some() {
+            tracing::error!(%tool, "the tool's repository is among the objects that several servers shared");
+            return Ok(());
+        } else {
+            !self.store().builds(tool, 1).await?.is_empty()
+        };
+        if is_leaving {
+            tracing::warn!(%tool, "the tool is removed: its removal was cut off");
+            self.remove_tool(tool).await
+        } else {
+            tracing::warn!(%tool, "the tool's repository is made: its making was cut off");
+            self.make_repository(tool).await
+        }
+    }
+
+    /// Makes what was a copy of what several servers shared this server's own: it goes on from there alone.
+    async fn own_repositories(&self) -> Result<(), Fault> {
+        for tool in self.parts().repositories.list().map_err(|error| error.fault())? {
+            self.in_repository(&tool, Repositories::own).await?;
         }
         Ok(())
     }

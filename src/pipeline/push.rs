@@ -81,12 +81,12 @@ impl Platform {
 
     async fn expect_ref(&self, request: &PushRequest) -> Result<(), Fault> {
         self.tool(&request.tool).await?;
-        let stands = self.reference(&request.tool, &request.reference).await?;
-        if stands == request.old {
-            Ok(())
-        } else {
-            Err(faults::branch_moved(&request.tool, &request.reference, stands))
+        let (tool, reference) = (&request.tool, &request.reference);
+        let stands = self.reference(tool, reference).await?;
+        if stands != request.old {
+            return Err(faults::branch_moved(tool, reference, stands));
         }
+        if stands.is_none() { self.expect_no_clash(tool, reference).await } else { Ok(()) }
     }
 
     async fn read_source(&self, tool: &ToolName, commit: &CommitId) -> Result<SourceTree, Fault> {

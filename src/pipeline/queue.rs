@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Builds that ended last, whose logs are looked at after a start: more never ended at one moment.
-const LOOK_BACK: u32 = 50;
-
+pub(crate) const LOOK_BACK: u32 = 50;
 /// How long a claim is good for where this is the only server. Its next start resumes whatever it left, and so it need not run out.
 const CLAIM: Duration = Duration::from_hours(24 * 365);
 /// How long nobody looks whether something waits who was not woken.
@@ -236,8 +235,8 @@ impl Platform {
         if self.inner.running.cancel(build.id, reason.clone()) {
             return Ok(());
         }
-        if !self.store().finish_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
-            // Another server runs it, or it is over.
+        if !self.store().end_queued_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
+            // Another server runs it, this one is about to, or it is over.
             let asked = self.store().ask_to_end(build.id, &reason).await?;
             return if asked { Ok(()) } else { Err(faults::build_over(build.id)) };
         }
@@ -277,6 +276,7 @@ impl Platform {
         }
         for release in self.store().releases_rolling_out().await? {
             if !self.resumes(&release) {
+                self.take_back(&release.tool, release.number).await?;
                 let outcome = BuildOutcome::Failed(faults::interrupted());
                 self.store().fail_release(&release.tool, release.number, &outcome).await?;
             }
@@ -288,33 +288,49 @@ impl Platform {
     pub(crate) async fn mend_logs(&self) -> Result<(), Fault> {
         for build in self.store().ended_builds(LOOK_BACK).await? {
             let ended = self.logs().has_ended(build.id).await;
-            if ended.map_err(|error| faults::internal("look at a build's log", &error))? {
-                continue;
+            if !ended.map_err(|error| faults::internal("look at a build's log", &error))? {
+                self.end_log(&build).await;
             }
-            let event = match (build.state, build.release) {
-                (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
-                    release: release.to_string(),
-                    url: self.url(&build.tool),
-                    millis: millis_since(build.created_at),
-                },
-                _ => BuildEvent::Failed { fault: build.fault.clone().unwrap_or_else(faults::interrupted) },
-            };
-            self.build_log(&build).await.end(&event);
         }
         Ok(())
+    }
+
+    /// Ends the log of a build that has ended, as its row says.
+    pub(crate) async fn end_log(&self, build: &Build) {
+        let event = match (build.state, build.release) {
+            (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
+                release: release.to_string(),
+                url: self.url(&build.tool),
+                millis: millis_since(build.created_at),
+            },
+            _ => {
+                let superseded = || build.superseded_by.map(faults::superseded);
+                let fault = build.fault.clone().or_else(superseded);
+                BuildEvent::Failed { fault: fault.unwrap_or_else(faults::interrupted) }
+            }
+        };
+        self.build_log(build).await.end(&event);
     }
 
     /// Ends a build that nobody runs any more, with its release.
     pub(crate) async fn interrupt(&self, build: &Build, outcome: BuildOutcome) -> Result<(), Fault> {
         let fault = outcome.fault().cloned().unwrap_or_else(faults::interrupted);
+        let mut ended = false;
         if let Some(number) = build.release {
             // Whoever has the turn goes first; it is tried again.
             let turn = self.inner.turns.try_take(&build.tool).await?;
             let _turn = turn.ok_or_else(|| faults::changing(&build.tool))?;
-            self.store().fail_release(&build.tool, number, &outcome).await?;
+            self.take_back(&build.tool, number).await?;
+            ended = self.store().fail_release(&build.tool, number, &outcome).await?;
         }
-        self.store().finish_build(build.id, outcome).await?;
-        self.build_log(build).await.end(&BuildEvent::Failed { fault });
+        ended |= match build.state {
+            BuildState::Queued => self.store().end_queued_build(build.id, outcome).await?,
+            _ => self.store().finish_build(build.id, outcome).await?,
+        };
+        // Else it is another server's again, and so is its log.
+        if ended {
+            self.build_log(build).await.end(&BuildEvent::Failed { fault });
+        }
         Ok(())
     }
 

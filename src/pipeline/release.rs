@@ -285,6 +285,25 @@ impl Platform {
         Ok(turn)
     }
 
+    /// Takes back what a release has begun that nobody goes on with, before its row says that it failed: cut off in between it is done
+    /// again. Hold the tool's turn.
+    pub(crate) async fn take_back(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), Fault> {
+        let left = self.store().release(tool, number).await?;
+        let Some(left) = left.filter(|left| left.state == ReleaseState::RollingOut) else { return Ok(()) };
+        let live = match self.store().live_release(tool).await? {
+            Some(live) => Some(self.runnable(&live).await?),
+            None => None,
+        };
+        match self.parts().runtime.take_back(self.runnable(&left).await?, live).await {
+            // Nobody would try again before the next start.
+            Err(fault) if self.inner.replica.is_none() => {
+                tracing::error!(%tool, release = %number, %fault, "what it has begun could not be taken back");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     /// Tries to point a deploy ref to what is live until it succeeds, or the tool is gone.
     fn mend_ref_later(&self, tool: &ToolName) {
         let (platform, tool) = (self.clone(), tool.clone());

@@ -1,15 +1,19 @@
 //! One server among others: that it lives, what it holds, and what it takes over from those that do not live any more.
 //!
 //! A server that shares its rows beats: with each beat it renews its life, the claims of the builds that it runs and the turns that
-//! it has. What it could not renew in time it lets go by its own clock, before another one may take it by the database's; what
-//! it wrote after that would be refused by the store all the same. With each beat it also looks for what the dead have left.
+//! it has. What it could not renew in time it lets go by its own clock, whatever the beat waits for (`pulse`), before another one may
+//! take it by the database's; what it wrote after that would be refused by the store all the same. With each beat it also looks for what the dead have left.
+
+mod pulse;
 
 use crate::{Platform, faults};
 use hythe_model::{BuildCause, BuildId, Fault, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState, Lease, Store};
+use pulse::Pulse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two beats.
@@ -124,7 +128,9 @@ impl Platform {
     pub(crate) async fn begin_to_live(&self, replica: Arc<Replica>) -> Result<(), Fault> {
         self.parts().runtime.share(Arc::new(self.clone()));
         let life = replica.take(&Lease::of_life(&replica.name)).await?;
-        tokio::spawn(self.clone().beat(replica.clone(), life));
+        let (beating, own) = (self.clone().beat(replica.clone(), life), replica.clone());
+        tokio::spawn(async move { own.retired.run_until_cancelled(beating).await });
+        self.share_repositories().await?;
         let (followed, tidied) = (self.clone().follow_tools(), self.clone().tidy_copies());
         tokio::spawn(async move {
             replica.retired.run_until_cancelled(async { tokio::join!(followed, tidied) }).await
@@ -132,41 +138,36 @@ impl Platform {
         Ok(())
     }
 
-    /// Beats until this server retires.
+    /// Beats until it is cut off.
     async fn beat(self, replica: Arc<Replica>, mut life: Option<Hold>) {
-        let (mut renewed, mut changes) = (Instant::now(), self.store().changes());
+        let (mut pulse, mut changes) = (Pulse::new(), self.store().changes());
+        let (platform, own) = (self.clone(), replica.clone());
+        tokio::spawn(pulse.let_go_in_time(move || platform.let_go(&own)));
         loop {
             let begun = Instant::now();
-            if renewed.elapsed() > GRACE {
-                self.let_go(&replica);
-                life = None;
-            }
             match self.renew(&replica, &mut life).await {
-                Ok(()) => renewed = begun,
-                Err(fault) => {
-                    tracing::warn!(%fault, "what this server holds could not be renewed");
-                    if renewed.elapsed() > GRACE {
-                        self.let_go(&replica);
-                        life = None;
+                Ok(()) => {
+                    pulse.renewed(begun);
+                    // Never for so long that a beat is missed.
+                    match tokio::time::timeout(BEAT, self.take_over(&replica, pulse.is_steady())).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(fault)) => {
+                            tracing::warn!(%fault, "what other servers have left could not be looked at");
+                        }
+                        Err(_) => {
+                            tracing::warn!("what other servers have left is looked at with the next beat")
+                        }
                     }
                 }
-            }
-            // Never for so long that a beat is missed.
-            match tokio::time::timeout(BEAT, self.take_over(&replica)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(fault)) => {
-                    tracing::warn!(%fault, "what other servers have left could not be looked at");
-                }
-                Err(_) => tracing::warn!("what other servers have left is looked at with the next beat"),
+                Err(fault) => tracing::warn!(%fault, "what this server holds could not be renewed"),
             }
             let next = begun + BEAT;
             while Instant::now() < next {
-                let patience = next.saturating_duration_since(Instant::now());
                 tokio::select! {
-                    () = replica.retired.cancelled() => return,
-                    () = tokio::time::sleep(patience) => {}
+                    () = tokio::time::sleep_until(next) => {}
                     () = changes.changed() => {
-                        if let Err(fault) = self.hear_of_builds(&replica).await {
+                        let heard = tokio::time::timeout_at(next, self.hear_of_builds(&replica)).await;
+                        if let Ok(Err(fault)) = heard {
                             tracing::warn!(%fault, "the builds that run here could not be looked at");
                         }
                     }
@@ -183,12 +184,12 @@ impl Platform {
 
     /// Renews life, leases and claims, and lets builds go that are another's.
     async fn renew(&self, replica: &Arc<Replica>, life: &mut Option<Hold>) -> Result<(), Fault> {
-        if life.as_ref().is_none_or(|life| life.lost.is_cancelled()) {
-            // First let go of, or what follows would be let go with it.
-            *life = None;
-            *life = replica.take(&Lease::of_life(&replica.name)).await?;
-        }
         let renewing = async {
+            if life.as_ref().is_none_or(|life| life.lost.is_cancelled()) {
+                // First let go of, or what follows would be let go with it.
+                *life = None;
+                *life = replica.take(&Lease::of_life(&replica.name)).await?;
+            }
             replica.renew().await?;
             self.store().renew_claims(&replica.name, self.inner.running.ids(), GOOD_FOR).await?;
             self.hear_of_builds(replica).await
@@ -211,7 +212,8 @@ impl Platform {
             self.store().builds_by_id(ids.clone()).await?.into_iter().map(|row| (row.id, row)).collect();
         for id in ids {
             match rows.get(&id) {
-                None => running.lose(id),
+                // It waits again for whoever takes it.
+                None | Some(Build { state: BuildState::Queued, .. }) => running.lose(id),
                 Some(Build { state: BuildState::Running, claimed_by, stop, .. }) => {
                     if claimed_by.as_deref() != Some(&replica.name) {
                         running.lose(id);
@@ -229,10 +231,13 @@ impl Platform {
         Ok(())
     }
 
-    /// Takes up what the dead have left: builds that nobody runs, and pushes whose clients are gone with their server.
-    async fn take_over(&self, replica: &Replica) -> Result<(), Fault> {
-        for build in self.store().orphaned_builds().await? {
-            self.end_orphan(&build).await?;
+    /// Takes up what the dead have left: builds that nobody runs, and, where it `is_known` who is dead, pushes whose clients are
+    /// gone with their server.
+    async fn take_over(&self, replica: &Replica, is_known: bool) -> Result<(), Fault> {
+        if is_known {
+            for build in self.store().orphaned_builds().await? {
+                self.end_orphan(&build).await?;
+            }
         }
         if !self.parts().settings.builds {
             return Ok(());
@@ -281,6 +286,7 @@ impl Platform {
             if &release.tool != tool || self.goes_on(&release).await? {
                 continue;
             }
+            self.take_back(tool, release.number).await?;
             let outcome = BuildOutcome::Failed(faults::interrupted());
             if self.store().fail_release(tool, release.number, &outcome).await? {
                 tracing::warn!(%tool, release = %release.number, "its rollout was left over and is failed");
@@ -296,11 +302,20 @@ impl Platform {
         Ok(row.is_some_and(|row| row.state == BuildState::Running))
     }
 
-    /// Leaves the other servers what is still to do, at once: call it when everything has drained.
+    /// Leaves the other servers what is still to do, at once: call it when everything has drained. A database that is away is not
+    /// waited for: what could not be let go runs out by itself.
     pub async fn retire(&self) {
-        self.logs().settled().await;
+        if tokio::time::timeout(GOOD_FOR, self.logs().settled()).await.is_err() {
+            tracing::warn!("the last lines of builds' logs could not be kept");
+        }
         let Some(replica) = &self.inner.replica else { return };
         replica.retired.cancel();
+        if tokio::time::timeout(GOOD_FOR, self.let_all_go(replica)).await.is_err() {
+            tracing::warn!("other servers take over once what this one holds runs out");
+        }
+    }
+
+    async fn let_all_go(&self, replica: &Replica) {
         if let Err(error) = self.store().let_claims_go(&replica.name).await {
             tracing::warn!(%error, "other servers take builds over once their claims run out");
         }

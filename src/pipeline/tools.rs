@@ -1,7 +1,9 @@
 //! Tools: made and removed; their refs.
 
+use crate::copies::in_repository;
 use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
+use hythe_model::push::clash;
 use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
 use hythe_source::{Lineage, Repositories, SourceError};
@@ -117,6 +119,17 @@ impl Platform {
         self.in_repository(tool, move |repositories, tool| repositories.reference(tool, &reference)).await
     }
 
+    /// A fault where git cannot hold a ref of this name, which does not stand yet, beside those that do.
+    pub(crate) async fn expect_no_clash(&self, tool: &ToolName, reference: &str) -> Result<(), Fault> {
+        let other = if self.parts().objects.is_some() {
+            self.store().ref_in_the_way(tool, reference).await?
+        } else {
+            let refs = self.in_repository(tool, Repositories::refs).await?;
+            refs.into_keys().find(|other| clash(other, reference))
+        };
+        other.map_or(Ok(()), |other| Err(faults::branch_clashes(reference, &other)))
+    }
+
     /// How one commit stands to another.
     pub(crate) async fn lineage(
         &self,
@@ -167,9 +180,6 @@ impl Platform {
         tool: &ToolName,
         work: impl FnOnce(&Repositories, &ToolName) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (repositories, tool) = (self.parts().repositories.clone(), tool.clone());
-        let done = tokio::task::spawn_blocking(move || work(&repositories, &tool)).await;
-        done.map_err(|error| faults::internal("work in the repository", &error))?
-            .map_err(|error| error.fault())
+        in_repository(&self.parts().repositories, tool, work).await
     }
 }

@@ -4,6 +4,7 @@
 //! ended. Whatever is younger than the graces of the rooms below stays too, so that nothing is taken from a push that is
 //! under way. Every step may be cut off and is done again the next time.
 
+use crate::copies::build_of;
 use crate::{Platform, faults};
 use hythe_model::{BuildId, CommitId, Digest, Fault, ToolName};
 use hythe_registry::{GcPolicy, GcReport};
@@ -154,8 +155,7 @@ impl Platform {
             }
             let (repositories, name) = (self.parts().repositories.clone(), tool.name.clone());
             let stays = move |reference: &str, commit: &CommitId| {
-                let build = reference.strip_prefix(BUILD_REFS).and_then(|number| number.parse().ok());
-                keep.contains(commit) || build.is_none_or(|build| Some(BuildId(build)) > last)
+                keep.contains(commit) || build_of(reference).is_none_or(|build| Some(build) > last)
             };
             let tidied = if self.parts().objects.is_some() {
                 self.tidy_shared_repository(&name, stays).await

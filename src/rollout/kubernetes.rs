@@ -119,6 +119,10 @@ impl Runtime for KubernetesRuntime {
         self.rollouts.abandon(candidate).await;
     }
 
+    async fn take_back(&self, left: RunnableRelease, live: Option<RunnableRelease>) -> Result<(), Fault> {
+        self.rollouts.take_back_left(&left, live.as_ref()).await
+    }
+
     async fn stop_tool(&self, tool: &ToolName) {
         self.rollouts.stop_tool(tool).await;
     }

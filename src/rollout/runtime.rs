@@ -65,6 +65,14 @@ pub trait Runtime: Send + Sync {
     /// Ends a candidate's instances. A dropped candidate is abandoned too, in the background.
     async fn abandon(&self, candidate: Candidate);
 
+    /// Takes back a release that nobody goes on with, as when its server died: what its command has begun ends, and what is live, or of
+    /// a first release nothing, is what runs again. It may be asked for more than once.
+    ///
+    /// The caller has the tool's turn. Where a runtime ends with its server, there is nothing left that adopting has not ended.
+    async fn take_back(&self, _left: RunnableRelease, _live: Option<RunnableRelease>) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Ends everything of a tool at once and forgets the tool; returns when it is gone.
     async fn stop_tool(&self, tool: &ToolName);
 

@@ -53,6 +53,12 @@ impl Repositories {
         written.map_err(|source| SourceError::Prepare { path, source })
     }
 
+    /// Makes what was a copy this server's own; one that is none stays as it is.
+    pub fn own(&self, tool: &ToolName) -> Result<(), SourceError> {
+        let path = self.path(tool).join(MARK);
+        remove(&path).map_err(|source| SourceError::Prepare { path, source })
+    }
+
     /// Names of the packs that a tool's repository has whole.
     pub fn packs(&self, tool: &ToolName) -> Result<BTreeSet<String>, SourceError> {
         let folder = self.pack_folder(tool);
@@ -88,7 +94,7 @@ impl Repositories {
         if !cuts.is_empty() {
             self.change_shallow(tool, |all| all.extend(cuts.iter().map(ToString::to_string)))?;
         }
-        let now = self.all_refs(tool)?;
+        let now = self.refs(tool)?;
         let mut script = String::new();
         for (name, commit) in refs.iter().filter(|(name, commit)| now.get(*name) != Some(commit)) {
             let _ = writeln!(script, "update {name} {commit}");
@@ -133,7 +139,8 @@ impl Repositories {
         self.path(tool).join("objects/pack")
     }
 
-    fn all_refs(&self, tool: &ToolName) -> Result<BTreeMap<String, CommitId>, SourceError> {
+    /// Where all refs stand.
+    pub fn refs(&self, tool: &ToolName) -> Result<BTreeMap<String, CommitId>, SourceError> {
         let failed = |source| SourceError::Read { tool: tool.clone(), source };
         let repository = self.git2(tool)?;
         let mut found = BTreeMap::new();
@@ -144,6 +151,15 @@ impl Repositories {
             }
         }
         Ok(found)
+    }
+
+    /// The ref that a clone checks out.
+    pub fn head(&self, tool: &ToolName) -> Result<String, SourceError> {
+        let failed = |source| SourceError::Read { tool: tool.clone(), source };
+        let repository = self.git2(tool)?;
+        let head = repository.find_reference("HEAD").map_err(failed)?;
+        let target = head.symbolic_target().map_err(failed)?;
+        Ok(target.unwrap_or("refs/heads/main").to_owned())
     }
 
     /// Runs git in a repository with this input.

@@ -106,6 +106,16 @@ impl Repositories {
         grave.close().map_err(failed)
     }
 
+    /// Gives a repository's folder a name that is no tool's, and says which.
+    pub fn put_aside(&self, tool: &ToolName) -> Result<PathBuf, SourceError> {
+        let failed = |source| SourceError::Prepare { path: self.path(tool), source };
+        let prefix = format!("{tool}.aside-");
+        let aside = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.inner.dir).map_err(failed)?;
+        fs::rename(self.path(tool), aside.path()).map_err(failed)?;
+        sync_dir(&self.inner.dir).map_err(failed)?;
+        Ok(aside.keep())
+    }
+
     /// Tools that have a repository, sorted.
     pub fn list(&self) -> Result<Vec<ToolName>, SourceError> {
         let failed = |source| SourceError::Prepare { path: self.inner.dir.clone(), source };

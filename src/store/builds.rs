@@ -203,7 +203,7 @@ pub(crate) fn absent(id: BuildId) -> StoreError {
     StoreError::Absent { what: format!("build {id}") }
 }
 
-/// Ends an unfinished build within a larger transaction; `false` where it had ended already, or another holder runs it.
+/// Ends an unfinished build within a larger transaction; `false` where it had ended already, or is not this holder's.
 pub(crate) fn finish(
     writer: &mut AnyConnection,
     id: BuildId,
@@ -213,13 +213,18 @@ pub(crate) fn finish(
     if is_anothers(writer, id, holder)? {
         return Ok(false);
     }
+    end(writer, id, outcome, &UNFINISHED)
+}
+
+/// Ends a build that is in one of these states.
+fn end(writer: &mut AnyConnection, id: BuildId, outcome: &BuildOutcome, from: &[&str]) -> Outcome<bool> {
     let (state, fault) = match outcome {
         BuildOutcome::Succeeded => (BuildState::Succeeded, None),
         BuildOutcome::Failed(fault) => (BuildState::Failed, Some(fault)),
         BuildOutcome::Cancelled(fault) => (BuildState::Cancelled, Some(fault)),
     };
     let fault = fault.map(|fault| json("builds.fault", fault)).transpose()?;
-    let row = builds::table.find(id.0).filter(builds::state.eq_any(UNFINISHED));
+    let row = builds::table.find(id.0).filter(builds::state.eq_any(from));
     let change =
         (builds::state.eq(state.word()), builds::fault.eq(fault), builds::ended_at.eq(now()), unclaimed());
     Ok(diesel::update(row).set(change).execute(writer)? > 0)
@@ -265,10 +270,16 @@ impl Store {
         self.db.write("record a build's image", work).await
     }
 
-    /// Ends an unfinished build. `false`, and no change, where it had ended already or another holder runs it.
+    /// Ends a build that this holder runs. `false`, and no change, where it had ended already, waits, or is run by another one.
     pub async fn finish_build(&self, id: BuildId, outcome: BuildOutcome) -> Result<bool, StoreError> {
         let holder = self.holder.clone();
         self.db.write("end a build", move |writer| finish(writer, id, &outcome, holder.as_deref())).await
+    }
+
+    /// Ends a build that waits for its turn. `false`, and no change, where it does not.
+    pub async fn end_queued_build(&self, id: BuildId, outcome: BuildOutcome) -> Result<bool, StoreError> {
+        let work = move |writer: &mut AnyConnection| end(writer, id, &outcome, &[BuildState::Queued.word()]);
+        self.db.write("end a build that waits", work).await
     }
 
     /// One build.

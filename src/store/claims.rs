@@ -36,23 +36,24 @@ pub(crate) fn until(present: i64, ttl: Duration) -> i64 {
     present.saturating_add(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Whether a build runs for another than this holder, who is not to write about it then. Nobody's word counts less than a
-/// claim's: one that has run out and that nobody took is its holder's still.
+/// Whether a build that has not ended is another's than this holder's, who is not to write about it then: another one runs it, or
+/// it waits again for whoever takes it. Nobody's word counts less than a claim's: one that has run out and that nobody took is
+/// its holder's still.
 pub(crate) fn is_anothers(
     connection: &mut AnyConnection,
     id: BuildId,
     holder: Option<&str>,
 ) -> Outcome<bool> {
     let Some(holder) = holder else { return Ok(false) };
-    let running = builds::table.find(id.0).filter(builds::state.eq(BuildState::Running.word()));
-    let claimed = running.select(builds::claimed_by).first::<Option<String>>(connection).optional()?;
-    Ok(claimed.flatten().is_some_and(|other| other != holder))
+    let open = builds::table.find(id.0).filter(builds::state.eq_any(UNFINISHED));
+    let claimed = open.select(builds::claimed_by).first::<Option<String>>(connection).optional()?;
+    Ok(claimed.is_some_and(|by| by.as_deref() != Some(holder)))
 }
 
-/// A conflict where a build runs for another.
+/// A conflict where a build is another's.
 pub(crate) fn expect_own(connection: &mut AnyConnection, id: BuildId, holder: Option<&str>) -> Outcome<()> {
     if is_anothers(connection, id, holder)? {
-        let what = format!("build {id} is run by another server now");
+        let what = format!("build {id} is another server's to run now");
         return Err(StoreError::Conflict { what }.into());
     }
     Ok(())

@@ -6,10 +6,11 @@
 use crate::codec::parse;
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
-use crate::schema::{repositories, repository_cuts, repository_packs, repository_refs};
+use crate::schema::{repositories, repository_cuts, repository_packs, repository_refs, tools};
 use crate::tools::tool_id;
 use crate::{Store, StoreError};
 use diesel::prelude::*;
+use hythe_model::push::clash;
 use hythe_model::{CommitId, ToolName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +86,14 @@ fn put_ref(writer: &mut AnyConnection, tool: i64, name: &str, commit: &CommitId)
     Ok(())
 }
 
-/// Moves a ref within a larger transaction, or a conflict where it stands elsewhere. The first branch that appears becomes what
+/// A ref that git cannot hold beside one of this name.
+fn in_the_way(connection: &mut AnyConnection, tool: i64, name: &str) -> Outcome<Option<String>> {
+    let mine = repository_refs::table.filter(repository_refs::tool_id.eq(tool));
+    let names = mine.select(repository_refs::name).load::<String>(connection)?;
+    Ok(names.into_iter().find(|other| clash(other, name)))
+}
+
+/// Moves a ref within a larger transaction, or a conflict where it stands elsewhere or git could not hold it. The first branch that appears becomes what
 /// a clone checks out.
 pub(crate) fn move_ref(writer: &mut AnyConnection, tool: &ToolName, moved: &RefMove) -> Outcome<()> {
     let id = changed(writer, tool)?;
@@ -95,16 +103,46 @@ pub(crate) fn move_ref(writer: &mut AnyConnection, tool: &ToolName, moved: &RefM
         let what = format!("{} of {tool} stands {place}, not where the push found it", moved.reference);
         return Err(StoreError::Conflict { what }.into());
     }
+    if now.is_none()
+        && let Some(other) = in_the_way(writer, id, &moved.reference)?
+    {
+        let what = format!("{} of {tool} cannot stand beside {other}", moved.reference);
+        return Err(StoreError::Conflict { what }.into());
+    }
     put_ref(writer, id, &moved.reference, &moved.to)?;
-    let head = repositories::table.find(id).select(repositories::head).first::<String>(writer)?;
-    if moved.reference.starts_with("refs/heads/") && stands(writer, id, &head)?.is_none() {
-        let change = repositories::head.eq(&moved.reference);
-        diesel::update(repositories::table.find(id)).set(change).execute(writer)?;
+    choose_head(writer, id, &moved.reference)
+}
+
+/// Has a clone check a branch out where what it would check out is not there.
+fn choose_head(writer: &mut AnyConnection, tool: i64, branch: &str) -> Outcome<()> {
+    let row = repositories::table.find(tool);
+    let head = row.select(repositories::head).first::<String>(writer)?;
+    if branch.starts_with("refs/heads/") && stands(writer, tool, &head)?.is_none() {
+        diesel::update(row).set(repositories::head.eq(branch)).execute(writer)?;
     }
     Ok(())
 }
 
-fn add_packs(writer: &mut AnyConnection, tool: i64, packs: &[String]) -> Outcome<()> {
+fn add_cuts<'a>(
+    writer: &mut AnyConnection,
+    tool: i64,
+    cuts: impl IntoIterator<Item = &'a CommitId>,
+) -> Outcome<()> {
+    for cut in cuts {
+        let there = repository_cuts::table.find((tool, cut.as_str())).count();
+        if there.get_result::<i64>(writer)? == 0 {
+            let row = (repository_cuts::tool_id.eq(tool), repository_cuts::commit_id.eq(cut.as_str()));
+            diesel::insert_into(repository_cuts::table).values(row).execute(writer)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_packs<'a>(
+    writer: &mut AnyConnection,
+    tool: i64,
+    packs: impl IntoIterator<Item = &'a String>,
+) -> Outcome<()> {
     for pack in packs {
         let there = repository_packs::table.find((tool, pack)).count().get_result::<i64>(writer)?;
         if there == 0 {
@@ -197,6 +235,15 @@ impl Store {
         self.db.read("read a repository", work).await
     }
 
+    /// The packs of all repositories, each with the number of its tool, as of one moment.
+    pub async fn all_packs(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        let work = |reader: &mut AnyConnection| {
+            let columns = (repository_packs::tool_id, repository_packs::name);
+            Ok(repository_packs::table.select(columns).load(reader)?)
+        };
+        self.db.read("list packs", work).await
+    }
+
     /// Where a ref stands.
     pub async fn repository_ref(&self, tool: &ToolName, name: &str) -> Result<Option<CommitId>, StoreError> {
         let (tool, name) = (tool.clone(), name.to_owned());
@@ -205,6 +252,16 @@ impl Store {
             stands(reader, id, &name)
         };
         self.db.read("read a ref", work).await
+    }
+
+    /// A ref that git cannot hold beside one of this name.
+    pub async fn ref_in_the_way(&self, tool: &ToolName, name: &str) -> Result<Option<String>, StoreError> {
+        let (tool, name) = (tool.clone(), name.to_owned());
+        let work = move |reader: &mut AnyConnection| {
+            let id = tool_id(reader, &tool)?;
+            in_the_way(reader, id, &name)
+        };
+        self.db.read("read refs", work).await
     }
 
     /// Adds packs whose objects are there, and cuts of the history in them.
@@ -218,16 +275,39 @@ impl Store {
         let work = move |writer: &mut AnyConnection| {
             let id = changed(writer, &tool)?;
             add_packs(writer, id, &packs)?;
-            for cut in &cuts {
-                let there = repository_cuts::table.find((id, cut.as_str())).count();
-                if there.get_result::<i64>(writer)? == 0 {
-                    let row = (repository_cuts::tool_id.eq(id), repository_cuts::commit_id.eq(cut.as_str()));
-                    diesel::insert_into(repository_cuts::table).values(row).execute(writer)?;
-                }
-            }
-            Ok(())
+            add_cuts(writer, id, &cuts)
         };
         self.db.write("add packs", work).await
+    }
+
+    /// Takes a repository in that one server had to itself: its packs, cuts and refs. Where a ref stands already it stays, but the
+    /// deploy ref goes where what is live is.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is of another tool of this name.
+    pub async fn take_in_repository(&self, tool: &ToolName, own: RepositoryState) -> Result<(), StoreError> {
+        let tool = tool.clone();
+        let work = move |writer: &mut AnyConnection| {
+            let id = changed(writer, &tool)?;
+            if id != own.at.id {
+                let what = format!("{tool} is another tool than its repository is of");
+                return Err(StoreError::Conflict { what }.into());
+            }
+            add_packs(writer, id, &own.packs)?;
+            add_cuts(writer, id, &own.cuts)?;
+            let live = tools::table.find(id).select((tools::deployed_ref, tools::deployed_commit));
+            let live = live.first::<(Option<String>, Option<String>)>(writer)?;
+            for (name, commit) in &own.refs {
+                let is_live =
+                    (Some(name.as_str()), Some(commit.as_str())) == (live.0.as_deref(), live.1.as_deref());
+                let is_new = stands(writer, id, name)?.is_none() && in_the_way(writer, id, name)?.is_none();
+                if is_live || is_new {
+                    put_ref(writer, id, name, commit)?;
+                }
+            }
+            choose_head(writer, id, &own.head)
+        };
+        self.db.write("take a repository in", work).await
     }
 
     /// Puts one pack in the place of others that hold nothing more.

@@ -167,3 +167,29 @@ fn a_detached_build_goes_on_after_the_server_was_killed() {
     });
     assert_eq!(left(&server).trim(), "");
 }
+
+#[test]
+fn a_release_whose_push_died_with_the_server_leaves_nothing_that_runs() {
+    let mut server = Clustered::start("pods-left", "");
+    let push = {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("half", "static-site");
+        robin.write("half", "project.toml", "[hythe.release]\ncommand = \"sleep 300\"\n");
+        robin.commit("half", "Wait");
+        robin.git_in_background("half", &["push", "hythe", "main"])
+    };
+    let what_runs = |path: &str| server.kubectl("half", &["get", "jobs,deployments,pods", "-o", path]).out;
+    let command = "jsonpath={.items[?(@.kind==\"Pod\")].status.containerStatuses[*].state.running}";
+    until(Duration::from_mins(1), || what_runs(command).contains("startedAt").then_some(()));
+    server.kill();
+    drop(push.wait_with_output());
+    let robin = Client::again(&server, "robin");
+    let builds = robin.hythe(&["builds", "list", "-t", "half", "--json"]).ok().out;
+    assert!(builds.contains("push/interrupted"), "{builds}");
+    // No second run goes beside the first one, and nobody is sent to what failed.
+    let left = || server.kubectl("half", &["get", "jobs,deployments,pods", "-o", "name"]).out;
+    until(Duration::from_secs(40), || left().trim().is_empty().then_some(()));
+    robin.write("half", "project.toml", "");
+    robin.commit("half", "Do not wait");
+    robin.push("half").ok().says("v2 is live");
+}

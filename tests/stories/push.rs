@@ -120,3 +120,18 @@ fn a_stranger_is_refused() {
     let url = owner.git("private", &["remote", "get-url", "hythe"]).ok().out;
     stranger.git("", &["ls-remote", url.trim()]).failed().says("Permission denied (publickey)");
 }
+
+#[test]
+fn a_branch_that_git_cannot_hold_beside_another_is_refused_before_it_is_built() {
+    let robin = Client::new(shared(), "branches");
+    robin.tool_from("yearly", "static-site");
+    robin.hythe(&["tools", "set", "-t", "yearly", "--branches", "release,release/2026"]).ok();
+    robin.git("yearly", &["push", "hythe", "main:release"]).ok();
+    robin.write("yearly", "public/index.html", "<h1>2026</h1>");
+    robin.commit("yearly", "2026");
+    let refused = robin.git("yearly", &["push", "hythe", "main:release/2026"]).failed();
+    refused.says("push/branch-clashes");
+    let builds = robin.hythe(&["builds", "list", "-t", "yearly", "--json"]).ok().out;
+    assert_eq!(builds.matches("\"commit\"").count(), 1, "it was not built: {builds}");
+    robin.git("yearly", &["push", "hythe", "main:release"]).ok();
+}

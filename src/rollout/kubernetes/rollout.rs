@@ -382,21 +382,49 @@ impl Rollouts {
         if self.wishes.get().is_some_and(|wishes| !wishes.has_turn(tool)) {
             return tracing::warn!(%tool, "a rollout is left to the server that has the turn now");
         }
-        if let Err(error) = self.end_release_command(&pending.release).await {
-            tracing::error!(%tool, %error, "a release command could not be ended");
-        }
-        let objects = match self.objects_before(&pending) {
-            Ok(objects) => objects,
-            Err(fault) => return tracing::error!(%tool, %fault, "what served before cannot be restored"),
-        };
-        let restored = match self.cluster.apply(&self.owner(tool), &objects).await {
-            Ok(applied) => self.cluster.prune(&self.owner(tool), &objects, applied.present).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = restored {
+        if let Err(error) = self.restore(&pending.release, pending.before.as_ref()).await {
             tracing::error!(%tool, %error, "the release before could not be restored");
             self.look_again(tool);
         }
+    }
+
+    /// The same of a release that another process had begun. What the cluster refuses would be refused again.
+    pub(crate) async fn take_back_left(
+        &self,
+        left: &RunnableRelease,
+        live: Option<&RunnableRelease>,
+    ) -> Result<(), Fault> {
+        // What is not seen cannot be waited for.
+        self.first_look(left).await?;
+        let tool = &left.release.tool;
+        let _alone = self.alone(tool).await;
+        match self.restore(left, live).await {
+            Err(error @ ClusterError::Api { .. }) => Err(fault::not_applied(&left.release, &error)),
+            Err(error) => {
+                tracing::error!(%tool, %error, "a release that is left over could not be taken back");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Ends what a release has begun, and makes what was before so again.
+    async fn restore(
+        &self,
+        left: &RunnableRelease,
+        before: Option<&RunnableRelease>,
+    ) -> Result<(), ClusterError> {
+        let tool = &left.release.tool;
+        // What served before is to serve also where the command cannot be ended.
+        let ended = self.end_release_command(left).await;
+        match self.objects_before(left, before) {
+            Ok(objects) => {
+                let applied = self.cluster.apply(&self.owner(tool), &objects).await?;
+                self.cluster.prune(&self.owner(tool), &objects, applied.present).await?;
+            }
+            Err(fault) => tracing::error!(%tool, %fault, "what served before cannot be restored"),
+        }
+        ended
     }
 
     /// Has a tool looked after once more in a while.

@@ -38,7 +38,7 @@ impl Rollouts {
     /// What a rollout wants to be there now.
     pub(super) fn pending_objects(&self, pending: &Pending) -> Result<Vec<Object>, Fault> {
         match (pending.stage, &pending.before) {
-            (Stage::Command, _) => self.objects_before(pending),
+            (Stage::Command, _) => self.objects_before(&pending.release, pending.before.as_ref()),
             (Stage::Canary(count), Some(before)) => {
                 let mut all = self.canary_objects(&pending.release, count)?;
                 let titles: HashSet<_> = all.iter().map(Object::title).collect();
@@ -51,11 +51,14 @@ impl Rollouts {
     }
 
     /// What stood before a rollout; of a first release nothing but the fence.
-    pub(super) fn objects_before(&self, pending: &Pending) -> Result<Vec<Object>, Fault> {
-        if let Some(before) = &pending.before {
-            return self.objects(before);
+    pub(super) fn objects_before(
+        &self,
+        release: &RunnableRelease,
+        before: Option<&RunnableRelease>,
+    ) -> Result<Vec<Object>, Fault> {
+        match before {
+            Some(before) => self.objects(before),
+            None => Ok(desired::fence(&self.wish(release, self.pull(&release.release.tool).as_ref()))),
         }
-        let pull = self.pull(&pending.release.release.tool);
-        Ok(desired::fence(&self.wish(&pending.release, pull.as_ref())))
     }
 }

@@ -4,11 +4,13 @@ use super::*;
 
 on_both!(
     a_build_is_written_about_by_its_holder_alone,
+    a_build_that_waits_again_is_not_its_former_holders,
     a_turn_that_was_lost_changes_nothing,
     whoever_runs_a_build_is_asked_to_end_it,
     a_push_is_orphaned_with_its_server,
     a_ref_moves_with_its_release_or_not_at_all,
     packs_come_and_are_replaced,
+    a_repository_is_taken_in_where_its_refs_do_not_stand_yet,
     lines_are_numbered_whoever_writes_them
 );
 
@@ -39,6 +41,29 @@ async fn a_build_is_written_about_by_its_holder_alone(bed: Bed) {
     two.activate(&tool("weather"), release, None, &deployed('a')).await.unwrap();
     assert!(!one.finish_build(id, outcome).await.unwrap());
     assert_eq!(two.build(id).await.unwrap().unwrap().state, BuildState::Succeeded);
+}
+
+async fn a_build_that_waits_again_is_not_its_former_holders(bed: Bed) {
+    let (one, two) = (bed.open().await.held_by("a"), bed.open().await.held_by("b"));
+    one.create_tool(&tool("weather"), None).await.unwrap();
+    let id = one.enqueue_build(new_build("weather")).await.unwrap().id;
+    one.claim_next_build("a", SHORT).await.unwrap().unwrap();
+    tokio::time::sleep(ENOUGH).await;
+    assert!(two.take_claim(id, "b", LONG).await.unwrap());
+    assert!(two.requeue_build(id).await.unwrap(), "it is promised to be built");
+    let outcome = BuildOutcome::Failed(fault());
+    assert!(!one.finish_build(id, outcome.clone()).await.unwrap());
+    assert!(is_conflict(&one.append_log("build/1", vec!["end".into()], true, Some(id)).await));
+    assert!(is_conflict(&one.set_build_image(id, &image()).await));
+    assert_eq!(one.build(id).await.unwrap().unwrap().state, BuildState::Queued);
+
+    // Whoever ends it as one that waits may: its client has gone, or a person cancels it.
+    assert!(one.end_queued_build(id, BuildOutcome::Cancelled(fault())).await.unwrap());
+    assert!(!one.end_queued_build(id, outcome).await.unwrap(), "an end is an end");
+    one.append_log("build/1", vec!["end".into()], true, Some(id)).await.unwrap();
+    let running = one.enqueue_build(new_build("weather")).await.unwrap().id;
+    two.claim_next_build("b", LONG).await.unwrap().unwrap();
+    assert!(!two.end_queued_build(running, BuildOutcome::Cancelled(fault())).await.unwrap());
 }
 
 async fn a_turn_that_was_lost_changes_nothing(bed: Bed) {
@@ -114,6 +139,15 @@ async fn a_ref_moves_with_its_release_or_not_at_all(bed: Bed) {
     assert!(store.repository_version(&weather).await.unwrap().unwrap().version > first.version);
     store.create_repository(&weather).await.unwrap();
     assert!(store.repository_ref(&weather, "refs/heads/main").await.unwrap().is_some(), "it stays");
+
+    // Git could not hold it: no copy could be brought up to date any more.
+    let second = store.create_release(new_release("weather", None)).await.unwrap().number;
+    let below = RefMove { reference: "refs/heads/main/2026".to_owned(), ..moved(None, 'b') };
+    let refused = store.activate_with_ref(&weather, second, Some(number), &deployed('b'), Some(below)).await;
+    assert!(is_conflict(&refused), "{refused:?}");
+    let other = store.ref_in_the_way(&weather, "refs/heads/main/2026").await.unwrap();
+    assert_eq!(other.as_deref(), Some("refs/heads/main"));
+    assert_eq!(store.ref_in_the_way(&weather, "refs/heads/main2").await.unwrap(), None);
 }
 
 async fn packs_come_and_are_replaced(bed: Bed) {
@@ -142,6 +176,38 @@ async fn packs_come_and_are_replaced(bed: Bed) {
     assert!(is_absent(&store.add_packs(&weather, names(&["e"]), Vec::new()).await), "nothing comes any more");
     store.create_repository(&weather).await.unwrap();
     assert_eq!(store.repository(&weather).await.unwrap(), None, "and it is not made again");
+}
+
+async fn a_repository_is_taken_in_where_its_refs_do_not_stand_yet(bed: Bed) {
+    let store = bed.open().await;
+    let weather = tool("weather");
+    store.create_tool(&weather, None).await.unwrap();
+    store.create_repository(&weather).await.unwrap();
+    let main = |digit| ("refs/heads/main".to_owned(), commit(digit));
+    let kept = |build: u32, digit| (format!("refs/hythe/builds/{build}"), commit(digit));
+    let own = async |refs: &[(String, CommitId)]| {
+        let at = store.repository_version(&weather).await.unwrap().unwrap();
+        let (packs, cuts) = (["p".to_owned()].into(), [commit('c')].into());
+        let refs = refs.iter().cloned().collect();
+        RepositoryState { at, head: "refs/heads/main".to_owned(), refs, packs, cuts }
+    };
+    let refs = async || store.repository(&weather).await.unwrap().unwrap().refs;
+    let first = own(&[main('a'), kept(1, 'a')]).await;
+    store.take_in_repository(&weather, first.clone()).await.unwrap();
+    let found = store.repository(&weather).await.unwrap().unwrap();
+    assert_eq!((found.packs, found.cuts, found.refs), (first.packs, first.cuts, first.refs));
+
+    // A push to another server has moved on meanwhile.
+    store.take_in_repository(&weather, own(&[main('b'), kept(1, 'b'), kept(2, 'b')]).await).await.unwrap();
+    assert_eq!(refs().await, [main('a'), kept(1, 'a'), kept(2, 'b')].into());
+    // One server went on alone for a while.
+    let number = store.create_release(new_release("weather", None)).await.unwrap().number;
+    store.activate(&weather, number, None, &deployed('b')).await.unwrap();
+    store.take_in_repository(&weather, own(&[main('b')]).await).await.unwrap();
+    assert_eq!(refs().await[&main('b').0], commit('b'), "what is live");
+    let mut another = own(&[main('d')]).await;
+    another.at.id += 1;
+    assert!(is_conflict(&store.take_in_repository(&weather, another).await));
 }
 
 async fn lines_are_numbered_whoever_writes_them(bed: Bed) {
