@@ -71,14 +71,15 @@ impl Config {
                 "Set it to 1 or more.",
             );
         }
-        if let Some((key, what, next)) = self.store.contradiction() {
-            return found("store", key, what, next);
-        }
-        if let Some((key, what, next)) = self.objects_contradiction() {
-            return found("objects", key, what, next);
-        }
-        if let Some((key, what, next)) = self.mounts_contradiction() {
-            return found("mounts", key, what, next);
+        let of_sections = [
+            ("store", self.store.contradiction()),
+            ("objects", self.objects_contradiction()),
+            ("mounts", self.mounts_contradiction()),
+        ];
+        for (section, mistake) in of_sections {
+            if let Some((key, what, next)) = mistake {
+                return found(section, key, what, next);
+            }
         }
         if self.registry.blob_grace.duration() < SHORTEST_GRACE {
             let next = "Set it to 1 h or more: what a push writes must outlive the push.";
