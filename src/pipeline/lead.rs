@@ -37,7 +37,7 @@ impl Platform {
                         let lost = hold.lost.clone();
                         let end = lost.child_token();
                         let _ended = end.clone().drop_guard();
-                        lost.run_until_cancelled(self.lead(end)).await;
+                        Box::pin(lost.run_until_cancelled(self.lead(end))).await;
                     }
                     Err(fault) => tracing::warn!(%fault, "the controller's lease cannot be asked for"),
                 }

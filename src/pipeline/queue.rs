@@ -297,17 +297,16 @@ impl Platform {
 
     /// Ends the log of a build that has ended, as its row says.
     pub(crate) async fn end_log(&self, build: &Build) {
-        let event = match (build.state, build.release) {
-            (BuildState::Succeeded, Some(release)) => BuildEvent::Live {
+        let event = if let (BuildState::Succeeded, Some(release)) = (build.state, build.release) {
+            BuildEvent::Live {
                 release: release.to_string(),
                 url: self.url(&build.tool),
                 millis: millis_since(build.created_at),
-            },
-            _ => {
-                let superseded = || build.superseded_by.map(faults::superseded);
-                let fault = build.fault.clone().or_else(superseded);
-                BuildEvent::Failed { fault: fault.unwrap_or_else(faults::interrupted) }
             }
+        } else {
+            let superseded = || build.superseded_by.map(faults::superseded);
+            let fault = build.fault.clone().or_else(superseded);
+            BuildEvent::Failed { fault: fault.unwrap_or_else(faults::interrupted) }
         };
         self.build_log(build).await.end(&event);
     }

@@ -128,7 +128,7 @@ impl Platform {
     pub(crate) async fn begin_to_live(&self, replica: Arc<Replica>) -> Result<(), Fault> {
         self.parts().runtime.share(Arc::new(self.clone()));
         let life = replica.take(&Lease::of_life(&replica.name)).await?;
-        let (beating, own) = (self.clone().beat(replica.clone(), life), replica.clone());
+        let (beating, own) = (Box::pin(self.clone().beat(replica.clone(), life)), replica.clone());
         tokio::spawn(async move { own.retired.run_until_cancelled(beating).await });
         self.share_repositories().await?;
         let (followed, tidied) = (self.clone().follow_tools(), self.clone().tidy_copies());
@@ -155,7 +155,7 @@ impl Platform {
                             tracing::warn!(%fault, "what other servers have left could not be looked at");
                         }
                         Err(_) => {
-                            tracing::warn!("what other servers have left is looked at with the next beat")
+                            tracing::warn!("what other servers have left is looked at with the next beat");
                         }
                     }
                 }

@@ -60,7 +60,7 @@ impl Platform {
                 Ok(mount) => settings.mounts.push(mount),
                 // The next release is refused for it; this one runs on without.
                 Err(name) => {
-                    tracing::warn!(tool = %release.tool, mount = %name, "a mount is not the tool's any more")
+                    tracing::warn!(tool = %release.tool, mount = %name, "a mount is not the tool's any more");
                 }
             }
         }

@@ -84,7 +84,7 @@ mod tests {
         tokio::time::sleep(GAP).await;
         pulse.renewed(begun);
         assert!(!pulse.is_steady(), "the others are about to renew");
-        beat(&mut pulse, GOOD_FOR - BEAT).await;
+        beat(&mut pulse, GOOD_FOR.saturating_sub(BEAT)).await;
         assert!(!pulse.is_steady());
         beat(&mut pulse, BEAT).await;
         assert!(pulse.is_steady(), "who has not renewed by now is dead");
