@@ -6,11 +6,12 @@ use crate::settings::{ProcessSettings, ReadMount, Readiness, RunLimits, Volume};
 use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
+use hythe_registry::Prefix;
 use std::time::Duration;
 
 fn settings() -> ClusterSettings {
     ClusterSettings {
-        registry: "registry.hythe.example.org".to_owned(),
+        images: Prefix::embedded("registry.hythe.example.org"),
         router: Router {
             namespace: Some("hythe-system".to_owned()),
             cidrs: vec!["10.213.0.1/32".to_owned()],
