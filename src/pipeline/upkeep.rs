@@ -1,4 +1,5 @@
-//! Removes what nobody needs any more: images, here and in an external registry, their unpacked layers, sources, commits and logs of old builds.
+//! Removes what nobody needs any more: images (in an external registry too), their unpacked layers, sources, commits and logs of
+//! old builds.
 //!
 //! What is kept follows from the store alone: live releases, the newest ones of each tool, and builds that have not
 //! ended. Whatever is younger than the graces of the rooms below stays too, so that nothing is taken from a push that is

@@ -2,8 +2,7 @@
 //!
 //! Enter at [`Client::open`], then [`Client::session`] for what is done in one go in one repository. `auth` answers
 //! challenges, Basic and Bearer; `blob` sends content, streamed; `manifest` is about what names it. A request is tried once: whoever
-//! sends an image knows what may be tried again. Nothing here is bound to a runtime's luck: each request ends, also where the other
-//! side stands still.
+//! sends an image knows what may be tried again. Each ends, also where the other side stands still.
 //!
 //! `oci-client`, which the carrier speaks with, does not remove anything, asks a token server for one repository at a time, so that
 //! nothing can be mounted from another one, and tells neither a status nor why a token was refused.

@@ -154,6 +154,32 @@ fn a_registry_that_goes_away_is_waited_for_and_what_serves_goes_on() {
 }
 
 #[test]
+fn a_change_of_the_registry_brings_the_images_along() {
+    let registry = registry();
+    let mut server = Clustered::start("registry-change", "[builder]\nexecutor = \"sandbox\"\n");
+    {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("handbook", "static-site");
+        robin.push("handbook").ok().says("v1 is live");
+    }
+    let config = server.folder().join("hythe.toml");
+    let before = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, format!("{before}{}", settings(&registry, ""))).expect("a configuration");
+    server.restart();
+    let robin = Client::again(&server, "robin");
+    assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
+    let place = format!("{}/hythe/handbook@", registry.address());
+    until(Duration::from_mins(2), || {
+        let images = images(&server, "handbook");
+        assert_eq!(robin.get("handbook", "/").status, 200, "what served goes on until the new pod does");
+        (!images.is_empty() && images.split_whitespace().all(|image| image.starts_with(&place))).then_some(())
+    });
+    robin.commit("handbook", "Again");
+    robin.push("handbook").ok().says("v2 is live");
+    Clustered::forget_registry(registry.address());
+}
+
+#[test]
 fn wrong_credentials_are_told_by_their_cause_and_new_ones_count_at_once() {
     let registry = registry();
     registry.write_login(Distribution::USER, "hunter2");

@@ -13,8 +13,10 @@ use tokio_util::io::ReaderStream;
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
-/// How long an upload may stand still; and, once all is sent, how long the registry may take to put it in its place.
+/// How long an upload may stand still.
 const STILL: Duration = Duration::from_mins(1);
+/// How long the registry may take to put a blob in its place once all of it is sent: some copy it then.
+const LANDING: Duration = Duration::from_mins(5);
 
 /// What came of the wish to send a blob.
 pub(crate) enum Begun {
@@ -108,12 +110,43 @@ impl Session<'_> {
 
 /// Returns where nothing has moved for too long.
 async fn stands_still(mut seen: watch::Receiver<()>) {
-    while let Ok(Ok(())) = tokio::time::timeout(STILL, seen.changed()).await {}
-    tokio::time::sleep(STILL).await;
+    while let Ok(moved) = tokio::time::timeout(STILL, seen.changed()).await {
+        // All of it is sent.
+        if moved.is_err() {
+            return tokio::time::sleep(LANDING).await;
+        }
+    }
 }
 
 fn location(what: &'static str, response: &Response) -> Result<Url, ClientError> {
     let place =
         response.headers().get(LOCATION).and_then(|value| response.url().join(value.to_str().ok()?).ok());
     place.ok_or_else(|| ClientError::Odd { what, why: "it does not say where to".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_be_slow_and_not_stand_still() {
+        let (moves, seen) = watch::channel(());
+        let slowly = async {
+            for _ in 0..10 {
+                sleep(STILL * 9 / 10).await;
+                moves.send_replace(());
+            }
+        };
+        assert!(
+            timeout(STILL * 9, async { tokio::join!(slowly, stands_still(seen.clone())) }).await.is_err()
+        );
+        let begun = Instant::now();
+        stands_still(seen.clone()).await;
+        assert_eq!(begun.elapsed(), STILL);
+        drop(moves);
+        let sent = Instant::now();
+        stands_still(seen).await;
+        assert_eq!(sent.elapsed(), LANDING);
+    }
 }

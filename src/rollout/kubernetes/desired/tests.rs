@@ -45,6 +45,18 @@ fn a_release_of_two_processes() {
 }
 
 #[test]
+fn images_come_from_where_the_operator_says() {
+    let release = testing::release("weather", 14, "web=1");
+    let settings = ClusterSettings { images: "harbor.example.org/hythe".parse().unwrap(), ..settings() };
+    let image = format!("\"harbor.example.org/hythe/weather@{}\"", release.release.image);
+    let with_key = text(&wanted(&release, &settings));
+    assert!(with_key.contains(&image) && with_key.contains("imagePullSecrets"), "{with_key}");
+    let wish = Wish { release: &release, settings: &settings, pull: None, running: None };
+    let freely = text(&live(&wish).unwrap());
+    assert!(freely.contains(&image) && !freely.contains("imagePullSecrets"), "{freely}");
+}
+
+#[test]
 fn settings_change_what_they_name_and_nothing_else() {
     let usual = text(&wanted(&testing::release("weather", 14, "web=1"), &settings()));
     let mut release = testing::release("weather", 14, "web=1");
