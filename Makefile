@@ -41,7 +41,7 @@ demo: build ## Starts the server and deploys three sample tools by git push
 demo-stop: ## Stops the demo's server and what it runs
 	@scripts/demo stop
 
-test: build $(TOOLS)/bin/crane cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
+test: build $(TOOLS)/bin/crane $(TOOLS)/bin/registry cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
 	@KUBECONFIG=$$(tests/support/cluster/which) && export KUBECONFIG && cargo test --locked --workspace
 
 test-kubernetes-versions: build cluster-programs ## Runs the stories of a cluster on the three newest minor releases; some twenty minutes each the first time
@@ -84,6 +84,12 @@ bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kub
 $(TOOLS)/bin/crane: scripts/go
 	@mkdir -p $(TOOLS)
 	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+	@touch $@
+
+# What images are sent to in the tests.
+$(TOOLS)/bin/registry: scripts/go
+	@mkdir -p $(TOOLS)
+	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 	@touch $@
 
 $(TOOLS)/bin/cargo-deny:

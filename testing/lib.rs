@@ -1,11 +1,14 @@
-//! What tests of several rooms stand on: the platform's user, a sandbox helper in a folder of its own, a database server.
+//! What tests of several rooms stand on: the platform's user, a sandbox helper in a folder of its own, a database
+//! server, a registry.
 
 #[cfg(feature = "sandbox")]
 mod bench;
+mod distribution;
 mod postgres;
 
 #[cfg(feature = "sandbox")]
 pub use bench::Bench;
+pub use distribution::{Distribution, DistributionOptions};
 pub use postgres::Postgres;
 
 use rustix::process::geteuid;

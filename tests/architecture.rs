@@ -40,6 +40,7 @@ const OUTSIDE: &[(&[&str], &[&str])] = &[
     (&["axum", "axum-extra", "utoipa-axum"], &["api", "console", "registry", "router", "hythed"]),
     (&["kube", "k8s-openapi"], &["cluster", "rollout", "build"]),
     (&["oci-client"], &["carrier"]),
+    (&["http-auth"], &["registry"]),
     (&["git2"], &["source"]),
     // auth parses public keys with the types that ssh compares them by.
     (&["russh"], &["ssh", "auth"]),

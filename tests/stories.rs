@@ -12,6 +12,7 @@ mod stories {
     mod mounts;
     mod pods;
     mod push;
+    mod registries;
     mod replicas;
     mod restart;
     mod rights;

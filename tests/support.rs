@@ -8,7 +8,7 @@ mod server;
 mod typed;
 
 pub(crate) use client::{Client, Ran};
-pub(crate) use cluster::{Clustered, kubectl, told};
+pub(crate) use cluster::{Clustered, host, kubectl, told};
 pub(crate) use load::{answers_under_load, under_load};
 pub(crate) use replicas::Replicas;
 pub(crate) use server::{Server, checkout, program, shared};

@@ -104,7 +104,11 @@ fn masked(text: &str) -> String {
 /// Where a setting's value stands.
 fn setting(text: &str, section: &str, key: &str) -> Option<Range<usize>> {
     let document = DeTable::parse(text).ok()?;
-    let table = document.get_ref().get(section)?;
+    let mut names = section.split('.');
+    let mut table = document.get_ref().get(names.next()?)?;
+    for name in names {
+        table = table.get_ref().get(name)?;
+    }
     let value = table.get_ref().get(key).map_or_else(|| table.span(), toml::Spanned::span);
     Some(value)
 }

@@ -14,8 +14,8 @@ mod tests;
 pub use error::{ConfigError, Invalid};
 pub use hythe_model::units::{Cores, Size, Span};
 pub use sections::{
-    Api, Builder, Egress, ExecutorKind, Kubernetes, Limits, Logs, Mirrors, Mount, Objects, Quota, Registry,
-    Rollout, Router, RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
+    Api, Builder, Egress, ExecutorKind, ExternalRegistry, Kubernetes, Limits, Logs, Mirrors, Mount, Objects,
+    Quota, Registry, Rollout, Router, RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
 };
 
 use serde::Deserialize;

@@ -7,7 +7,7 @@ mod work;
 
 pub use cluster::{Kubernetes, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
-pub use state::{Limits, Logs, Objects, Registry, Store};
+pub use state::{ExternalRegistry, Limits, Logs, Objects, Registry, Store};
 pub use work::{Builder, Egress, ExecutorKind, Mirrors, Mount, Rollout, RuntimeKind, Sandbox, Stacks};
 
 use crate::{Config, Contradiction};
@@ -75,6 +75,7 @@ impl Config {
             ("store", self.store.contradiction()),
             ("objects", self.objects_contradiction()),
             ("mounts", self.mounts_contradiction()),
+            ("registry.external", self.registry.external.contradiction()),
         ];
         for (section, mistake) in of_sections {
             if let Some((key, what, next)) = mistake {
@@ -111,6 +112,13 @@ impl Config {
         runtime == RuntimeKind::Kubernetes || self.builder.executor(runtime) == ExecutorKind::Pods
     }
 
+    /// Whether nodes of a cluster pull images from this server: those that builds run in, or tools'.
+    fn nodes_pull_here(&self) -> bool {
+        let runtime = self.rollout.runtime;
+        let tools = runtime == RuntimeKind::Kubernetes && self.registry.external.prefix.is_none();
+        tools || self.builder.executor(runtime) == ExecutorKind::Pods
+    }
+
     /// Whether tools run or builds run in sandboxes of this machine.
     pub fn needs_sandboxes(&self) -> bool {
         let runtime = self.rollout.runtime;
@@ -134,7 +142,7 @@ impl Config {
 
     fn cluster_contradiction(&self) -> Option<Contradiction> {
         let found = |section, key, what, next| Some(Contradiction { section, key, what, next });
-        if self.needs_cluster() && self.kubernetes.registry.is_none() && self.registry.listen.is_none() {
+        if self.nodes_pull_here() && self.kubernetes.registry.is_none() && self.registry.listen.is_none() {
             let next = "Set registry in [kubernetes] to the host and port of the API as nodes reach it, or listen in [registry].";
             let (section, key) = match self.rollout.runtime {
                 RuntimeKind::Kubernetes => ("rollout", "runtime"),

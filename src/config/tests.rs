@@ -207,6 +207,18 @@ fn the_database_may_be_named_by_a_file() {
 }
 
 #[test]
+fn an_external_registry_is_named_before_it_is_described() {
+    let unused = message("[registry.external]\npull_credentials = \"/etc/hythe/pull.json\"\n");
+    assert!(unused.contains("not named") && unused.contains("pull.json"), "{unused}");
+    let cluster =
+        "[rollout]\nruntime = \"kubernetes\"\n[registry.external]\nprefix = \"harbor.example.org/hythe\"\n";
+    let builds = message(cluster);
+    assert!(builds.contains("nodes would not know"), "builds in pods pull from this server: {builds}");
+    Config::parse(&format!("{cluster}[builder]\nexecutor = \"sandbox\"\n"), "x")
+        .expect("nothing is pulled here");
+}
+
+#[test]
 fn the_data_folder_follows_the_home() {
     let server = Server::default();
     assert_eq!(server.data_dir(Some(Path::new("/var/lib/hythe"))), Path::new("/var/lib/hythe/data"));

@@ -4,8 +4,9 @@ use crate::cli::Place;
 use crate::control;
 use crate::folders::Data;
 use crate::roles::Roles;
-use crate::settings;
+use crate::settings::{self, Settings};
 use anyhow::Result;
+use hythe_registry::{Finding, Verdict, check_external};
 use hythe_sandbox::capability::{Capability, CapabilityState, probe};
 use std::process::ExitCode;
 
@@ -20,12 +21,31 @@ pub(crate) fn main(place: &Place, roles: Roles) -> Result<ExitCode> {
         hythe_objects::SharedFolder::open(&objects)?;
         println!("pass     shared objects       {}", objects.display());
     }
-    let found = probe(&control::helper_options(&settings, &data)?);
+    let mut found = registry(&settings)?;
+    found.extend(probe(&control::helper_options(&settings, &data)?));
     for line in found.iter().flat_map(lines) {
         println!("{line}");
     }
     let failed = found.iter().any(|capability| capability.state == CapabilityState::Failure);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What may be done in the external registry, where there is one.
+fn registry(settings: &Settings) -> Result<Vec<Capability>> {
+    let Some(options) = settings.external()? else { return Ok(Vec::new()) };
+    let pull = settings.external_pull(&options.prefix)?;
+    let found = control::runtime()?.block_on(check_external(&options, pull.as_ref()))?;
+    let capability = |Finding { verdict, detail, mend }| Capability {
+        name: "external registry".into(),
+        state: match verdict {
+            Verdict::Pass => CapabilityState::Pass,
+            Verdict::Warning => CapabilityState::Warning,
+            Verdict::Failure => CapabilityState::Failure,
+        },
+        detail,
+        mend,
+    };
+    Ok(found.into_iter().map(capability).collect())
 }
 
 fn lines(capability: &Capability) -> Vec<String> {

@@ -17,7 +17,7 @@ use hythe_events::{LogLimits, LogStore, SharedPlace};
 use hythe_layers::Layers;
 use hythe_objects::{Objects, SharedFolder};
 use hythe_pipeline::{Parts, Platform};
-use hythe_registry::ContentStore;
+use hythe_registry::{ContentStore, Credentials, External, Prefix};
 use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime, Pull, Runtime};
 use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
@@ -36,6 +36,7 @@ pub(crate) struct Rooms {
     sandboxes: Option<Sandboxes>,
     pub(crate) auth: Auth,
     pub(crate) content: ContentStore,
+    external: Option<External>,
     pub(crate) repositories: Repositories,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) in_flight: InFlight,
@@ -78,6 +79,8 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let objects = objects(data)?;
     let logs = logs(settings, data, &store, objects.as_ref())?;
     let content = ContentStore::open(data.registry())?;
+    let external =
+        settings.external()?.map(|options| External::open(&options, content.clone())).transpose()?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
     let sandboxes = if settings.config.needs_sandboxes() {
         Some(Sandboxes::open(settings, data, &content).await?)
@@ -103,11 +106,12 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         }
         RuntimeKind::Kubernetes => {
             let cluster = cluster.clone().context("there is no cluster")?;
+            let (images, pull) = images(settings, external.as_ref(), registry_address, &keys)?;
             let parts = KubernetesParts {
                 cluster,
-                settings: settings.cluster(registry_address)?,
+                settings: settings.cluster(images)?,
                 port: settings.config.rollout.port,
-                pull: pull(keys.clone()),
+                pull,
                 logs: data.instance_logs(),
                 log_bytes: settings.config.logs.instance.bytes(),
                 witness,
@@ -120,6 +124,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         sandboxes,
         auth: Auth::new(store.clone()),
         content,
+        external,
         repositories,
         runtime,
         keys,
@@ -181,8 +186,25 @@ async fn cluster(settings: &Settings) -> Result<Option<Cluster>> {
     Ok(Some(Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?))
 }
 
-fn pull(keys: KeyRing) -> Pull {
-    Arc::new(move |tool| Some(pull_access(&keys, &Machine::Tool(tool.clone()))))
+/// Where nodes pull from, and what they show there: an external registry, with what the operator gave for all tools; else this
+/// server, each tool's images with a password of its own.
+fn images(
+    settings: &Settings,
+    external: Option<&External>,
+    listener: Option<SocketAddr>,
+    keys: &KeyRing,
+) -> Result<(Prefix, Pull)> {
+    let Some(prefix) = external.map(External::prefix) else {
+        let keys = keys.clone();
+        let pull: Pull = Arc::new(move |tool| Some(pull_access(&keys, &Machine::Tool(tool.clone()))));
+        return Ok((Prefix::embedded(settings.registry_host(listener)), pull));
+    };
+    let access = |credentials: &Credentials| {
+        let login = credentials.login();
+        PullAccess { user: login.user, password: login.password.expose_secret().to_owned() }
+    };
+    let credentials = settings.external_pull(prefix)?;
+    Ok((prefix.clone(), Arc::new(move |_| credentials.as_ref().map(access))))
 }
 
 fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {
@@ -205,6 +227,7 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
         builder,
         runtime: rooms.runtime.clone(),
         content: rooms.content.clone(),
+        external: rooms.external.clone(),
         settings: settings.platform(data, port),
     };
     Ok(Platform::open(parts).await?)

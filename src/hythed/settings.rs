@@ -9,6 +9,7 @@ use hythe_build::PodSettings;
 use hythe_cluster::fence::Account;
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{AllowedMount, Keep, Settings as PlatformSettings};
+use hythe_registry::{Credentials, ExternalOptions, Prefix};
 use hythe_rollout::{
     ClusterSettings, EgressSettings, Quota, ReadMount, Router, RunLimits, RunSettings, Volume,
 };
@@ -108,8 +109,28 @@ impl Settings {
         }
     }
 
-    /// Where nodes and pods find the registry; `listener` is the address of its own listener.
-    fn registry_host(&self, listener: Option<SocketAddr>) -> String {
+    /// The registry that nodes pull from, where it is not this server's own.
+    pub(crate) fn external(&self) -> Result<Option<ExternalOptions>> {
+        let chosen = &self.config.registry.external;
+        let Some(prefix) = &chosen.prefix else { return Ok(None) };
+        let wrong = |why| anyhow::anyhow!("`prefix` in [registry.external] is wrong: {why}");
+        Ok(Some(ExternalOptions {
+            prefix: prefix.parse().map_err(wrong)?,
+            push: chosen.push_credentials.clone(),
+            authorities: chosen.ca_bundle.clone(),
+            plain: chosen.plain,
+            patience: chosen.patience.duration(),
+        }))
+    }
+
+    /// What nodes pull with from there; none where they need nothing, or have something of their own.
+    pub(crate) fn external_pull(&self, prefix: &Prefix) -> Result<Option<Credentials>> {
+        let path = self.config.registry.external.pull_credentials.as_ref();
+        Ok(path.map(|path| Credentials::open(path, prefix.host())).transpose()?)
+    }
+
+    /// Where nodes and pods find the embedded registry; `listener` is the address of its own listener.
+    pub(crate) fn registry_host(&self, listener: Option<SocketAddr>) -> String {
         let chosen = self.config.kubernetes.registry.clone();
         chosen.or(listener.map(|address| address.to_string())).unwrap_or_default()
     }
@@ -140,15 +161,15 @@ impl Settings {
         })
     }
 
-    /// How tools lie in a cluster; `registry` is the address of the registry's own listener.
-    pub(crate) fn cluster(&self, registry: Option<SocketAddr>) -> Result<ClusterSettings> {
+    /// How tools lie in a cluster; `images` is where nodes pull from.
+    pub(crate) fn cluster(&self, images: Prefix) -> Result<ClusterSettings> {
         let chosen = &self.config.kubernetes;
         let seconds = |span: hythe_config::Span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX);
         Ok(ClusterSettings {
             platform: chosen.platform.clone(),
             namespace_prefix: chosen.namespace_prefix.clone(),
             account: self.account()?,
-            registry: self.registry_host(registry),
+            images,
             router: Router {
                 namespace: chosen.router_namespace.clone(),
                 cidrs: chosen.router_networks.clone(),

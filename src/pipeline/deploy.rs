@@ -27,19 +27,26 @@ impl Platform {
         let building = self.build_image(build, log, cancel);
         let image = match self.inner.running.unless_given_up(building).await {
             Ok(image) => image,
-            Err(fault) => {
-                let live = self.store().live_release(&build.tool).await?;
-                return Err(still_serving(fault, live.map(|live| live.number)));
-            }
+            Err(fault) => return Err(self.nothing_released(build, fault).await?),
         };
-        // A rollout takes as long as the tool likes: the next build need not wait for it.
+        // A rollout takes as long as the tool likes, and a registry that is away too: the next build need not wait for them.
         drop(slot);
+        let sending = self.provide_image(&build.tool, &image.digest, log, cancel.token());
+        if let Err(fault) = self.inner.running.unless_given_up(sending).await {
+            return Err(self.nothing_released(build, fault).await?);
+        }
         let turn = self.wait_for_turn(build, log, cancel).await?;
         let base = self.base_for(build).await?;
         let release = self.write_release(Self::draft_of(build, &image, &base), log).await?;
         let live = self.roll_out(release, &base, log, cancel).await;
         drop(turn);
         live
+    }
+
+    /// The fault of a build that has no release.
+    async fn nothing_released(&self, build: &Build, fault: Fault) -> Result<Fault, Fault> {
+        let live = self.store().live_release(&build.tool).await?;
+        Ok(still_serving(fault, live.map(|live| live.number)))
     }
 
     /// Goes on with a build whose release was written before the server stopped.

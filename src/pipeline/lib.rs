@@ -9,6 +9,7 @@ mod config;
 mod copies;
 mod deploy;
 mod faults;
+mod images;
 mod jobs;
 mod lead;
 mod log;
@@ -49,4 +50,5 @@ struct Inner {
     copying: copies::Copying,
     turns: turns::Turns,
     running: queue::Running,
+    noted: images::Noted,
 }

@@ -4,13 +4,13 @@ use crate::replica::Replica;
 use crate::settings::AllowedMount;
 use crate::turns::Turns;
 use crate::upkeep::Keep;
-use crate::{Inner, Platform, copies, queue};
+use crate::{Inner, Platform, copies, images, queue};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
 use hythe_events::LogStore;
 use hythe_model::{Fault, ToolName};
 use hythe_objects::Objects;
-use hythe_registry::ContentStore;
+use hythe_registry::{ContentStore, External};
 use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
 use hythe_store::Store;
@@ -37,6 +37,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Images.
     pub content: ContentStore,
+    /// Where they are sent to, where nodes pull from another registry.
+    pub external: Option<External>,
     /// What the operator chose.
     pub settings: Settings,
 }
@@ -72,7 +74,9 @@ impl Platform {
         let turns = replica.clone().map_or_else(Turns::default, Turns::shared);
         let running = queue::Running::new(parts.settings.concurrent_builds);
         let copying = copies::Copying::default();
-        let platform = Self { inner: Arc::new(Inner { parts, holder, replica, copying, turns, running }) };
+        let noted = images::Noted::default();
+        let inner = Inner { parts, holder, replica, copying, turns, running, noted };
+        let platform = Self { inner: Arc::new(inner) };
         match platform.inner.replica.clone() {
             Some(replica) => platform.begin_to_live(replica).await?,
             None => platform.put_right().await?,
@@ -190,6 +194,9 @@ impl Platform {
             stopped = adopted.stopped,
             "instances taken back"
         );
+        // What runs needs no image to run on.
+        let platform = self.clone();
+        tokio::spawn(async move { platform.provide_live_images().await });
         Ok(())
     }
 }

@@ -87,16 +87,18 @@ impl Platform {
 
     /// A fault where the image of a release is not kept any more.
     pub(crate) async fn expect_image(&self, release: &Release) -> Result<(), Fault> {
+        let gone = || faults::image_gone(&release.tool, release.number, self.parts().settings.keep.releases);
+        if self.parts().external.is_some() {
+            let (log, stop) = (BuildLog::none(), CancellationToken::new());
+            let provided = self.try_provide_image(&release.tool, &release.image, &log, &stop).await?;
+            return provided.map_err(|error| if error.is_nowhere() { gone() } else { error.fault() });
+        }
         let (content, repository) = (self.parts().content.clone(), Repository::of_tool(&release.tool));
         let reference = Reference::Digest(release.image.clone());
         let found = tokio::task::spawn_blocking(move || content.manifest(&repository, &reference)).await;
         let found = found.map_err(|error| faults::internal("look for an image", &error))?;
-        match found.map_err(|error| faults::internal("look for an image", &error))? {
-            Some(_) => Ok(()),
-            None => {
-                Err(faults::image_gone(&release.tool, release.number, self.parts().settings.keep.releases))
-            }
-        }
+        let found = found.map_err(|error| faults::internal("look for an image", &error))?;
+        found.map(drop).ok_or_else(gone)
     }
 
     /// What runs now.
@@ -216,6 +218,7 @@ impl Platform {
         let runtime = &self.parts().runtime;
         let lost = self.inner.turns.lost(&release.tool);
         let (stop, _watched) = either(cancel.token(), &lost);
+        self.provide_image(&release.tool, &release.image, log, &stop).await?;
         let candidate = runtime.start(runnable, before, &|event| log.push(&event), stop.clone()).await?;
         if stop.is_cancelled() {
             runtime.abandon(candidate).await;

@@ -88,6 +88,7 @@ impl Platform {
             removed.map_err(|error| faults::internal("remove the logs", &error))?;
         }
         parts.logs.remove_tool(name).await.map_err(|error| faults::internal("remove the logs", &error))?;
+        self.forget_images(name).await;
         let (content, repository) = (parts.content.clone(), Repository::of_tool(name));
         let removed = tokio::task::spawn_blocking(move || content.delete_repository(&repository)).await;
         let removed = removed.map_err(|error| faults::internal("remove the images", &error))?;

@@ -1,10 +1,12 @@
-//! Removes what nobody needs any more: images, their unpacked layers, sources, commits and logs of old builds.
+//! Removes what nobody needs any more: images (in an external registry too), their unpacked layers, sources, commits and logs of
+//! old builds.
 //!
 //! What is kept follows from the store alone: live releases, the newest ones of each tool, and builds that have not
 //! ended. Whatever is younger than the graces of the rooms below stays too, so that nothing is taken from a push that is
 //! under way. Every step may be cut off and is done again the next time.
 
 use crate::copies::build_of;
+use crate::images::Kept;
 use crate::{Platform, faults};
 use hythe_model::{BuildId, CommitId, Digest, Fault, ToolName};
 use hythe_registry::{GcPolicy, GcReport};
@@ -46,6 +48,7 @@ struct Removed {
     commits: usize,
     logs: usize,
     layers: usize,
+    external: usize,
     content: GcReport,
 }
 
@@ -53,6 +56,7 @@ struct Removed {
 struct Wanted {
     last: Option<BuildId>,
     images: BTreeSet<ImageName>,
+    of_tools: Kept,
     commits: HashMap<ToolName, HashSet<CommitId>>,
     sources: HashSet<Digest>,
 }
@@ -68,9 +72,11 @@ impl Platform {
             let Some(_alone) = self.alone() else { continue };
             let begun = Timestamp::now();
             match self.clean_up(since).await {
-                Ok(Removed { sources, commits, logs, layers, content: GcReport { blobs, bytes } }) => {
+                Ok(removed) => {
                     since = Some(begun);
-                    tracing::info!(sources, commits, logs, layers, blobs, bytes, "cleaned up");
+                    let Removed { sources, commits, logs, layers, external, content } = removed;
+                    let GcReport { blobs, bytes } = content;
+                    tracing::info!(sources, commits, logs, layers, external, blobs, bytes, "cleaned up");
                 }
                 Err(fault) => tracing::error!(%fault, "could not clean up; the next round tries again"),
             }
@@ -96,6 +102,7 @@ impl Platform {
         removed.sources += blocking(move || sources.prune(&keep, SOURCE_GRACE)).await?;
         removed.commits = self.tidy_repositories(wanted.last, wanted.commits, since).await?;
 
+        removed.external = self.tend_external(&wanted.of_tools).await?;
         let images: Vec<ImageName> = wanted.images.into_iter().collect();
         removed.layers = parts.runtime.prune(&images).await?;
         let policy = GcPolicy {
@@ -115,12 +122,14 @@ impl Platform {
             // First: what comes after it is in none of the lists below, and stays.
             last: self.store().last_build().await?,
             images: parts.runtime.images().await?.into_iter().collect(),
+            of_tools: Kept::new(),
             commits: HashMap::new(),
             sources: HashSet::new(),
         };
         let releases = self.store().retained_releases(parts.settings.keep.releases).await?;
         for RetainedRelease { tool, image, commit } in releases {
-            wanted.images.insert(ImageName { repository: format!("tools/{tool}"), digest: image });
+            wanted.images.insert(ImageName { repository: format!("tools/{tool}"), digest: image.clone() });
+            wanted.of_tools.entry(tool.clone()).or_default().insert(image);
             wanted.commits.entry(tool).or_default().insert(commit);
         }
         for build in self.store().unfinished_builds().await? {

@@ -25,9 +25,17 @@ pub enum ReferenceError {
 pub struct Repository(String);
 
 impl Repository {
+    /// What goes before a tool's name in the embedded registry.
+    pub(crate) const TOOLS: &str = "tools";
+
     /// Where a tool's images are kept.
     pub fn of_tool(tool: &hythe_model::ToolName) -> Self {
-        Self(format!("tools/{tool}"))
+        Self::below(Self::TOOLS, tool.as_str())
+    }
+
+    /// A name below a path, which may be empty; both were checked.
+    pub(crate) fn below(path: &str, name: &str) -> Self {
+        Self(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") })
     }
 
     /// The name as text.

@@ -267,4 +267,4 @@ fn digest(text: &str) -> Result<Digest, ApiError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

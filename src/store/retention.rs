@@ -35,6 +35,16 @@ struct ReleaseRow {
     commit_id: String,
 }
 
+impl ReleaseRow {
+    fn read(self) -> Result<RetainedRelease, StoreError> {
+        Ok(RetainedRelease {
+            tool: parse("tools.name", &self.tool)?,
+            image: parse("releases.image", &self.image)?,
+            commit: parse("releases.commit_id", &self.commit_id)?,
+        })
+    }
+}
+
 #[derive(QueryableByName)]
 struct BuildRow {
     #[diesel(sql_type = BigInt)]
@@ -45,7 +55,10 @@ struct BuildRow {
 const RELEASES: &str = "SELECT tools.name AS tool, ranked.image AS image, ranked.commit_id AS commit_id FROM ( \
         SELECT *, row_number() OVER (PARTITION BY tool_id ORDER BY number DESC) AS place FROM releases WHERE state <> ? \
     ) AS ranked JOIN tools ON tools.id = ranked.tool_id \
-    WHERE ranked.place <= ? OR ranked.state IN (?, ?)";
+    WHERE (ranked.place <= ? OR ranked.state IN (?, ?))";
+
+/// What makes it one tool's.
+const OF_TOOL: &str = " AND ranked.tool_id = (SELECT id FROM tools WHERE name = ?)";
 
 const BUILDS: &str = "SELECT id FROM ( \
         SELECT id, state, row_number() OVER (PARTITION BY tool_id ORDER BY id DESC) AS place FROM builds \
@@ -61,16 +74,30 @@ impl Store {
                 .bind::<Text, _>(word(ReleaseState::Live))
                 .bind::<Text, _>(word(ReleaseState::RollingOut))
                 .load(reader)?;
-            let read = |row: ReleaseRow| {
-                Ok(RetainedRelease {
-                    tool: parse("tools.name", &row.tool)?,
-                    image: parse("releases.image", &row.image)?,
-                    commit: parse("releases.commit_id", &row.commit_id)?,
-                })
-            };
-            Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
+            Ok(rows.into_iter().map(ReleaseRow::read).collect::<Result<_, StoreError>>()?)
         };
         self.db.read("list the releases to keep", work).await
+    }
+
+    /// The same of one tool.
+    pub async fn retained_releases_of(
+        &self,
+        tool: &ToolName,
+        most: u32,
+    ) -> Result<Vec<RetainedRelease>, StoreError> {
+        let tool = tool.to_string();
+        let work = move |reader: &mut AnyConnection| {
+            let query = format!("{RELEASES}{OF_TOOL}");
+            let rows: Vec<ReleaseRow> = diesel::sql_query(placeholders(reader, &query))
+                .bind::<Text, _>(word(ReleaseState::Failed))
+                .bind::<BigInt, _>(i64::from(most))
+                .bind::<Text, _>(word(ReleaseState::Live))
+                .bind::<Text, _>(word(ReleaseState::RollingOut))
+                .bind::<Text, _>(&tool)
+                .load(reader)?;
+            Ok(rows.into_iter().map(ReleaseRow::read).collect::<Result<_, StoreError>>()?)
+        };
+        self.db.read("list a tool's releases to keep", work).await
     }
 
     /// The newest `per_tool` builds of each tool and all that have not ended.

@@ -112,6 +112,58 @@ pub struct Registry {
     pub keep_releases: u32,
     /// How long an unnamed blob is kept.
     pub blob_grace: Span,
+    /// Another registry, that nodes pull from.
+    pub external: ExternalRegistry,
+}
+
+/// `[registry.external]`: a registry that images are sent to and that nodes pull them from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExternalRegistry {
+    /// Its host and the path before a tool's name; nodes pull from this server where unset.
+    #[serde(deserialize_with = "super::optional")]
+    pub prefix: Option<String>,
+    /// Credentials that images are sent with, in the form of Docker's `config.json`.
+    #[serde(deserialize_with = "super::optional")]
+    pub push_credentials: Option<PathBuf>,
+    /// Credentials that nodes pull with.
+    #[serde(deserialize_with = "super::optional")]
+    pub pull_credentials: Option<PathBuf>,
+    /// PEM bundle of authorities that are trusted beside the machine's own.
+    #[serde(deserialize_with = "super::optional")]
+    pub ca_bundle: Option<PathBuf>,
+    /// Whether it speaks plain HTTP.
+    pub plain: bool,
+    /// How long it is waited for when it is away.
+    pub patience: Span,
+}
+
+impl Default for ExternalRegistry {
+    fn default() -> Self {
+        Self {
+            prefix: None,
+            push_credentials: None,
+            pull_credentials: None,
+            ca_bundle: None,
+            plain: false,
+            patience: Span::seconds(120),
+        }
+    }
+}
+
+impl ExternalRegistry {
+    /// A setting that cannot be meant: its name, what is wrong, what to do.
+    pub(super) fn contradiction(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        let next = "Set prefix in [registry.external], as in \"harbor.example.org/hythe\", or take this out.";
+        let set = [
+            ("push_credentials", self.push_credentials.is_some()),
+            ("pull_credentials", self.pull_credentials.is_some()),
+            ("ca_bundle", self.ca_bundle.is_some()),
+            ("plain", self.plain),
+        ];
+        let unused = set.into_iter().find(|(_, is_set)| self.prefix.is_none() && *is_set);
+        unused.map(|(key, _)| (key, "it is about a registry that is not named", next))
+    }
 }
 
 impl Default for Registry {
@@ -122,6 +174,7 @@ impl Default for Registry {
             token_time: Span::seconds(300),
             keep_releases: 20,
             blob_grace: Span::seconds(86_400),
+            external: ExternalRegistry::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 mod blob;
 mod manifest;
 mod token;
-mod tools;
+pub(crate) mod tools;
 
 /// Two users: `ann` may do anything below `tools/`, `bob` may pull `tools/open`; nobody may pull `public`. Everything in
 /// `tools/live` is in use. From 192.0.2.1 came too many wrong secrets.
@@ -41,10 +41,10 @@ impl RegistryAuth for Rules {
     }
 }
 
-struct Site {
+pub(crate) struct Site {
     dir: tempfile::TempDir,
-    store: ContentStore,
-    address: SocketAddr,
+    pub(crate) store: ContentStore,
+    pub(crate) address: SocketAddr,
     client: Client,
     server: tokio::task::JoinHandle<()>,
 }
@@ -59,7 +59,7 @@ async fn site() -> Site {
     site_with(RegistryOptions::default()).await
 }
 
-async fn site_with(options: RegistryOptions) -> Site {
+pub(crate) async fn site_with(options: RegistryOptions) -> Site {
     let dir = tempfile::tempdir().unwrap();
     let store = ContentStore::open(dir.path().join("registry")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -54,7 +54,7 @@ pub(crate) fn of_trouble(release: &RunnableRelease, trouble: Trouble) -> (Option
         Trouble::Image { message } => {
             let fault = Fault::new("rollout/image-pull", "The release failed: its image cannot be pulled.")
                 .why(message)
-                .next("The operator sees to it that nodes reach the registry; then push again.");
+                .next("The operator sees to it that nodes reach the registry, and may pull from it; then push again.");
             (None, fault)
         }
         Trouble::Container { reason, message } => {

@@ -154,7 +154,7 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
 /// not got the tool's key yet: it pulls as nobody in a namespace that is new, and asks again.
 fn is_final(message: &str) -> bool {
     let message = message.to_lowercase();
-    if message.contains("insufficient_scope") {
+    if ["insufficient_scope", "no basic auth credentials"].iter().any(|word| message.contains(word)) {
         return false;
     }
     ["not found", "unauthorized", "denied", "forbidden", "manifest unknown", "no match for platform"]
@@ -172,6 +172,8 @@ mod tests {
         assert!(is_final("unexpected status: 403 Forbidden"));
         let early = "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed";
         assert!(!is_final(early));
+        let plain = "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials";
+        assert!(!is_final(plain));
         assert!(!is_final("dial tcp 10.213.0.1:5000: connect: connection refused"));
     }
 }

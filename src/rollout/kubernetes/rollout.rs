@@ -15,6 +15,7 @@ use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
+use hythe_registry::Repository;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Api, DeleteParams};
 use std::collections::HashMap;
@@ -548,10 +549,9 @@ impl Rollouts {
 
     /// The images of all pods.
     pub(crate) fn images(&self) -> Vec<ImageName> {
-        let registry = format!("{}/", self.settings.registry);
-        let name = |reference: &String| {
-            let (repository, digest) = reference.strip_prefix(&registry)?.split_once('@')?;
-            Some(ImageName { repository: repository.to_owned(), digest: digest.parse().ok()? })
+        let name = |image: &String| {
+            let (tool, digest) = self.settings.images.parse_image(image)?;
+            Some(ImageName { repository: Repository::of_tool(&tool).to_string(), digest })
         };
         self.seen.images().iter().filter_map(name).collect()
     }

@@ -2,6 +2,7 @@
 
 use crate::settings::RunLimits;
 use hythe_cluster::fence::Account;
+use hythe_registry::Prefix;
 use std::time::Duration;
 
 /// How tools lie in a cluster.
@@ -13,8 +14,8 @@ pub struct ClusterSettings {
     pub namespace_prefix: String,
     /// The server's own account, which gets its rights in a tool's namespace and nowhere else; none where it has them everywhere.
     pub account: Option<Account>,
-    /// Host and port that nodes pull images from, as in `registry.hythe.example.org`.
-    pub registry: String,
+    /// Where nodes pull the images of tools from.
+    pub images: Prefix,
     /// Who may reach the tools' web processes.
     pub router: Router,
     /// Most of everything that one tool may have at the same time.
@@ -51,7 +52,7 @@ impl Default for ClusterSettings {
             platform: "hythe".to_owned(),
             namespace_prefix: "hythe-".to_owned(),
             account: None,
-            registry: String::new(),
+            images: Prefix::default(),
             router: Router::default(),
             quota: Quota::default(),
             start: Duration::from_mins(5),

@@ -185,6 +185,8 @@ async fn retention(store: &Store, build: BuildId) {
     };
     let old = image().digest;
     assert_eq!(kept(0).await.len(), 2, "live and rolling out");
+    let of = async |name| store.retained_releases_of(&tool(name), 3).await.unwrap().len();
+    assert_eq!((of("weather").await, of("quotes").await), (3, 0), "of one tool");
     assert_eq!(kept(1).await.len(), 2);
     assert_eq!(kept(3).await.len(), 3, "the failed one does not count");
     assert!(kept(0).await.contains(&fourth.image) && kept(0).await.contains(&old));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::process::Command;
 
 /// Puts an image of two layers into the store as the platform's own export does, and returns its digest.
-fn export(store: &ContentStore, repository: &Repository) -> Digest {
+pub(crate) fn export(store: &ContentStore, repository: &Repository) -> Digest {
     let platform = Platform { architecture: "amd64".into(), os: "linux".into(), variant: None };
     let mut image = ImageBuilder::new(platform).entrypoint(["/bin/app"]).label("made.by", "a test");
     let noise = Hasher::digest(b"noise").to_string().repeat(60_000);
@@ -34,7 +34,7 @@ fn export(store: &ContentStore, repository: &Repository) -> Digest {
     digest
 }
 
-async fn run(program: &PathBuf, arguments: &[String]) -> String {
+pub(crate) async fn run(program: &PathBuf, arguments: &[String]) -> String {
     let output = Command::new(program).args(arguments).output().await.unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{} {arguments:?}: {error}", program.display());
@@ -42,7 +42,7 @@ async fn run(program: &PathBuf, arguments: &[String]) -> String {
 }
 
 /// Finds a stock tool.
-fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let own = std::env::var_os("HYTHE_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
     let path = std::env::var_os("PATH").unwrap();
     let found = std::env::split_paths(&path).chain(own).map(|dir| dir.join(name)).find(|path| path.is_file());

@@ -29,7 +29,7 @@ pub(crate) fn objects(wish: &Wish<'_>) -> Vec<Object> {
     ]);
     all.extend(egress(wish).iter().map(Object::of));
     all.push(Object::of(&fence::account(wish.meta(ACCOUNT))));
-    let secret = |pull| fence::pull_secret(wish.meta(PULL), &wish.settings.registry, pull);
+    let secret = |pull| fence::pull_secret(wish.meta(PULL), wish.settings.images.host(), pull);
     all.extend(wish.pull.map(|pull| Object::of(&secret(pull))));
     all
 }

@@ -94,7 +94,7 @@ fn container(wish: &Wish<'_>, kind: &ProcessType, config: &str) -> Container {
 /// The tool's image with its config and limits, and nothing to run yet.
 pub(crate) fn base(wish: &Wish<'_>, config: &str, limits: &RunLimits) -> Container {
     let (release, settings) = (&wish.release.release, &wish.release.settings);
-    let image = format!("{}/{}@{}", wish.settings.registry, wish.release.repository, release.image);
+    let image = wish.settings.images.image(&release.tool, &release.image);
     let from = SecretEnvSource { name: config.to_owned(), optional: Some(false) };
     let scratch =
         VolumeMount { name: "tmp".to_owned(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };

@@ -6,11 +6,12 @@ use crate::settings::{ProcessSettings, ReadMount, Readiness, RunLimits, Volume};
 use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
+use hythe_registry::Prefix;
 use std::time::Duration;
 
 fn settings() -> ClusterSettings {
     ClusterSettings {
-        registry: "registry.hythe.example.org".to_owned(),
+        images: Prefix::embedded("registry.hythe.example.org"),
         router: Router {
             namespace: Some("hythe-system".to_owned()),
             cidrs: vec!["10.213.0.1/32".to_owned()],
@@ -41,6 +42,18 @@ fn a_release_of_two_processes() {
     release.env = vec![("TIMEOUT".to_owned(), "30".to_owned())];
     release.settings.egress.dns = vec!["10.96.0.10".parse().unwrap()];
     insta::assert_snapshot!(text(&wanted(&release, &settings())));
+}
+
+#[test]
+fn images_come_from_where_the_operator_says() {
+    let release = testing::release("weather", 14, "web=1");
+    let settings = ClusterSettings { images: "harbor.example.org/hythe".parse().unwrap(), ..settings() };
+    let image = format!("\"harbor.example.org/hythe/weather@{}\"", release.release.image);
+    let with_key = text(&wanted(&release, &settings));
+    assert!(with_key.contains(&image) && with_key.contains("imagePullSecrets"), "{with_key}");
+    let wish = Wish { release: &release, settings: &settings, pull: None, running: None };
+    let freely = text(&live(&wish).unwrap());
+    assert!(freely.contains(&image) && !freely.contains("imagePullSecrets"), "{freely}");
 }
 
 #[test]
