@@ -18,6 +18,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
@@ -116,11 +117,13 @@ pub(crate) fn start(
     dirty: &Arc<Dirty>,
     end: &CancellationToken,
 ) {
+    let unread = Arc::new(AtomicUsize::new(watched_kinds().count()));
     let watching = |resource| Watching {
         cluster: cluster.clone(),
         resource,
         keeper: keeper.clone(),
         dirty: dirty.clone(),
+        unread: unread.clone(),
     };
     for resource in watched_kinds() {
         let (watching, end) = (watching(resource), end.clone());
@@ -173,10 +176,13 @@ struct Watching {
     resource: ApiResource,
     keeper: Weak<dyn Keeper>,
     dirty: Arc<Dirty>,
+    /// Kinds of which no list has been read yet.
+    unread: Arc<AtomicUsize>,
 }
 
 impl Watching {
     async fn follow(&self) {
+        let mut is_first = true;
         let api: Api<DynamicObject> = Api::all_with(self.cluster.client.clone(), &self.resource);
         let mut events = watch(api, self.cluster.watched()).default_backoff().boxed();
         let (kind, known) = (self.resource.kind.as_str(), &*self.cluster.known);
@@ -196,6 +202,9 @@ impl Watching {
                         dirty.add(list.end(&kind, keeper.tools(), |tool| keeper.due(tool)));
                     };
                     let _ = tokio::task::spawn_blocking(ending).await;
+                    if std::mem::take(&mut is_first) && self.unread.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        tracing::info!("what runs was compared with what is live");
+                    }
                 }
                 Ok(Event::Apply(object)) => {
                     if !known.is_right(kind, &object) {
