@@ -81,6 +81,11 @@ bench: build ## Measures the platform against its peers and prints ratios
 bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kubectl
 	@scripts/bench-kubernetes
 
+bench-many-tools: build cluster-programs ## Measures the server with 100, 1,000 and 10,000 tools in a cluster of its own; an hour and more
+	@GO=$$(scripts/go $(TOOLS)) tests/support/cluster/build-kwok $(HYTHE_CLUSTER_BIN)
+	@cargo build --locked -p hythe-tests --example seed
+	@scripts/bench-many-tools
+
 $(TOOLS)/bin/crane: scripts/go
 	@mkdir -p $(TOOLS)
 	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
@@ -96,4 +101,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes
+.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools

@@ -9,6 +9,7 @@ mod stories {
     mod deploy;
     mod faults;
     mod kubernetes;
+    mod many;
     mod mounts;
     mod pods;
     mod push;

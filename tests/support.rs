@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod load;
 mod replicas;
+mod seed;
 mod server;
 mod typed;
 
@@ -11,6 +12,7 @@ pub(crate) use client::{Client, Ran};
 pub(crate) use cluster::{Clustered, host, kubectl, told};
 pub(crate) use load::{answers_under_load, under_load};
 pub(crate) use replicas::Replicas;
+pub(crate) use seed::seed;
 pub(crate) use server::{Server, checkout, program, shared};
 use std::time::{Duration, Instant};
 pub(crate) use typed::Typed;

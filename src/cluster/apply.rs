@@ -21,7 +21,6 @@ use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,6 +35,9 @@ const GRANTED: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(25);
 /// How long one request may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
+/// Kinds that no watch shows.
+const SECRET: &str = "Secret";
+const GRANT: &str = "RoleBinding";
 /// How the API server begins to say that a name is still taken.
 const LEAVING: &str = "object is being deleted";
 
@@ -86,7 +88,7 @@ pub struct Cluster {
 }
 
 /// Kinds that lie in a namespace of ours and are ours to prune.
-pub fn kinds() -> [ApiResource; 11] {
+pub(crate) fn kinds() -> [ApiResource; 11] {
     [
         ApiResource::erase::<ResourceQuota>(&()),
         ApiResource::erase::<LimitRange>(&()),
@@ -100,6 +102,12 @@ pub fn kinds() -> [ApiResource; 11] {
         ApiResource::erase::<HorizontalPodAutoscaler>(&()),
         ApiResource::erase::<CronJob>(&()),
     ]
+}
+
+/// Kinds that are watched in the whole cluster: ours to prune, and namespaces. A Secret may be read in our own namespaces alone.
+pub fn watched_kinds() -> impl Iterator<Item = ApiResource> {
+    let own = kinds().into_iter().filter(|resource| resource.kind != SECRET);
+    std::iter::once(ApiResource::erase::<Namespace>(&())).chain(own)
 }
 
 /// What is in a namespace, by kind and name.
@@ -137,14 +145,14 @@ impl Cluster {
         if self.write_where_it_differs(owner, first, there.as_ref(), &namespace).await? {
             written.push(first.title());
         }
-        let grants = others.iter().take_while(|object| object.resource.kind == "RoleBinding").count();
+        let grants = others.iter().take_while(|object| object.resource.kind == GRANT).count();
         let (grants, others) = others.split_at(grants);
         for grant in grants {
             if self.grant(owner, grant, &namespace).await? {
                 written.push(grant.title());
             }
         }
-        let present = if there.is_some() { self.present(&namespace).await? } else { Present::new() };
+        let present = if there.is_some() { self.list(&namespace, kinds()).await? } else { Present::new() };
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
             if self.write_where_it_differs(owner, object, present.get(&key), &namespace).await? {
@@ -206,9 +214,33 @@ impl Cluster {
         }
     }
 
-    /// Everything of our kinds in a namespace, whoever made it.
-    pub async fn present(&self, namespace: &str) -> Result<Present, ClusterError> {
-        let lists = kinds().map(|resource| async move {
+    /// Whether what no watch shows of a namespace is as it is wished: our rights in it, and its Secrets.
+    pub async fn unwatched_is_right(&self, owner: &Owner, objects: &[Object]) -> Result<bool, ClusterError> {
+        let Some(namespace) = objects.first().map(|first| first.value.name_any()) else { return Ok(true) };
+        let of_kind = |kind: &'static str| objects.iter().filter(move |object| object.resource.kind == kind);
+        for grant in of_kind(GRANT) {
+            let (api, name) = (self.api(&grant.resource, &namespace), grant.value.name_any());
+            let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
+            if !there.is_some_and(|there| self.known.look(owner, grant, &there)) {
+                return Ok(false);
+            }
+        }
+        let secrets = self.list(&namespace, [ApiResource::erase::<Secret>(&())]).await?;
+        let right = |wanted: &Object| {
+            let there = secrets.get(&(SECRET.to_owned(), wanted.value.name_any()));
+            there.is_some_and(|there| self.known.look(owner, wanted, there))
+        };
+        let ours = secrets.values().filter(|secret| owner.owns(*secret)).count();
+        Ok(of_kind(SECRET).all(right) && of_kind(SECRET).count() == ours)
+    }
+
+    /// Everything of these kinds in a namespace, whoever made it.
+    async fn list<const N: usize>(
+        &self,
+        namespace: &str,
+        kinds: [ApiResource; N],
+    ) -> Result<Present, ClusterError> {
+        let lists = kinds.map(|resource| async move {
             let api = self.api(&resource, namespace);
             let mut found = Vec::new();
             let mut params = ListParams::default().limit(PAGE);
@@ -262,10 +294,7 @@ impl Cluster {
             Some(there) if !owner.owns(there) => {
                 return Err(ClusterError::Foreign { title: wanted.title(), namespace: namespace.to_owned() });
             }
-            Some(there) if covers_object(there, &wanted.value) => {
-                self.known.note(&wanted.resource.kind, there);
-                return Ok(false);
-            }
+            Some(there) if self.known.look(owner, wanted, there) => return Ok(false),
             _ => {}
         }
         let made = self.patch(wanted, namespace, &PatchParams::apply(FIELD_MANAGER).force()).await?;
@@ -423,86 +452,5 @@ fn told(operation: &str, error: kube::Error) -> ClusterError {
             ClusterError::Refused { title: operation.to_owned(), message: status.message.clone() }
         }
         error => ClusterError::Api { operation: operation.to_owned(), reason: error.to_string() },
-    }
-}
-
-/// Whether an object is as it is wished: every field that is ours has our value. What others have added is theirs.
-fn covers_object(there: &DynamicObject, wanted: &DynamicObject) -> bool {
-    let has = |there: &std::collections::BTreeMap<String, String>,
-               wanted: &std::collections::BTreeMap<String, String>| {
-        wanted.iter().all(|(key, value)| there.get(key) == Some(value))
-    };
-    // A field more in a policy opens or narrows it.
-    let exact = wanted.types.as_ref().is_some_and(|types| types.kind == "NetworkPolicy");
-    has(there.labels(), wanted.labels())
-        && has(there.annotations(), wanted.annotations())
-        && covers(&there.data, &wanted.data)
-        && (!exact || covers(&wanted.data["spec"], &there.data["spec"]))
-}
-
-fn covers(there: &Value, wanted: &Value) -> bool {
-    match (there, wanted) {
-        (_, Value::Null) => true,
-        (Value::Object(there), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, value)| there.get(key).map_or(is_empty(value), |there| covers(there, value))),
-        (Value::Array(there), Value::Array(wanted)) => {
-            there.len() == wanted.len()
-                && wanted.iter().all(|value| there.iter().any(|there| covers(there, value)))
-        }
-        (there, wanted) => there == wanted,
-    }
-}
-
-/// What the API server leaves out of its answers: what its types are without any value.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(values) => values.is_empty(),
-        Value::Bool(true) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_the_server_adds_or_leaves_out_is_no_difference() {
-        let there =
-            json!({ "replicas": 1, "paused": true, "list": [{ "name": "a", "extra": 1 }, { "name": "b" }] });
-        for wanted in [
-            json!({ "replicas": 1 }),
-            json!({ "replicas": 1, "minReadySeconds": 0, "egress": [], "labels": {}, "text": "", "flag": false }),
-            json!({ "list": [{ "name": "b" }, { "name": "a" }] }),
-        ] {
-            assert!(covers(&there, &wanted), "{wanted}");
-        }
-        for wanted in [
-            json!({ "replicas": 2 }),
-            json!({ "list": [{ "name": "a" }] }),
-            json!({ "list": [{ "name": "a" }, { "name": "c" }] }),
-            json!({ "missing": "value" }),
-            json!({ "paused": false }),
-        ] {
-            assert!(!covers(&there, &wanted), "{wanted}");
-        }
-    }
-
-    #[test]
-    fn a_policy_that_somebody_widens_differs() {
-        let resource = ApiResource::erase::<NetworkPolicy>(&());
-        let policy = |spec: Value| DynamicObject::new("closed", &resource).data(json!({ "spec": spec }));
-        let wanted = policy(json!({ "podSelector": {}, "ingress": [], "policyTypes": ["Ingress"] }));
-        assert!(covers_object(&policy(json!({ "podSelector": {}, "policyTypes": ["Ingress"] })), &wanted));
-        let opened = policy(json!({ "podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"] }));
-        assert!(!covers_object(&opened, &wanted));
-        let narrowed =
-            policy(json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] }));
-        assert!(!covers_object(&narrowed, &wanted));
     }
 }

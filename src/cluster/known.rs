@@ -1,13 +1,15 @@
 //! What is remembered of objects that are right: a hash of each, so that a change by somebody else is seen.
 
+use crate::compare::covers_object;
+use crate::{Object, Owner};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Namespace and name of an object of some kind.
-pub type Name = (String, String);
+/// Namespace and name of an object of some kind; a namespace is in none.
+type Name = (String, String);
 
 /// Hashes of what is right, by kind.
 #[derive(Debug, Default)]
@@ -21,22 +23,31 @@ impl Known {
     }
 
     /// An object is right as it is.
-    pub fn note(&self, kind: &str, object: &DynamicObject) {
+    pub(crate) fn note(&self, kind: &str, object: &DynamicObject) {
         let mut hashes = self.hashes();
         hashes.entry(kind.to_owned()).or_default().insert(name(object), hash(object));
     }
 
+    /// Whether an object is the owner's and as it is wished; remembered where it is.
+    pub fn look(&self, owner: &Owner, wanted: &Object, there: &DynamicObject) -> bool {
+        let right = owner.owns(there) && covers_object(there, &wanted.value);
+        if right {
+            self.note(&wanted.resource.kind, there);
+        }
+        right
+    }
+
     /// An object was removed by us.
-    pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
+    pub(crate) fn forget(&self, kind: &str, namespace: &str, name: &str) {
         if let Some(known) = self.hashes().get_mut(kind) {
             known.remove(&(namespace.to_owned(), name.to_owned()));
         }
     }
 
-    /// Nothing of a namespace is ours any more.
-    pub fn forget_namespace(&self, namespace: &str) {
+    /// Neither a namespace nor anything in it is ours any more.
+    pub(crate) fn forget_namespace(&self, namespace: &str) {
         for known in self.hashes().values_mut() {
-            known.retain(|(of, _), _| of != namespace);
+            known.retain(|(of, name), _| of != namespace && !(of.is_empty() && name == namespace));
         }
     }
 
@@ -49,17 +60,10 @@ impl Known {
     pub fn is_known(&self, kind: &str, object: &DynamicObject) -> bool {
         self.hashes().get(kind).is_some_and(|known| known.contains_key(&name(object)))
     }
-
-    /// Namespaces of known objects that are none of these.
-    pub fn missing(&self, kind: &str, listed: &HashSet<Name>) -> Vec<String> {
-        let hashes = self.hashes();
-        let names = hashes.get(kind).into_iter().flat_map(HashMap::keys);
-        names.filter(|name| !listed.contains(name)).map(|(namespace, _)| namespace.clone()).collect()
-    }
 }
 
 /// What an object is called.
-pub fn name(object: &DynamicObject) -> Name {
+fn name(object: &DynamicObject) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -97,7 +101,6 @@ mod tests {
         ));
         assert!(!known.is_right("Service", &object(serde_json::json!({ "spec": { "port": 81 } }))));
         assert!(!known.is_right("Deployment", &right));
-        assert_eq!(known.missing("Service", &HashSet::new()), ["hythe-weather"]);
         known.forget("Service", "hythe-weather", "web");
         assert!(!known.is_known("Service", &right));
     }

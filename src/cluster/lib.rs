@@ -5,6 +5,7 @@
 //! what stands around pods. What is wanted, and what becomes of it, others know: this room has no release and no build.
 
 mod apply;
+mod compare;
 mod connect;
 pub mod fence;
 mod known;
@@ -12,8 +13,8 @@ mod object;
 mod output;
 mod owner;
 
-pub use apply::{Applied, Cluster, ClusterError, Present, create, kinds, patient, remove};
-pub use known::{Known, Name, name};
+pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, watched_kinds};
+pub use known::Known;
 pub use object::Object;
 pub use output::{Output, Position};
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};

@@ -1,7 +1,7 @@
 //! From the log files of instances, written by the sandbox helper, into the runtime logs of their tools.
 //!
-//! One task an instance looks for new lines (often while there are some, seldom while there are none) and appends them
-//! together with how far it has read.
+//! One task an instance looks for new lines (often while there are some, seldom while there are none, and not at all where it
+//! is told of them) and appends them together with how far it has read.
 
 mod files;
 
@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// How often a follower looks, at most and at least.
@@ -38,6 +38,8 @@ pub struct InstanceLog {
     pub instance: String,
     /// The folder of its files.
     pub dir: PathBuf,
+    /// Whether whoever writes them says so by [`LogStore::instance_printed`].
+    pub told: bool,
 }
 
 /// What is kept of an instance that has ended, however chatty the others are.
@@ -56,6 +58,8 @@ pub struct EndedInstance {
 /// A task that follows an instance.
 pub(crate) struct Follower {
     stop: watch::Sender<bool>,
+    /// Told of what is written.
+    printed: Arc<Notify>,
     /// Ends once everything has been read, or with what kept it from that.
     task: JoinHandle<Result<(), EventsError>>,
 }
@@ -78,7 +82,9 @@ impl LogStore {
             return Ok(());
         }
         let (stop, stopped) = watch::channel(false);
+        let printed = Arc::<Notify>::default();
         let reader = Reading {
+            printed: log.told.then(|| printed.clone()),
             files: InstanceFiles::new(log.dir, at),
             instance: log.instance,
             to,
@@ -86,8 +92,15 @@ impl LogStore {
             held: None,
         };
         let task = tokio::spawn(follow(reader, stopped));
-        followers.insert(key, Follower { stop, task });
+        followers.insert(key, Follower { stop, printed, task });
         Ok(())
+    }
+
+    /// Says that there is more of an instance's log.
+    pub fn instance_printed(&self, tool: &ToolName, instance: &str) {
+        if let Some(follower) = self.followers().get(&(tool.clone(), instance.to_owned())) {
+            follower.printed.notify_one();
+        }
     }
 
     /// Reads what is left of an instance's log, writes its end into the tool's, keeps its last lines, and stops following.
@@ -187,6 +200,8 @@ struct Reading {
     instance: String,
     to: Arc<ToolLog>,
     line_bytes: usize,
+    /// Tells of what is written; none where it has to be looked for.
+    printed: Option<Arc<Notify>>,
     /// Since when a cut line has waited for its continuation.
     held: Option<Instant>,
 }
@@ -215,6 +230,18 @@ impl Reading {
         Ok(if more { Taken::Part } else { Taken::All })
     }
 
+    /// Returns once it is worth a look: when it is told, or after a while where it is not, or where a line waits for its rest.
+    async fn rest(&self, taken: Taken, pause: Duration) {
+        match &self.printed {
+            Some(printed) if taken == Taken::Nothing && self.held.is_none() => {
+                printed.notified().await;
+                // Lines that come together are taken together.
+                tokio::time::sleep(OFTEN).await;
+            }
+            _ => tokio::time::sleep(pause).await,
+        }
+    }
+
     fn drain(&mut self) -> Result<(), EventsError> {
         while self.step(true)? != Taken::Nothing {}
         Ok(())
@@ -228,18 +255,21 @@ async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) -> Res
     while !*stopped.borrow() {
         let (back, taken) = look(&path, reading, |reading| reading.step(false)).await?;
         reading = back;
-        pause = match taken {
+        let taken = match taken {
             // However fast it prints: what is not read in time is rotated away.
             Ok(Taken::Part) => continue,
-            Ok(Taken::All) => OFTEN,
-            Ok(Taken::Nothing) => (pause * 2).min(SELDOM),
+            Ok(taken) => {
+                pause = if taken == Taken::All { OFTEN } else { (pause * 2).min(SELDOM) };
+                taken
+            }
             Err(error) => {
                 tracing::error!(log = %path.display(), instance = %reading.instance, %error, "an instance's lines wait");
-                SELDOM * 4
+                pause = SELDOM * 4;
+                Taken::Part
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = reading.rest(taken, pause) => {}
             changed = stopped.changed() => if changed.is_err() { return Ok(()) },
         }
     }

@@ -91,11 +91,19 @@ impl LogStore {
     /// Masks these values in every line of this tool from now on, and begins its log where it has none: call it before
     /// anything of the tool runs.
     pub fn mask_tool(&self, tool: &ToolName, masker: Masker) {
-        self.tools().retain(|known, log| known != tool || log.is_some());
+        self.begin_again(tool);
         match self.tool_log(tool) {
             Ok(Some(log)) => log.state().masker = masker,
             Ok(None) => {}
             Err(error) => tracing::error!(%tool, %error, "a tool's log could not be opened"),
+        }
+    }
+
+    /// Forgets that a tool was removed.
+    fn begin_again(&self, tool: &ToolName) {
+        let mut tools = self.tools();
+        if tools.get(tool).is_some_and(Option::is_none) {
+            tools.remove(tool);
         }
     }
 

@@ -16,9 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// What is told where nothing else is asked for. An error is told by whoever handles it, and not by the client that met it too.
+const USUAL: &str = "info,kube_client=off";
+
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn main(settings: &Settings) -> Result<()> {
-    let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new(USUAL));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

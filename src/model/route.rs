@@ -1,7 +1,7 @@
 //! Where traffic goes.
 
 use crate::{InstanceId, ReleaseNumber, ToolName};
-use std::collections::HashMap;
+use rpds::HashTrieMapSync;
 use std::sync::Arc;
 
 /// An instance that takes traffic.
@@ -34,10 +34,11 @@ pub enum Route {
     },
 }
 
-/// Every tool's route. Cheap to clone: the router takes a new one from its watch channel at each change.
+/// Every tool's route. The router takes a new one from its watch channel at each change, and a change costs the same however
+/// many tools there are: two tables share what they have in common.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
-    routes: Arc<HashMap<ToolName, Arc<Route>>>,
+    routes: HashTrieMapSync<ToolName, Arc<Route>>,
 }
 
 impl RouteTable {
@@ -46,12 +47,33 @@ impl RouteTable {
         self.routes.get(tool)
     }
 
-    /// Changes one route or, with `None`, removes it. While nobody else holds this table, no other route is touched.
+    /// Changes one route or, with `None`, removes it; tables that were cloned before stay as they are.
     pub fn set(&mut self, tool: ToolName, route: Option<Route>) {
-        let routes = Arc::make_mut(&mut self.routes);
         match route {
-            Some(route) => routes.insert(tool, Arc::new(route)),
-            None => routes.remove(&tool),
-        };
+            Some(route) => self.routes.insert_mut(tool, Arc::new(route)),
+            None => drop(self.routes.remove_mut(&tool)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_was_taken_stays_as_it_was_and_shares_what_did_not_change() {
+        let (weather, quotes): (ToolName, ToolName) = ("weather".parse().unwrap(), "quotes".parse().unwrap());
+        let mut table = RouteTable::default();
+        table.set(weather.clone(), Some(Route::Empty));
+        table.set(quotes.clone(), Some(Route::Starting));
+        let taken = table.clone();
+        table.set(weather, Some(Route::Starting));
+        table.set(quotes.clone(), None);
+        assert_eq!(taken.get("weather").map(AsRef::as_ref), Some(&Route::Empty));
+        assert_eq!(table.get("weather").map(AsRef::as_ref), Some(&Route::Starting));
+        assert!(table.get("quotes").is_none() && taken.get("quotes").is_some());
+        table.set(quotes, Some(Route::Empty));
+        let again = table.clone();
+        assert!(Arc::ptr_eq(again.get("weather").unwrap(), table.get("weather").unwrap()));
     }
 }

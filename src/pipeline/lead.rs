@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use endings::Endings;
 use hythe_model::{BuildId, Fault, ToolName};
 use hythe_rollout::{RunnableRelease, Wished, Wishes};
+use hythe_store::StoreError;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,19 +125,30 @@ impl Platform {
     /// Tells the runtime of tools that other servers make and remove, for as long as this one serves.
     pub(crate) async fn follow_tools(self) {
         let mut changes = self.store().changes();
-        let mut known: HashSet<ToolName> = HashSet::new();
+        let (mut known, mut mark) = (HashSet::new(), None);
         loop {
-            match self.store().tools().await {
-                Ok(tools) => {
-                    let now: HashSet<ToolName> = tools.into_iter().map(|tool| tool.name).collect();
-                    now.difference(&known).for_each(|tool| self.parts().runtime.declare_tool(tool));
-                    known.difference(&now).for_each(|tool| self.parts().runtime.forget_tool(tool));
-                    known = now;
-                }
-                Err(error) => tracing::warn!(%error, "the tools could not be listed"),
+            if let Err(error) = self.hear_of_tools(&mut known, &mut mark).await {
+                tracing::warn!(%error, "the tools could not be listed");
             }
             let _ = tokio::time::timeout(LOOK, changes.changed()).await;
         }
+    }
+
+    /// Tells the runtime of tools that came and went since the last call. Rows change all the time, and tools seldom.
+    async fn hear_of_tools(
+        &self,
+        known: &mut HashSet<ToolName>,
+        mark: &mut Option<(i64, Option<i64>)>,
+    ) -> Result<(), StoreError> {
+        let last = Some(self.store().tools_mark().await?);
+        if *mark == last {
+            return Ok(());
+        }
+        let now: HashSet<ToolName> = self.store().tools().await?.into_iter().map(|tool| tool.name).collect();
+        now.difference(known).for_each(|tool| self.parts().runtime.declare_tool(tool));
+        known.difference(&now).for_each(|tool| self.parts().runtime.forget_tool(tool));
+        (*known, *mark) = (now, last);
+        Ok(())
     }
 }
 
@@ -153,9 +165,11 @@ async fn until_done<F: Future<Output = Result<(), Fault>>>(what: &str, step: imp
 #[async_trait]
 impl Wishes for Platform {
     async fn live(&self, tool: &ToolName) -> Result<Option<RunnableRelease>, Fault> {
-        match self.store().live_release(tool).await? {
-            Some(release) => Ok(Some(self.runnable(&release).await?)),
-            None => Ok(None),
+        match self.store().live_release(tool).await {
+            Ok(Some(release)) => Ok(Some(self.runnable(&release).await?)),
+            // A tool that is gone wants nothing.
+            Ok(None) | Err(StoreError::Absent { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -5,10 +5,11 @@ use crate::settings::AllowedMount;
 use crate::turns::Turns;
 use crate::upkeep::Keep;
 use crate::{Inner, Platform, copies, images, queue};
+use futures::{StreamExt, stream};
 use hythe_auth::KeyRing;
 use hythe_build::Builder;
 use hythe_events::LogStore;
-use hythe_model::{Fault, ToolName};
+use hythe_model::{Fault, Release, ToolName};
 use hythe_objects::Objects;
 use hythe_registry::{ContentStore, External};
 use hythe_rollout::{RunSettings, Runtime};
@@ -16,6 +17,9 @@ use hythe_source::{Repositories, SourceStore};
 use hythe_store::Store;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// Live releases whose rows are read at once.
+const AT_ONCE: usize = 8;
 
 /// The rooms below, opened.
 pub struct Parts {
@@ -178,15 +182,13 @@ impl Platform {
 
     /// Takes back the instances that outlived the server. One tool's trouble is not another's.
     pub(crate) async fn adopt(&self) -> Result<(), Fault> {
-        let mut live = Vec::new();
-        for release in self.store().live_releases().await? {
-            match self.runnable(&release).await {
-                Ok(runnable) => live.push(runnable),
-                Err(fault) => {
-                    tracing::error!(tool = %release.tool, release = %release.number, %fault, "a live release cannot run");
-                }
-            }
-        }
+        let told = |release: &Release, fault: &Fault| {
+            tracing::error!(tool = %release.tool, release = %release.number, %fault, "a live release cannot run");
+        };
+        let opened = stream::iter(self.store().live_releases().await?).map(async |release| {
+            self.runnable(&release).await.inspect_err(|fault| told(&release, fault)).ok()
+        });
+        let live = opened.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
         let adopted = self.parts().runtime.adopt(live).await?;
         tracing::info!(
             kept = adopted.kept,

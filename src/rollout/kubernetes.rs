@@ -1,8 +1,8 @@
 //! The Kubernetes runtime: every tool a namespace, every process type a Deployment.
 //!
 //! Enter at [`KubernetesRuntime`]. `desired` says what a release wants, a pure function; the room `cluster` makes it so; `watch`
-//! follows what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` changes
-//! back what somebody else has changed; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
+//! follows what becomes of it into `seen`, from which `progress` judges a rollout and the router gets its table; `drift` sees what
+//! somebody else has changed and `keep` changes it back; `logs` brings home what pods print. Nothing here is kept on a disk that could not be thrown away.
 
 mod attach;
 mod canary;
@@ -12,6 +12,7 @@ mod drift;
 mod fault;
 mod hold;
 mod jobs;
+mod keep;
 mod logs;
 mod one_off;
 mod progress;

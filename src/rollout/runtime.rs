@@ -267,8 +267,12 @@ impl std::iter::Sum for Answers {
 /// Takes what instances print, from the files that the sandbox helper writes for each.
 #[async_trait]
 pub trait Witness: Send + Sync {
-    /// An instance's output goes to this folder from now on, or still does after a restart of the server.
-    fn started(&self, instance: &InstanceId, log: &Path);
+    /// An instance's output goes to this folder from now on, or still does after a restart of the server. Where it is `told`, each
+    /// new line is followed by [`Witness::printed`]; else the folder is to be looked at now and then.
+    fn started(&self, instance: &InstanceId, log: &Path, told: bool);
+
+    /// There is more in the folder of an instance.
+    fn printed(&self, _instance: &InstanceId) {}
 
     /// It has ended and its log is complete. The folder is removed afterwards where the answer is true.
     async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool;
@@ -289,7 +293,7 @@ impl Traffic for Unwatched {
 
 #[async_trait]
 impl Witness for Unwatched {
-    fn started(&self, _: &InstanceId, _: &Path) {}
+    fn started(&self, _: &InstanceId, _: &Path, _: bool) {}
 
     async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
         false

@@ -191,6 +191,15 @@ impl Store {
         self.db.read("list tools", work).await
     }
 
+    /// What differs once a tool was made or removed: how many there are, and the number of the last one.
+    pub async fn tools_mark(&self) -> Result<(i64, Option<i64>), StoreError> {
+        let work = |reader: &mut AnyConnection| {
+            let query = tools::table.select((diesel::dsl::count_star(), diesel::dsl::max(tools::id)));
+            Ok(query.first(reader)?)
+        };
+        self.db.read("look whether there are other tools", work).await
+    }
+
     /// The tools that a maintainer is a member of, by name.
     pub async fn tools_of(&self, maintainer: &MaintainerName) -> Result<Vec<Tool>, StoreError> {
         let maintainer = maintainer.to_string();

@@ -1,7 +1,7 @@
 //! The Kubernetes cluster that `make test` starts, and servers whose tools run in it.
 
-use super::Ran;
-use super::Server;
+use super::{Ran, Server, seed};
+use hythe_model::ToolName;
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -60,6 +60,16 @@ impl Clustered {
     }
 
     fn with(name: &str, rollout: &str, extra: &str) -> Self {
+        Self::prepared(name, rollout, extra).begin()
+    }
+
+    fn begin(mut self) -> Self {
+        self.server.begin();
+        self.registry_away(false);
+        self
+    }
+
+    fn prepared(name: &str, rollout: &str, extra: &str) -> Self {
         let platform = format!("{name}-{}", std::process::id());
         let (host, kubeconfig) = (host(), told("KUBECONFIG"));
         let config = format!(
@@ -71,10 +81,14 @@ impl Clustered {
             dns = name_server(),
             port = free_port(&host),
         );
-        let server = Server::start(name, &config);
-        let clustered = Self { server, platform };
-        clustered.registry_away(false);
-        clustered
+        Self { server: Server::prepared(name, &config), platform }
+    }
+
+    /// Starts a server whose log tells what this filter lets through.
+    pub(crate) fn start_told(name: &str, filter: &str) -> Self {
+        let mut clustered = Self::prepared(name, "", "");
+        clustered.server.set_log(filter);
+        clustered.begin()
     }
 
     /// Makes the registry unreachable for nodes, or reachable again.
@@ -98,9 +112,28 @@ impl Clustered {
 
     /// Stops the server and starts it again; tools run on.
     pub(crate) fn restart(&mut self) {
+        self.restart_after(|_| {});
+    }
+
+    /// The same, and does something while it does not run.
+    pub(crate) fn restart_after(&mut self, meanwhile: impl FnOnce(&Self)) {
         self.server.pin();
         self.server.stop();
+        meanwhile(self);
         self.server.spawn();
+    }
+
+    /// Adds tools without instances to the server, while it does not run.
+    pub(crate) fn seed(&self, tools: &[ToolName]) {
+        let data = self.server.folder().join("data");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(seed(&data, tools, 0)).expect("tools are seeded");
+        Server::own(&data);
+    }
+
+    /// What this installation is called among others.
+    pub(crate) fn platform(&self) -> &str {
+        &self.platform
     }
 
     /// Kills the server in the middle of whatever it does, and starts it again.

@@ -18,6 +18,8 @@ pub(crate) struct Server {
     disk: Option<PathBuf>,
     /// What it does, where several share the work; everything where empty.
     roles: String,
+    /// What its log tells; the usual where empty.
+    log: String,
 }
 
 /// The checkout's root.
@@ -128,18 +130,29 @@ impl Server {
              [router]\nlisten = \"127.0.0.1:0\"\n[stacks]\ncache_dir = \"{cache}\"\n{extra}"
         );
         fs::write(folder.join("hythe.toml"), config).expect("a configuration");
-        if nix::unistd::geteuid().is_root() {
-            let chown = Command::new("chown").arg("-R").arg("hythe:hythe").arg(&folder).status();
-            assert!(chown.expect("chown").success());
-        }
-        Self {
+        let server = Self {
             child: None,
             folder,
             addresses: Value::Null,
             token: String::new(),
             disk: None,
             roles: String::new(),
+            log: String::new(),
+        };
+        Self::own(&server.folder);
+        server
+    }
+
+    /// Gives a folder to the platform's user.
+    pub(crate) fn own(path: &Path) {
+        if nix::unistd::geteuid().is_root() {
+            run(Command::new("chown").arg("-R").arg("hythe:hythe").arg(path));
         }
+    }
+
+    /// Says what its log tells from its next start on.
+    pub(crate) fn set_log(&mut self, filter: &str) {
+        filter.clone_into(&mut self.log);
     }
 
     /// Writes the addresses that it got into its configuration, where no helper keeps them for the next start.
@@ -161,6 +174,9 @@ impl Server {
             File::options().append(true).create(true).open(self.folder.join("server.log")).expect("a log");
         let mut command = as_hythe();
         command.arg(program("hythed")).arg("serve").args(self.place());
+        if !self.log.is_empty() {
+            command.env("HYTHE_LOG", &self.log);
+        }
         if !self.roles.is_empty() {
             command.args(["--roles", &self.roles]);
         }

@@ -46,11 +46,16 @@ fn name(instance: &InstanceId) -> String {
 
 #[async_trait]
 impl Witness for Logging {
-    fn started(&self, instance: &InstanceId, log: &Path) {
-        let log = InstanceLog { tool: instance.tool.clone(), instance: name(instance), dir: log.to_owned() };
+    fn started(&self, instance: &InstanceId, log: &Path, told: bool) {
+        let (tool, dir) = (instance.tool.clone(), log.to_owned());
+        let log = InstanceLog { tool, instance: name(instance), dir, told };
         if let Err(error) = self.0.follow_instance(log) {
             tracing::error!(%instance, %error, "an instance's output cannot be read");
         }
+    }
+
+    fn printed(&self, instance: &InstanceId) {
+        self.0.instance_printed(&instance.tool, &name(instance));
     }
 
     async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {

@@ -1,7 +1,11 @@
 //! What pods print, brought home: one stream a container, into files of the form that the sandbox helper writes.
 //!
-//! A stream that breaks is taken up again behind the last line that has come. The files are what the [`Witness`] reads and
-//! may be lost: the node keeps the same lines for as long as the pod is there.
+//! A stream that breaks is taken up again behind the last line that has come; one that is refused, after waits that grow, and at
+//! once where its pod changes. Streams are connections: so many are open at most, and where there are more containers each has
+//! its turn, and nothing is missed. The files are what the [`Witness`] reads and may be lost: the node keeps the same lines for as
+//! long as the pod is there. They begin with the first line.
+
+mod spool;
 
 use super::desired::{CONTAINER, namespace};
 use super::settings::ClusterSettings;
@@ -11,24 +15,29 @@ use crate::runtime::Witness;
 use crate::status::ExitReason;
 use hythe_cluster::{Cluster, Output, Position};
 use hythe_model::{InstanceId, ToolName};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
+use spool::Spool;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Files that an instance's output is kept in; the oldest goes first.
-const SEGMENTS: u64 = 4;
 /// Where the reader expects long lines to be cut, in bytes.
 const CUT: usize = 16 << 10;
-/// Between two attempts to take up a stream.
+/// Streams that are open at once, and how long one stays open where others wait.
+const STREAMS: usize = 4000;
+const TURN: Duration = Duration::from_mins(1);
+/// Streams that are being opened at once.
+const OPENING: usize = 32;
+/// Between two attempts to take up a stream; at least and, where it is refused again and again, at most.
 const AGAIN: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_mins(10);
 /// How long the end of a container may take to be told once its stream has ended.
 const TOLD: Duration = Duration::from_secs(5);
 /// How many attempts a container that has ended is worth.
@@ -46,6 +55,10 @@ pub(crate) struct Logs {
     folder: PathBuf,
     segment_bytes: u64,
     witness: Arc<dyn Witness>,
+    places: Semaphore,
+    /// Held by each stream that waits for a place.
+    waiting: Arc<()>,
+    opening: Semaphore,
     /// By tool and pod; a pod that is gone is forgotten.
     streams: Mutex<HashMap<(ToolName, String), Streams>>,
     /// Cancelled once another server reads them; none before this one has begun to.
@@ -71,9 +84,18 @@ impl Logs {
         bytes: u64,
         witness: Arc<dyn Witness>,
     ) -> Arc<Self> {
-        let segment_bytes = (bytes / SEGMENTS).max(64 << 10);
-        let (streams, reading) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { cluster, settings, folder, segment_bytes, witness, streams, reading })
+        Arc::new(Self {
+            cluster,
+            settings,
+            folder,
+            segment_bytes: spool::segment_bytes(bytes),
+            witness,
+            places: Semaphore::new(STREAMS),
+            waiting: Arc::default(),
+            opening: Semaphore::new(OPENING),
+            streams: Mutex::default(),
+            reading: Mutex::default(),
+        })
     }
 
     /// Reads what these pods and those that come print, until `end`.
@@ -108,14 +130,18 @@ impl Logs {
             Stage::Running => None,
             Stage::Ended(exit) => Some(exit.clone()),
         };
+        let is_new = !streams.contains_key(&pod.id.attempt);
         let stream = streams.entry(pod.id.attempt).or_insert_with(|| {
             let end = watch::Sender::new(None);
             let (own, seen, receiver) = (self.clone(), pod.clone(), end.subscribe());
             tokio::spawn(async move { reading.run_until_cancelled(own.carry(seen, receiver)).await });
             end
         });
-        if let Some(exit) = exit {
-            tell(stream, || End { exit, replaced: false });
+        match exit {
+            Some(exit) => tell(stream, || End { exit, replaced: false }),
+            // Whatever has changed, it may be read now.
+            None if !is_new => stream.send_modify(|_| {}),
+            None => {}
         }
     }
 
@@ -138,55 +164,86 @@ impl Logs {
     /// Carries one container's output until it has ended, then says so.
     async fn carry(self: Arc<Self>, pod: PodView, mut end: watch::Receiver<Option<End>>) {
         let folder = log_folder(&self.folder, &pod.id);
-        let mut spool = match Spool::open(&folder, self.segment_bytes) {
-            Ok(spool) => spool,
-            Err(error) => return tracing::error!(instance = %pod.id, %error, "its output cannot be kept"),
-        };
-        self.witness.started(&pod.id, &folder);
-        let mut attempts = 0;
+        let mut home = Home { logs: &self, pod: &pod, folder, spool: None, news: false };
+        if home.folder.exists()
+            && let Err(error) = home.open()
+        {
+            return tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
+        }
+        let (mut attempts, mut pause) = (0, AGAIN);
         let exit = loop {
-            let known = end.borrow().clone();
-            let whole = self.copy(&pod, known.as_ref().is_some_and(|end| end.replaced), &mut spool).await;
+            let known = end.borrow_and_update().clone();
+            let copied = self.copy(known.as_ref().is_some_and(|end| end.replaced), &mut home).await;
             if let Some(End { exit, .. }) = known {
                 attempts += 1;
-                if whole || attempts >= LAST_ATTEMPTS {
+                if copied == Copied::All || attempts >= LAST_ATTEMPTS {
                     break exit;
                 }
-                tokio::time::sleep(AGAIN).await;
+                sleep(AGAIN).await;
                 continue;
             }
-            // The stream of a container ends with it, before that is told; asked again at once, the node would answer
-            // with what the next container prints.
-            let patience = if whole { TOLD } else { AGAIN };
-            let _ = tokio::time::timeout(patience, end.wait_for(Option::is_some)).await;
+            pause = if home.has_news() { AGAIN } else { (pause * 2).min(SELDOM) };
+            match copied {
+                Copied::Nothing if timeout(pause, end.changed()).await.is_ok() => pause = AGAIN,
+                Copied::Nothing | Copied::Turn => {}
+                // The stream of a container ends with it, before that is told; asked again at once, the node would answer
+                // with what the next container prints.
+                Copied::All => drop(timeout(pause.max(TOLD), end.wait_for(Option::is_some)).await),
+                Copied::Part => drop(timeout(pause, end.wait_for(Option::is_some)).await),
+            }
         };
-        let reason = ExitReason { last_lines: last_lines(&folder), ..exit };
+        let reason = ExitReason { last_lines: last_lines(&home.folder), ..exit };
         if self.witness.ended(&pod.id, &reason).await {
-            let _ = fs::remove_dir_all(&folder);
+            let _ = std::fs::remove_dir_all(&home.folder);
         }
     }
 
-    /// Follows a container's output from behind the last line that has come; whether it came to its end.
-    async fn copy(&self, pod: &PodView, replaced: bool, spool: &mut Spool) -> bool {
+    /// Follows a container's output from behind the last line that has come.
+    async fn copy(&self, replaced: bool, home: &mut Home<'_>) -> Copied {
+        let waits = self.waiting.clone();
+        let Ok(_place) = self.places.acquire().await else { return Copied::Nothing };
+        drop(waits);
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
             follow: !replaced,
             previous: replaced,
             ..LogParams::default()
         };
-        let mut at = spool.last;
-        let output = Output::open(&self.api(&pod.id), &pod.name, params, at, CUT + TIME).await;
-        let Ok(mut output) = output else { return false };
+        let mut at = home.spool.as_ref().and_then(|spool| spool.last);
+        let output = {
+            let _opening = self.opening.acquire().await;
+            Output::open(&self.api(&home.pod.id), &home.pod.name, params, at, CUT + TIME).await
+        };
+        let Ok(mut output) = output else { return Copied::Nothing };
+        let until = Instant::now() + TURN;
         loop {
-            let text = match output.next(&mut at).await {
+            let next = self.within_turn(until, output.next(&mut at)).await;
+            let Some(next) = next else { return Copied::Turn };
+            let text = match next {
                 Ok(Some(text)) => text,
-                Ok(None) => return true,
-                Err(_) => return false,
+                Ok(None) => return Copied::All,
+                Err(_) => return Copied::Part,
             };
             let Some(position) = at else { continue };
-            if let Err(error) = spool.take(position, text) {
-                tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
-                return false;
+            if let Err(error) = home.take(position, text) {
+                tracing::error!(instance = %home.pod.id, %error, "its output cannot be kept");
+                return Copied::Nothing;
+            }
+        }
+    }
+
+    /// What a stream gives; `None` where its turn is over and others wait.
+    async fn within_turn<T>(&self, mut until: Instant, next: impl Future<Output = T>) -> Option<T> {
+        let mut next = pin!(next);
+        loop {
+            if until <= Instant::now() {
+                if Arc::strong_count(&self.waiting) > 1 {
+                    return None;
+                }
+                until = Instant::now() + TURN;
+            }
+            if let Ok(done) = tokio::time::timeout_at(until, next.as_mut()).await {
+                return Some(done);
             }
         }
     }
@@ -206,121 +263,53 @@ impl Logs {
     }
 }
 
-/// Says once how a container ended.
-fn tell(stream: &watch::Sender<Option<End>>, end: impl FnOnce() -> End) {
-    stream.send_if_modified(|known| known.is_none().then(|| *known = Some(end())).is_some());
+/// What a stream brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// It could not be opened, or not be kept.
+    Nothing,
+    /// It broke.
+    Part,
+    /// Others were to have their turn.
+    Turn,
+    /// All to its end.
+    All,
 }
 
-/// The files of one instance's output.
-struct Spool {
+/// Where one container's output goes.
+struct Home<'a> {
+    logs: &'a Logs,
+    pod: &'a PodView,
     folder: PathBuf,
-    segment_bytes: u64,
-    number: u64,
-    written: u64,
-    file: File,
-    last: Option<Position>,
+    /// None until there is a first line.
+    spool: Option<Spool>,
+    news: bool,
 }
 
-impl Spool {
-    fn open(folder: &Path, segment_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let numbers = fs::read_dir(folder)?
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse::<u64>().ok());
-        let number = numbers.max().unwrap_or(1);
-        let path = name(folder, number);
-        let last = last_time(&path);
-        let file = File::options().create(true).append(true).open(&path)?;
-        let written = file.metadata()?.len();
-        Ok(Self { folder: folder.to_owned(), segment_bytes, number, written, file, last })
+impl Home<'_> {
+    fn open(&mut self) -> io::Result<&mut Spool> {
+        let spool = Spool::open(&self.folder, self.logs.segment_bytes)?;
+        self.logs.witness.started(&self.pod.id, &self.folder, true);
+        Ok(self.spool.insert(spool))
     }
 
-    /// A piece of a line.
+    /// Whether a line has come since this was asked last.
+    fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     fn take(&mut self, at: Position, text: &[u8]) -> io::Result<()> {
-        self.last = Some(at);
-        let nanos = at.time.as_nanosecond();
-        let mut rest = text;
-        loop {
-            let (piece, more) = rest.split_at(rest.len().min(CUT));
-            let mut bytes = format!("{nanos} o ").into_bytes();
-            bytes.extend_from_slice(piece);
-            bytes.push(b'\n');
-            self.file.write_all(&bytes)?;
-            self.written += bytes.len() as u64;
-            rest = more;
-            if rest.is_empty() {
-                break;
-            }
+        self.news = true;
+        match &mut self.spool {
+            Some(spool) => spool.take(at, text)?,
+            None => self.open()?.take(at, text)?,
         }
-        if self.written >= self.segment_bytes { self.roll() } else { Ok(()) }
-    }
-
-    fn roll(&mut self) -> io::Result<()> {
-        self.number += 1;
-        self.file = File::options().create(true).append(true).open(name(&self.folder, self.number))?;
-        self.written = 0;
-        if let Some(oldest) = self.number.checked_sub(SEGMENTS) {
-            let _ = fs::remove_file(name(&self.folder, oldest));
-        }
+        self.logs.witness.printed(&self.pod.id);
         Ok(())
     }
 }
 
-fn name(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.log"))
-}
-
-/// Where a file's last line was printed. Pieces of one line count each, which passes by a line more at the most.
-fn last_time(path: &Path) -> Option<Position> {
-    let bytes = fs::read(path).ok()?;
-    let time = |line: &[u8]| -> Option<i128> {
-        str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()
-    };
-    let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let mut times = lines.rsplit(|byte| *byte == b'\n').map(time);
-    let last = times.next()??;
-    let count = 1 + times.take_while(|time| *time == Some(last)).count();
-    Some(Position { time: Timestamp::from_nanosecond(last).ok()?, count })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: u32) -> Position {
-        let time = format!("2026-11-21T15:12:{second:02}.5Z").parse().unwrap();
-        Position { time, count: 1 }
-    }
-
-    fn whole(folder: &Path) -> Vec<u8> {
-        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        files.iter().flat_map(|file| fs::read(file).unwrap()).collect()
-    }
-
-    #[test]
-    fn a_spool_that_is_opened_again_knows_where_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
-        assert_eq!(spool.last, None);
-        spool.take(at(1), b"one").unwrap();
-        spool.take(at(2), b"two").unwrap();
-        spool.take(Position { count: 2, ..at(2) }, b"\xff").unwrap();
-        drop(spool);
-        let spool = Spool::open(folder.path(), 64 << 10).unwrap();
-        assert_eq!(spool.last, Some(Position { count: 2, ..at(2) }));
-        assert!(whole(folder.path()).starts_with(b"1795273921500000000 o one\n"));
-    }
-
-    #[test]
-    fn files_are_bounded_and_long_lines_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
-        for second in 1..=50 {
-            spool.take(at(second), &vec![b'x'; 40 << 10]).unwrap();
-        }
-        let text = whole(folder.path());
-        assert!(text.len() <= 5 * (128 << 10), "{}", text.len());
-        assert!(text.split(|byte| *byte == b'\n').all(|line| line.len() <= CUT + 30));
-    }
+/// Says once how a container ended.
+fn tell(stream: &watch::Sender<Option<End>>, end: impl FnOnce() -> End) {
+    stream.send_if_modified(|known| known.is_none().then(|| *known = Some(end())).is_some());
 }

@@ -8,9 +8,7 @@ use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
-use crate::runtime::{
-    Adopted, Candidate, ImageName, Notes, RunnableRelease, Switched, Traffic, Wished, Wishes,
-};
+use crate::runtime::{Candidate, ImageName, Notes, RunnableRelease, Switched, Traffic, Wished, Wishes};
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
@@ -42,15 +40,17 @@ pub(crate) struct Rollouts {
     pub(super) traffic: Arc<dyn Traffic>,
     pull: Pull,
     /// Which kinds were looked at.
-    looked: watch::Receiver<[bool; 3]>,
+    pub(super) looked: watch::Receiver<[bool; 3]>,
     pending: Mutex<HashMap<ToolName, Pending>>,
     /// What is live, as far as this process knows.
     live: Mutex<HashMap<ToolName, RunnableRelease>>,
     /// One at a time writes a tool's objects.
     writing: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
-    dirty: Arc<Dirty>,
+    pub(super) dirty: Arc<Dirty>,
+    /// Until when this server looks after all; none before it has begun to.
+    pub(super) leading: Mutex<Option<CancellationToken>>,
     /// Who knows what is live, where other servers roll out too.
-    wishes: OnceLock<Arc<dyn Wishes>>,
+    pub(super) wishes: OnceLock<Arc<dyn Wishes>>,
     pub(crate) end: CancellationToken,
 }
 
@@ -81,9 +81,9 @@ impl Rollouts {
         let (cluster, settings) = (parts.cluster, parts.settings);
         let seen = Arc::new(Seen::new(parts.port));
         let logs = Logs::new(cluster.clone(), settings.clone(), parts.logs, parts.log_bytes, parts.witness);
-        let looked = super::watch::start(&cluster, &seen, &logs, &end);
-        let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let dirty = Arc::<Dirty>::default();
+        let looked = super::watch::start(&cluster, &seen, &logs, &dirty, &end);
+        let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let own = Self {
             cluster,
             settings,
@@ -96,6 +96,7 @@ impl Rollouts {
             live,
             writing,
             dirty,
+            leading: Mutex::default(),
             wishes: OnceLock::new(),
             end,
         };
@@ -105,27 +106,6 @@ impl Rollouts {
     /// Says that other servers roll out too.
     pub(crate) fn share(&self, wishes: Arc<dyn Wishes>) {
         let _ = self.wishes.set(wishes);
-    }
-
-    /// Looks after every tool until `end`.
-    pub(crate) fn lead(self: Arc<Self>, end: CancellationToken) {
-        let ends = self.end.child_token();
-        let (own, told) = (self.end.clone(), ends.clone());
-        tokio::spawn(async move {
-            let _ended = told.drop_guard();
-            own.run_until_cancelled(end.cancelled()).await;
-        });
-        self.logs.lead(ends.clone(), &self.seen.pods());
-        let weak = Arc::downgrade(&self);
-        let prefix = self.settings.namespace_prefix.clone();
-        super::drift::start(&self.cluster, &prefix, &self.dirty, &ends, move |tool| {
-            let rollouts = weak.upgrade();
-            async move {
-                if let Some(rollouts) = rollouts {
-                    rollouts.mend(&tool).await;
-                }
-            }
-        });
     }
 
     /// Forgets a tool that another server has removed.
@@ -147,9 +127,14 @@ impl Rollouts {
     }
 
     /// The same, in a turn that keeps others from changing it.
-    async fn live_in_turn(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
+    pub(super) async fn live_in_turn(&self, tool: &ToolName) -> Result<Option<Wished>, Fault> {
         if let Some(wishes) = self.wishes.get() {
-            return wishes.live_in_turn(tool).await;
+            let wished = wishes.live_in_turn(tool).await?;
+            match &wished {
+                Some(Wished { release, .. }) => drop(self.live().insert(tool.clone(), release.clone())),
+                None => drop(self.live().remove(tool)),
+            }
+            return Ok(wished);
         }
         // The caller of this runtime has one rollout of a tool at a time.
         let live = self.live().get(tool).cloned();
@@ -165,7 +150,7 @@ impl Rollouts {
         lock.lock_owned().await
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<ToolName, Pending>> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, HashMap<ToolName, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -429,7 +414,7 @@ impl Rollouts {
     }
 
     /// Has a tool looked after once more in a while.
-    fn look_again(&self, tool: &ToolName) {
+    pub(super) fn look_again(&self, tool: &ToolName) {
         let (dirty, tool, end) = (self.dirty.clone(), tool.clone(), self.end.clone());
         tokio::spawn(async move {
             if end.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_some() {
@@ -498,55 +483,6 @@ impl Rollouts {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(tool);
     }
 
-    /// Sees to it, in the background, that every live release is as it is wished.
-    pub(crate) fn adopt(self: Arc<Self>, live: Vec<RunnableRelease>) -> Adopted {
-        let kept = live.len();
-        for release in &live {
-            self.seen.update(&release.release.tool, |view| view.declared = true);
-        }
-        let tools = live.into_iter().map(|release| (release.release.tool.clone(), release));
-        let tools: Vec<_> = tools.collect();
-        self.dirty.add(tools.iter().map(|(tool, _)| tool.clone()));
-        self.live().extend(tools);
-        Adopted { kept, ..Adopted::default() }
-    }
-
-    /// Makes a tool as it is wished now; writes nothing where it is.
-    async fn mend(&self, tool: &ToolName) {
-        let _alone = self.alone(tool).await;
-        let coming = self.pending().get(tool).cloned();
-        let is_coming = coming.is_some();
-        let live = if is_coming { Ok(None) } else { self.live_in_turn(tool).await };
-        let objects = match (&coming, &live) {
-            (Some(pending), _) => self.pending_objects(pending),
-            (None, Ok(Some(wished))) => self.objects(&wished.release),
-            (None, Ok(None)) => return,
-            // Whoever changes it now sees to it, and what is there afterwards is looked at once more.
-            (None, Err(_)) => return self.look_again(tool),
-        };
-        let objects = match objects {
-            Ok(objects) => objects,
-            Err(fault) => return tracing::error!(%tool, %fault, "a live release cannot be applied"),
-        };
-        let applied = match self.cluster.apply(&self.owner(tool), &objects).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                tracing::error!(%tool, %error, "a live release could not be applied");
-                return self.look_again(tool);
-            }
-        };
-        if !applied.written.is_empty() {
-            let objects = applied.written.join(", ");
-            tracing::info!(%tool, objects, "what differed from its release was mended");
-        }
-        // While a release comes, what served before is still wanted.
-        if !is_coming
-            && let Err(error) = self.cluster.prune(&self.owner(tool), &objects, applied.present).await
-        {
-            left_over(tool, &error);
-        }
-    }
-
     /// The images of all pods.
     pub(crate) fn images(&self) -> Vec<ImageName> {
         let name = |image: &String| {
@@ -557,6 +493,6 @@ impl Rollouts {
     }
 }
 
-fn left_over(tool: &ToolName, error: &ClusterError) {
+pub(super) fn left_over(tool: &ToolName, error: &ClusterError) {
     tracing::warn!(%tool, %error, "leftovers of earlier releases stay until the next one");
 }

@@ -92,6 +92,12 @@ impl PodView {
         })
     }
 
+    /// Whether it may be that it waits for its config or for the key to its image.
+    pub(crate) fn lacks_secret(&self) -> bool {
+        let lacking = |reason: &str| ["CreateContainerConfigError", "ErrImagePull"].contains(&reason);
+        matches!(&self.stage, Stage::Waiting { reason, .. } if lacking(reason))
+    }
+
     /// How many times its container was started again.
     pub(crate) fn restarts(&self) -> u32 {
         self.id.attempt

@@ -3,6 +3,7 @@
 //! Three of them for the whole cluster, whatever the number of tools: pods, Deployments and endpoint slices that carry this
 //! platform's labels. A watch that breaks is taken up again by the library, with a growing wait.
 
+use super::drift::Dirty;
 use super::logs::Logs;
 use super::seen::{Part, Seen, ToolView};
 use super::view::{self, DeploymentView, PodView};
@@ -28,6 +29,7 @@ pub(crate) fn start(
     cluster: &Cluster,
     seen: &Arc<Seen>,
     logs: &Arc<Logs>,
+    dirty: &Arc<Dirty>,
     end: &CancellationToken,
 ) -> channel::Receiver<[bool; 3]> {
     let (complete, first) = channel::channel([false; 3]);
@@ -40,8 +42,14 @@ pub(crate) fn start(
         complete: complete.clone(),
         index,
     };
-    let (came, went) = (logs.clone(), logs.clone());
-    let pod = move |pod: Pod| PodView::of(&pod).inspect(|pod| came.look(pod));
+    let (came, went, dirty) = (logs.clone(), logs.clone(), dirty.clone());
+    let pod = move |pod: Pod| {
+        let pod = PodView::of(&pod)?;
+        came.look(&pod);
+        // Secrets are not watched.
+        dirty.add(pod.lacks_secret().then(|| pod.id.tool.clone()));
+        Some(pod)
+    };
     watching(0).follow(ToolView::pods, pod, move |pod| went.gone(&pod));
     watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), drop);
     watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), drop);

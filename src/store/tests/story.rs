@@ -30,7 +30,9 @@ async fn people_and_tools(store: &Store) {
     assert_eq!(made.settings.deploy_branches, ["main", "master"]);
     assert_eq!(made.deployed, None);
     assert!(matches!(store.create_tool(&tool("weather"), None).await, Err(StoreError::Exists { .. })));
+    let mark = store.tools_mark().await.unwrap();
     store.create_tool(&tool("quotes"), None).await.unwrap();
+    assert!(mark != store.tools_mark().await.unwrap() && mark.0 == 1);
     let names: Vec<_> = store.tools().await.unwrap().into_iter().map(|t| t.name.to_string()).collect();
     assert_eq!(names, ["quotes", "weather"]);
     assert_eq!(store.tools_of(&ann()).await.unwrap(), [made]);

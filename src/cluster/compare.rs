@@ -1,0 +1,88 @@
+//! Whether an object is as it is wished.
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Whether an object is as it is wished: every field that is ours has our value. What others have added is theirs.
+pub(crate) fn covers_object(there: &DynamicObject, wanted: &DynamicObject) -> bool {
+    let has = |there: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
+        wanted.iter().all(|(key, value)| there.get(key) == Some(value))
+    };
+    // A field more in a policy opens or narrows it.
+    let exact = wanted.types.as_ref().is_some_and(|types| types.kind == "NetworkPolicy");
+    has(there.labels(), wanted.labels())
+        && has(there.annotations(), wanted.annotations())
+        && covers(&there.data, &wanted.data)
+        && (!exact || covers(&wanted.data["spec"], &there.data["spec"]))
+}
+
+fn covers(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (_, Value::Null) => true,
+        (Value::Object(there), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, value)| there.get(key).map_or(is_empty(value), |there| covers(there, value))),
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len()
+                && wanted.iter().all(|value| there.iter().any(|there| covers(there, value)))
+        }
+        (there, wanted) => there == wanted,
+    }
+}
+
+/// What the API server leaves out of its answers: what its types are without any value.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Bool(true) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use kube::api::ApiResource;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_server_adds_or_leaves_out_is_no_difference() {
+        let there =
+            json!({ "replicas": 1, "paused": true, "list": [{ "name": "a", "extra": 1 }, { "name": "b" }] });
+        for wanted in [
+            json!({ "replicas": 1 }),
+            json!({ "replicas": 1, "minReadySeconds": 0, "egress": [], "labels": {}, "text": "", "flag": false }),
+            json!({ "list": [{ "name": "b" }, { "name": "a" }] }),
+        ] {
+            assert!(covers(&there, &wanted), "{wanted}");
+        }
+        for wanted in [
+            json!({ "replicas": 2 }),
+            json!({ "list": [{ "name": "a" }] }),
+            json!({ "list": [{ "name": "a" }, { "name": "c" }] }),
+            json!({ "missing": "value" }),
+            json!({ "paused": false }),
+        ] {
+            assert!(!covers(&there, &wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_somebody_widens_differs() {
+        let resource = ApiResource::erase::<NetworkPolicy>(&());
+        let policy = |spec: Value| DynamicObject::new("closed", &resource).data(json!({ "spec": spec }));
+        let wanted = policy(json!({ "podSelector": {}, "ingress": [], "policyTypes": ["Ingress"] }));
+        assert!(covers_object(&policy(json!({ "podSelector": {}, "policyTypes": ["Ingress"] })), &wanted));
+        let opened = policy(json!({ "podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"] }));
+        assert!(!covers_object(&opened, &wanted));
+        let narrowed =
+            policy(json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] }));
+        assert!(!covers_object(&narrowed, &wanted));
+    }
+}
