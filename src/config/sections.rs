@@ -16,9 +16,6 @@ use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A push and what comes before its manifest take less.
-const SHORTEST_GRACE: Duration = Duration::from_hours(1);
-
 /// A setting that may be unset: an empty text is the same as none at all.
 fn optional<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
     from: D,
@@ -75,21 +72,13 @@ impl Config {
             ("store", self.store.contradiction()),
             ("objects", self.objects_contradiction()),
             ("mounts", self.mounts_contradiction()),
+            ("registry", self.registry.contradiction()),
             ("registry.external", self.registry.external.contradiction()),
         ];
         for (section, mistake) in of_sections {
             if let Some((key, what, next)) = mistake {
                 return found(section, key, what, next);
             }
-        }
-        if self.registry.blob_grace.duration() < SHORTEST_GRACE {
-            let next = "Set it to 1 h or more: what a push writes must outlive the push.";
-            return found(
-                "registry",
-                "blob_grace",
-                "blobs would be removed before a push could use them",
-                next,
-            );
         }
         if self.server.upkeep.duration() < Duration::from_secs(1) {
             return found("server", "upkeep", "there would be no pause", "Set it to 1 s or more.");

@@ -59,10 +59,14 @@ struct Sandboxes {
 }
 
 impl Sandboxes {
-    async fn open(settings: &Settings, data: &Data, content: &ContentStore) -> Result<Self> {
+    /// Opens them, where anything is to run in them.
+    async fn open(settings: &Settings, data: &Data, content: &ContentStore) -> Result<Option<Self>> {
+        if !settings.config.needs_sandboxes() {
+            return Ok(None);
+        }
         let helper = control::helper(settings, data).await.context("the sandbox helper does not start")?;
         let layers = Layers::open(helper.clone(), content.clone(), &data.namespace()).await?;
-        Ok(Self { helper, layers })
+        Ok(Some(Self { helper, layers }))
     }
 }
 
@@ -82,11 +86,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
     let external =
         settings.external()?.map(|options| External::open(&options, content.clone())).transpose()?;
     let repositories = Repositories::open(data.repositories(), repository_options(settings)?)?;
-    let sandboxes = if settings.config.needs_sandboxes() {
-        Some(Sandboxes::open(settings, data, &content).await?)
-    } else {
-        None
-    };
+    let sandboxes = Sandboxes::open(settings, data, &content).await?;
     let in_flight = InFlight::new();
     let keys = keys::open(settings, data, &store).await?;
     let registry = match settings.config.registry.listen {

@@ -102,7 +102,7 @@ impl Platform {
         removed.sources += blocking(move || sources.prune(&keep, SOURCE_GRACE)).await?;
         removed.commits = self.tidy_repositories(wanted.last, wanted.commits, since).await?;
 
-        removed.external = self.tend_external(&wanted.of_tools).await?;
+        removed.external = Box::pin(self.tend_external(&wanted.of_tools)).await?;
         let images: Vec<ImageName> = wanted.images.into_iter().collect();
         removed.layers = parts.runtime.prune(&images).await?;
         let policy = GcPolicy {

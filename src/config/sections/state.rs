@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// `[store]`: rows.
 #[derive(Clone, Deserialize)]
@@ -163,6 +164,18 @@ impl ExternalRegistry {
         ];
         let unused = set.into_iter().find(|(_, is_set)| self.prefix.is_none() && *is_set);
         unused.map(|(key, _)| (key, "it is about a registry that is not named", next))
+    }
+}
+
+/// A push and what comes before its manifest take less.
+const SHORTEST_GRACE: Duration = Duration::from_hours(1);
+
+impl Registry {
+    /// A setting that cannot be meant: its name, what is wrong, what to do.
+    pub(super) fn contradiction(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        let what = "blobs would be removed before a push could use them";
+        let next = "Set it to 1 h or more: what a push writes must outlive the push.";
+        (self.blob_grace.duration() < SHORTEST_GRACE).then_some(("blob_grace", what, next))
     }
 }
 
