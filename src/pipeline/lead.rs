@@ -5,13 +5,13 @@
 
 mod endings;
 
-use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
 use async_trait::async_trait;
 use endings::Endings;
 use hythe_model::{BuildId, Fault, ToolName};
 use hythe_rollout::{RunnableRelease, Wished, Wishes};
 use hythe_store::StoreError;
+use jiff::SignedDuration;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const CONTROLLER: &str = "controller";
 /// How often rollouts are looked for that nobody goes on with.
 const LOOK: Duration = Duration::from_secs(15);
+/// How long whoever ran a build is given to end its log.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
 /// Between two attempts at what could not be done.
 const AGAIN: Duration = Duration::from_secs(5);
 /// The longest time between them.
@@ -85,7 +87,7 @@ impl Platform {
     async fn look_for_overdue_logs(&self, endings: &mut Option<Endings>) -> Result<(), Fault> {
         let endings = match endings {
             Some(endings) => endings,
-            None => endings.insert(Endings::begin(self.store(), GOOD_FOR).await?),
+            None => endings.insert(Endings::begin(self.store(), PATIENCE).await?),
         };
         for build in endings.overdue(self.store(), self.logs()).await? {
             self.end_log(&build).await;

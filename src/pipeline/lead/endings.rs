@@ -7,9 +7,8 @@ use crate::queue::LOOK_BACK;
 use hythe_events::LogStore;
 use hythe_model::{BuildId, Fault};
 use hythe_store::{Build, Store};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// The builds whose logs are not known to have ended.
 pub(super) struct Endings {
@@ -17,12 +16,12 @@ pub(super) struct Endings {
     last: BuildId,
     open: BTreeSet<BuildId>,
     /// How long whoever ran a build is given to end its log.
-    patience: Duration,
+    patience: SignedDuration,
 }
 
 impl Endings {
     /// Begins to look.
-    pub(super) async fn begin(store: &Store, patience: Duration) -> Result<Self, Fault> {
+    pub(super) async fn begin(store: &Store, patience: SignedDuration) -> Result<Self, Fault> {
         // First: what comes after it is looked at later.
         let last = store.last_build().await?.unwrap_or(BuildId(0));
         let unfinished = store.unfinished_builds().await?;
@@ -45,7 +44,7 @@ impl Endings {
             let has_ended = logs.has_ended(row.id).await;
             if has_ended.map_err(|error| faults::internal("look at a build's log", &error))? {
                 self.open.remove(&row.id);
-            } else if Timestamp::now().duration_since(ended).unsigned_abs() >= self.patience {
+            } else if Timestamp::now().duration_since(ended) >= self.patience {
                 overdue.push(row);
             }
         }
@@ -81,14 +80,14 @@ mod tests {
         };
         let ids = |builds: Vec<Build>| builds.into_iter().map(|build| build.id).collect::<Vec<_>>();
         let before = ended().await;
-        let mut endings = Endings::begin(&store, Duration::ZERO).await.unwrap();
+        let mut endings = Endings::begin(&store, SignedDuration::ZERO).await.unwrap();
         let after = ended().await;
         assert_eq!(ids(endings.overdue(&store, &logs).await.unwrap()), [before, after]);
         logs.append(after, &BuildEvent::Failed { fault: fault.clone() }).unwrap();
         logs.settled().await;
         assert_eq!(ids(endings.overdue(&store, &logs).await.unwrap()), [before]);
         assert_eq!(endings.open, [before].into(), "what has its end is not looked at again");
-        endings.patience = Duration::from_hours(1);
+        endings.patience = SignedDuration::from_hours(1);
         assert!(endings.overdue(&store, &logs).await.unwrap().is_empty(), "its server is about to");
     }
 }
