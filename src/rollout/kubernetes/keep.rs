@@ -32,7 +32,8 @@ impl Rollouts {
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(end) = leading {
             let keeper: Weak<dyn Keeper> = Arc::<Self>::downgrade(&self);
-            let (mut looked, cluster, dirty) = (self.looked.clone(), self.cluster.clone(), self.dirty.clone());
+            let (mut looked, cluster, dirty) =
+                (self.looked.clone(), self.cluster.clone(), self.dirty.clone());
             // What is wished where load decides follows from what is there.
             let begin = async move {
                 if looked.wait_for(|lists| lists.iter().all(|done| *done)).await.is_ok() {
