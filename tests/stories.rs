@@ -5,6 +5,7 @@
 mod stories {
     mod api;
     mod attack;
+    mod cluster_faults;
     mod conformance;
     mod deploy;
     mod faults;

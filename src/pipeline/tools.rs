@@ -77,7 +77,7 @@ impl Platform {
     /// finds a tool without a repository and goes on.
     pub(crate) async fn remove_tool(&self, name: &ToolName) -> Result<(), Fault> {
         let parts = self.parts();
-        parts.runtime.stop_tool(name).await;
+        parts.runtime.stop_tool(name).await?;
         if parts.objects.is_some() {
             self.store().leave_repository(name).await?;
         }

@@ -124,8 +124,8 @@ impl Runtime for KubernetesRuntime {
         self.rollouts.take_back_left(&left, live.as_ref()).await
     }
 
-    async fn stop_tool(&self, tool: &ToolName) {
-        self.rollouts.stop_tool(tool).await;
+    async fn stop_tool(&self, tool: &ToolName) -> Result<(), Fault> {
+        self.rollouts.stop_tool(tool).await
     }
 
     async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {

@@ -105,8 +105,9 @@ impl Runtime for LocalRuntime {
         self.tools.abandon(candidate).await;
     }
 
-    async fn stop_tool(&self, tool: &ToolName) {
+    async fn stop_tool(&self, tool: &ToolName) -> Result<(), Fault> {
         self.tools.stop_tool(tool).await;
+        Ok(())
     }
 
     async fn adopt(&self, live: Vec<RunnableRelease>) -> Result<Adopted, Fault> {

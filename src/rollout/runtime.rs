@@ -73,8 +73,9 @@ pub trait Runtime: Send + Sync {
         Ok(())
     }
 
-    /// Ends everything of a tool at once and forgets the tool; returns when it is gone.
-    async fn stop_tool(&self, tool: &ToolName);
+    /// Ends everything of a tool at once and forgets the tool; returns when it is gone, or when the cluster has been told and only takes
+    /// its time. On a fault it may run still, and is known.
+    async fn stop_tool(&self, tool: &ToolName) -> Result<(), Fault>;
 
     /// Takes back what runs after a restart of the server: instances of these releases are kept as they are, missing
     /// ones are started in the background, all others are stopped. Call it once, before the first `start`.

@@ -4,7 +4,18 @@ use super::progress::Trouble;
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
 use hythe_cluster::ClusterError;
-use hythe_model::{Fault, Release};
+use hythe_model::{Fault, Release, ToolName};
+
+/// How an API server says that it could not ask one.
+const WEBHOOK: &str = "failed calling webhook";
+
+/// A tool could not be removed from the cluster.
+pub(crate) fn not_removed(tool: &ToolName, error: &ClusterError) -> Fault {
+    Fault::new("tools/cluster-away", format!("{tool} was not deleted: the cluster did not do as asked."))
+        .why(error.to_string())
+        .why("What it runs goes on.")
+        .next(format!("Delete it again once the cluster is well: hythe tools delete {tool}"))
+}
 
 /// The cluster did not take a release's objects.
 pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
@@ -28,6 +39,12 @@ pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
                 .why(message.clone())
                 .next("The cluster's operator knows the rule; push again once it allows this.")
         }
+        ClusterError::Api { reason, .. } if reason.contains(WEBHOOK) => Fault::new(
+            "rollout/webhook-away",
+            "The release failed: a webhook that the cluster asks first does not answer.",
+        )
+        .why(error.to_string())
+        .next("The cluster's operator knows the webhook; push again once it answers."),
         ClusterError::Api { .. } => Fault::new(
             "rollout/cluster-away",
             "The release failed: the cluster's API server does not answer as it should.",

@@ -469,18 +469,25 @@ impl Rollouts {
     }
 
     /// Removes a tool with its namespace.
-    pub(crate) async fn stop_tool(&self, tool: &ToolName) {
+    pub(crate) async fn stop_tool(&self, tool: &ToolName) -> Result<(), Fault> {
+        let _alone = self.alone(tool).await;
+        let name = desired::namespace(&self.settings, tool);
+        match self.cluster.remove_namespace(&self.owner(tool), &name, DELETION).await {
+            Ok(()) => {}
+            // Nothing of it runs, and the cluster goes on with the rest by itself.
+            Err(error @ (ClusterError::Terminating { .. } | ClusterError::Foreign { .. })) => {
+                tracing::warn!(%tool, %error, "the tool's namespace is still there");
+            }
+            // Whoever forgot the tool now would leave it running.
+            Err(error) => return Err(fault::not_removed(tool, &error)),
+        }
         if let Some(pending) = self.pending().remove(tool) {
             pending.settled.cancel();
         }
         self.live().remove(tool);
-        let _alone = self.alone(tool).await;
-        let name = desired::namespace(&self.settings, tool);
-        if let Err(error) = self.cluster.remove_namespace(&self.owner(tool), &name, DELETION).await {
-            tracing::error!(%tool, %error, "the tool's namespace could not be removed");
-        }
         self.seen.update(tool, |view| view.declared = false);
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(tool);
+        Ok(())
     }
 
     /// The images of all pods.

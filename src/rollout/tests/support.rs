@@ -138,7 +138,7 @@ impl World {
 
     /// Ends everything and removes the folder.
     pub(crate) async fn end(self) {
-        self.runtime.stop_tool(&tool()).await;
+        self.runtime.stop_tool(&tool()).await.unwrap();
         assert_eq!(self.sandboxes().await, 0, "nothing is left of a deleted tool");
         self.bench.end().await;
     }

@@ -1,0 +1,123 @@
+//! A cluster that does not do as asked: what is told, and what serves on.
+
+use crate::support::{Client, Clustered, kubectl, until};
+use std::fs;
+use std::time::Duration;
+
+/// Applies a document as the cluster's administrator.
+fn apply(document: &str) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), document).expect("a file");
+    kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
+}
+
+/// An object of the whole cluster's that goes with the story.
+struct Away(&'static str, String);
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        kubectl(&["delete", self.0, &self.1, "--ignore-not-found", "--wait=false"]);
+    }
+}
+
+#[test]
+fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names() {
+    let server = Clustered::start("kube-denied", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    let (name, namespace) = (format!("no-budgets-{}", std::process::id()), server.namespace("handbook"));
+    let in_its_namespace = format!("{{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}");
+    let rules =
+        "[{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]";
+
+    let policy = [
+        Away("validatingadmissionpolicy", name.clone()),
+        Away("validatingadmissionpolicybinding", name.clone()),
+    ];
+    apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: {name}}}\n\
+         spec:\n  matchConstraints: {{resourceRules: {rules}}}\n  validations: [{{expression: 'false', message: no more today}}]\n---\n\
+         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: {name}}}\n\
+         spec: {{policyName: {name}, validationActions: [Deny], matchResources: {{namespaceSelector: {in_its_namespace}}}}}\n"
+    ));
+    // A policy counts a moment after it was made.
+    until(Duration::from_secs(30), || {
+        let probe = ["annotate", "deployment", "web", "probe=1", "--overwrite", "--dry-run=server"];
+        server.kubectl("handbook", &probe).err.contains("no more today").then_some(())
+    });
+    robin.commit("handbook", "Denied");
+    robin.push("handbook").failed().says("rollout/refused").says("no more today").says("v1 goes on serving");
+    assert_eq!(robin.get("handbook", "/").status, 200);
+    drop(policy);
+
+    let _webhook = Away("validatingwebhookconfiguration", name.clone());
+    apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {{name: {name}}}\nwebhooks:\n\
+         - name: absent.example.org\n  failurePolicy: Fail\n  sideEffects: None\n  admissionReviewVersions: [v1]\n  timeoutSeconds: 2\n\
+         \x20 clientConfig: {{url: 'https://127.0.0.1:9/'}}\n  namespaceSelector: {in_its_namespace}\n  rules: {rules}\n"
+    ));
+    until(Duration::from_secs(30), || {
+        let probe = ["annotate", "deployment", "web", "probe=1", "--overwrite", "--dry-run=server"];
+        server.kubectl("handbook", &probe).err.contains("absent.example.org").then_some(())
+    });
+    robin.commit("handbook", "Nobody there");
+    robin
+        .push("handbook")
+        .failed()
+        .says("rollout/webhook-away")
+        .says("absent.example.org")
+        .says("v1 goes on serving");
+    assert_eq!(robin.get("handbook", "/").status, 200);
+}
+
+#[test]
+fn a_namespace_that_hangs_in_its_deletion_is_told_and_waited_for_no_longer_than_needed() {
+    let server = Clustered::start("kube-hangs", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    server.kubectl("handbook", &["create", "configmap", "held"]).ok();
+    let hold = r#"{"metadata": {"finalizers": ["example.org/held"]}}"#;
+    server.kubectl("handbook", &["patch", "configmap", "held", "--type=merge", "-p", hold]).ok();
+
+    robin.hythe(&["tools", "delete", "handbook", "--yes"]).ok();
+    assert_eq!(robin.get("handbook", "/").status, 404);
+    assert_eq!(server.kubectl("handbook", &["get", "pods", "-o", "name"]).out, "", "nothing of it runs");
+    robin.hythe(&["tools", "create", "handbook"]).ok();
+    robin.push("handbook").failed().says("rollout/namespace-terminating").says("kubectl get namespace");
+
+    server
+        .kubectl(
+            "handbook",
+            &["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#],
+        )
+        .ok();
+    until(Duration::from_mins(1), || {
+        (server.kubectl("handbook", &["get", "namespace", &server.namespace("handbook")]).code != 0)
+            .then_some(())
+    });
+    robin.commit("handbook", "Again");
+    robin.push("handbook").ok();
+    assert_eq!(robin.get("handbook", "/").status, 200);
+}
+
+#[test]
+fn a_config_that_no_secret_holds_changes_nothing() {
+    let server = Clustered::start("kube-large", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    let values: Vec<_> = (0..11).map(|number| format!("LARGE_{number}={}", "x".repeat(100_000))).collect();
+    for some in values.chunks(4) {
+        let mut words = vec!["config", "set", "-t", "handbook"];
+        words.extend(some.iter().map(String::as_str));
+        let set = robin.hythe(&words);
+        if some.len() < 4 {
+            set.failed().says("rollout/config-too-large").says("v3 goes on serving");
+        } else {
+            set.ok();
+        }
+    }
+    assert_eq!(robin.get("handbook", "/").status, 200);
+}
