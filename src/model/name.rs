@@ -122,6 +122,15 @@ fn is_label(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// A label of at most 40 characters; what can be shown of it where it is none.
+fn short_label(text: &str) -> Result<String, String> {
+    if text.len() <= 40 && is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(text.chars().take(60).collect())
+    }
+}
+
 impl FromStr for ToolName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -213,10 +222,7 @@ impl JobName {
 impl FromStr for JobName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if text.len() > 40 || !is_label(text) {
-            return Err(NameError::Job(text.chars().take(60).collect()));
-        }
-        Ok(Self(text.to_owned()))
+        short_label(text).map(Self).map_err(NameError::Job)
     }
 }
 string_name!(JobName);
@@ -229,10 +235,7 @@ pub struct MountName(String);
 impl FromStr for MountName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if text.len() > 40 || !is_label(text) {
-            return Err(NameError::Mount(text.chars().take(60).collect()));
-        }
-        Ok(Self(text.to_owned()))
+        short_label(text).map(Self).map_err(NameError::Mount)
     }
 }
 string_name!(MountName);
