@@ -1,15 +1,7 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
-use crate::support::{Client, Clustered, kubectl, until};
-use std::fs;
+use crate::support::{Client, Clustered, kubectl, kubectl_apply, until};
 use std::time::Duration;
-
-/// Applies a document as the cluster's administrator.
-fn apply(document: &str) {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), document).expect("a file");
-    kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
-}
 
 /// An object of the whole cluster's that goes with the story.
 struct Away(&'static str, String);
@@ -35,7 +27,7 @@ fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names
         Away("validatingadmissionpolicy", name.clone()),
         Away("validatingadmissionpolicybinding", name.clone()),
     ];
-    apply(&format!(
+    kubectl_apply(&format!(
         "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: {name}}}\n\
          spec:\n  matchConstraints: {{resourceRules: {rules}}}\n  validations: [{{expression: 'false', message: no more today}}]\n---\n\
          apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: {name}}}\n\
@@ -52,7 +44,7 @@ fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names
     drop(policy);
 
     let _webhook = Away("validatingwebhookconfiguration", name.clone());
-    apply(&format!(
+    kubectl_apply(&format!(
         "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {{name: {name}}}\nwebhooks:\n\
          - name: absent.example.org\n  failurePolicy: Fail\n  sideEffects: None\n  admissionReviewVersions: [v1]\n  timeoutSeconds: 2\n\
          \x20 clientConfig: {{url: 'https://127.0.0.1:9/'}}\n  namespaceSelector: {in_its_namespace}\n  rules: {rules}\n"

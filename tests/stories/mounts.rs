@@ -1,6 +1,6 @@
 //! What tools read of the operator's, told of both runtimes.
 
-use crate::support::{Client, Clustered, Server, kubectl};
+use crate::support::{Client, Clustered, Server, kubectl, kubectl_apply};
 use std::fs;
 use std::path::PathBuf;
 
@@ -39,10 +39,7 @@ fn a_tool_reads_what_the_operator_lets_it_in_a_cluster() {
         "persistentVolumeReclaimPolicy": "Retain", "hostPath": {{"path": "{}"}}}}}}"#,
         dumps.0.display()
     );
-    let file = dumps.0.with_extension("json");
-    fs::write(&file, volume).expect("a file");
-    kubectl(&["apply", "-f", file.to_str().expect("a path")]).ok();
-    fs::remove_file(&file).expect("a file");
+    kubectl_apply(&volume);
     tell(&Clustered::start("kube-mounts", &config(&format!("storage_class = \"{class}\""))), &dumps);
     kubectl(&["delete", "persistentvolume", &class, "--wait=false"]).ok();
 }

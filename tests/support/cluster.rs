@@ -42,6 +42,13 @@ pub(crate) fn kubectl(args: &[&str]) -> Ran {
     command.output().expect("kubectl runs").into()
 }
 
+/// Applies a document with the administrator's rights.
+pub(crate) fn kubectl_apply(document: &str) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), document).expect("a file");
+    kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
+}
+
 /// A server whose tools run in the cluster. Dropping it removes what it made there.
 pub(crate) struct Clustered {
     server: Server,
