@@ -19,10 +19,13 @@ const WORSE: u64 = 2;
 
 /// The canary of a release that is to follow `before`, and its instances; none where nothing serves that it could share with.
 pub(crate) fn of(release: &RunnableRelease, before: Option<&RunnableRelease>) -> Option<(Canary, u32)> {
-    let count = |of: &RunnableRelease| of.release.formation.0.get(&ProcessType::web()).copied().unwrap_or(0);
     let canary = release.canary?;
-    let all = count(release);
-    (all > 0 && before.is_some_and(|before| count(before) > 0)).then(|| (canary, canary.part.of(all)))
+    let all = web_instances(release);
+    (all > 0 && before.is_some_and(|before| web_instances(before) > 0)).then(|| (canary, canary.part.of(all)))
+}
+
+fn web_instances(release: &RunnableRelease) -> u32 {
+    release.release.formation.0.get(&ProcessType::web()).copied().unwrap_or(0)
 }
 
 /// One canary that takes traffic.
@@ -37,9 +40,10 @@ pub(crate) struct Watch<'a> {
 
 impl Watch<'_> {
     /// Waits out the pause; a fault as soon as the canary errs too often.
-    pub(crate) async fn goes_well(&self, of: u32, all: u32) -> Result<(), Fault> {
-        let pause = self.canary.pause.duration();
-        self.note(format!("canary: {of} of {all} ready, watched for {}", self.canary.pause), None);
+    pub(crate) async fn goes_well(&self) -> Result<(), Fault> {
+        let (pause, all) = (self.canary.pause.duration(), web_instances(self.release));
+        let part = self.canary.part.of(all);
+        self.note(format!("canary: {part} of {all} ready, watched for {}", self.canary.pause), None);
         let (begun, [_, before]) = (Instant::now(), self.answers());
         loop {
             let [new, old] = self.answers();

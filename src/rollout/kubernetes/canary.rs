@@ -24,19 +24,15 @@ impl Rollouts {
     ) -> Result<(), Fault> {
         let (tool, number) = (&release.release.tool, release.release.number);
         let Some((wish, count)) = canary::of(release, before) else { return Ok(()) };
-        let web = ProcessType::web();
-        let follows = |view: &ToolView| {
-            view.deployments.get(web.as_str()).is_some_and(|web| web.release == Some(number))
-        };
         // Whoever began with the rest had seen the canary do well.
-        if follows(&self.seen.tool(tool)) {
+        let web = self.seen.tool(tool).deployments.remove(ProcessType::web().as_str());
+        if web.is_some_and(|web| web.release == Some(number)) {
             return Ok(());
         }
         self.enter(tool, Stage::Canary(count));
         let wanted = [Wanted::canary(count)];
         let objects = self.canary_objects(release, count)?;
         self.bring_up(release, &objects, &wanted, notes).await?;
-        let all = release.release.formation.0.get(&web).copied().unwrap_or(count);
         let watch = Watch {
             traffic: &*self.traffic,
             release,
@@ -47,7 +43,7 @@ impl Rollouts {
         tokio::select! {
             biased;
             fault = self.canary_lost(release) => return Err(fault),
-            watched = watch.goes_well(count, all) => watched?,
+            watched = watch.goes_well() => watched?,
         }
         // One of its pods may have been taken away meanwhile, for no fault of its own.
         self.until_there(release, &wanted, notes).await

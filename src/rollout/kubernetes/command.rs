@@ -3,7 +3,7 @@
 //! A server that dies in the middle leaves the Job running. Whoever goes on with the release finds it by its name and hears it
 //! from its first line on.
 
-use super::desired::{self, CONTAINER, namespace};
+use super::desired::{self, CONTAINER};
 use super::fault;
 use super::progress::{hindrance, trouble};
 use super::rollout::Rollouts;
@@ -14,9 +14,10 @@ use crate::fault::cancelled;
 use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_cluster::{ClusterError, Output, Position, create, remove};
-use hythe_model::{Fault, JobName, ReleaseNumber, ToolName};
+use hythe_model::{Fault, JobName, ReleaseNumber};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, LogParams};
+use kube::api::{DeleteParams, LogParams};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -43,7 +44,7 @@ impl Rollouts {
         let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
         let alone = self.alone(tool).await;
         self.cluster.apply(&self.owner(tool), &objects).await.map_err(not_applied)?;
-        create("start a release command", &self.jobs_of(tool), &job).await.map_err(not_applied)?;
+        create("start a release command", &self.api::<Job>(tool), &job).await.map_err(not_applied)?;
         drop(alone);
         let mut heard = Heard::new(command, notes);
         let pod = self.begun(release, notes).await?;
@@ -59,14 +60,15 @@ impl Rollouts {
             return Ok(());
         }
         let (tool, number) = (&release.release.tool, release.release.number);
-        remove(&self.jobs_of(tool), &desired::release_job_name(number), &DeleteParams::background()).await?;
+        remove(&self.api::<Job>(tool), &desired::release_job_name(number), &DeleteParams::background())
+            .await?;
         let mut changes = self.seen.changes(tool);
         let gone = async {
             let mut told = None;
             while let Some(pod) = pod_of(&self.seen.tool(tool), number).map(|pod| pod.name.clone()) {
                 // A pod is gone when its container has ended; what deletes it after its Job would give it the usual time.
                 if told.as_ref() != Some(&pod) {
-                    remove(&self.pods_of(tool), &pod, &DeleteParams::default().grace_period(1)).await?;
+                    remove(&self.api::<Pod>(tool), &pod, &DeleteParams::default().grace_period(1)).await?;
                     told = Some(pod);
                 }
                 if changes.changed().await.is_err() {
@@ -79,10 +81,6 @@ impl Rollouts {
             tracing::warn!(%tool, release = %number, "a release command's pod is still there; its node may be lost");
             Ok(())
         })
-    }
-
-    fn pods_of(&self, tool: &ToolName) -> Api<Pod> {
-        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, tool))
     }
 
     /// Waits until the command's container runs or has run.
@@ -148,7 +146,7 @@ impl Rollouts {
 
     /// Hears the output from behind the last line that has come; whether it came to its end.
     async fn hear(&self, pod: &PodView, heard: &mut Heard<'_, '_>, at: &mut Option<Position>) -> bool {
-        let api = self.pods_of(&pod.id.tool);
+        let api = self.api::<Pod>(&pod.id.tool);
         let params =
             LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
         let Ok(mut output) = Output::open(&api, &pod.name, params, *at, PIECE).await else { return false };

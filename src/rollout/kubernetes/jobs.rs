@@ -1,6 +1,6 @@
 //! Runs of a tool's jobs, as pods show them; one started now, one ended.
 
-use super::desired::{self, namespace};
+use super::desired;
 use super::fault;
 use super::rollout::Rollouts;
 use super::view::{PodView, Stage};
@@ -8,7 +8,7 @@ use crate::jobs::{JobRun, JobState, no_job, overlaps};
 use hythe_cluster::{create, remove};
 use hythe_model::{Fault, JobName, ProcessType, ToolName};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, DeleteParams};
+use kube::api::DeleteParams;
 
 impl Rollouts {
     /// Runs of the tool's jobs, the newest first.
@@ -30,7 +30,7 @@ impl Rollouts {
         }
         let pull = self.pull(tool);
         let object = desired::job_now(&self.wish(&release, pull.as_ref()), name, job)?;
-        let created = create("start a job", &self.jobs_of(tool), &object).await;
+        let created = create("start a job", &self.api::<Job>(tool), &object).await;
         created.map_err(|error| fault::not_applied(&release.release, &error))
     }
 
@@ -43,13 +43,9 @@ impl Rollouts {
         };
         // A pod of a Job is called after it, and a random end.
         let job = pod.name.rsplit_once('-').map_or(pod.name.as_str(), |(job, _)| job);
-        let removed = remove(&self.jobs_of(tool), job, &DeleteParams::background()).await;
+        let removed = remove(&self.api::<Job>(tool), job, &DeleteParams::background()).await;
         removed.map_err(|error| fault::of_job(&error))?;
         Ok(true)
-    }
-
-    pub(super) fn jobs_of(&self, tool: &ToolName) -> Api<Job> {
-        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, tool))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Commands that run once, each in a pod of its own that is attached to.
 
 use super::attach::{self, Attached};
-use super::desired::{namespace, one_off};
+use super::desired::one_off;
 use super::fault;
 use super::hold::Hold;
 use super::rollout::Rollouts;
@@ -35,7 +35,7 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let applied = rollouts.cluster.apply(&rollouts.owner(&tool), &objects).await;
     applied.map_err(|error| fault::not_applied(&release.release, &error))?;
     let client = rollouts.cluster.client.clone();
-    let api = Api::namespaced(client.clone(), &namespace(&rollouts.settings, &tool));
+    let api = rollouts.api(&tool);
     let grace = release.settings.grace;
     let process = Process { client, api, name: pod.name_any(), tool, grace };
     let cancel = CancellationToken::new();

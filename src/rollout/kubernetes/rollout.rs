@@ -14,7 +14,9 @@ use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
 use hythe_registry::Repository;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::Resource;
 use kube::api::{Api, DeleteParams};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -154,6 +156,14 @@ impl Rollouts {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Objects of one kind in a tool's namespace.
+    pub(super) fn api<K>(&self, tool: &ToolName) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &desired::namespace(&self.settings, tool))
+    }
+
     /// Whom everything of a tool belongs to.
     pub(crate) fn owner(&self, tool: &ToolName) -> Owner {
         desired::owner(&self.settings, tool)
@@ -228,8 +238,7 @@ impl Rollouts {
         release: &RunnableRelease,
         before: Option<&RunnableRelease>,
     ) -> Result<(), Fault> {
-        let api: Api<HorizontalPodAutoscaler> =
-            Api::namespaced(self.cluster.client.clone(), &self.wish(release, None).namespace());
+        let api: Api<HorizontalPodAutoscaler> = self.api(&release.release.tool);
         let kinds = before.into_iter().flat_map(|before| before.release.formation.0.keys());
         for kind in kinds.filter(|kind| scale_range(release, kind).is_none()) {
             if before.is_some_and(|before| scale_range(before, kind).is_some()) {

@@ -100,7 +100,7 @@ impl Tools {
                 Stage::Failed(Failure::Exited(exit)) => fault::canary_ended(release, &exit),
                 _ => told(release, &failed, notes),
             }),
-            watched = watch.goes_well(count, u32::try_from(web.len()).unwrap_or(u32::MAX)) => watched,
+            watched = watch.goes_well() => watched,
         }
     }
 }

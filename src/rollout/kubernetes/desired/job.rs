@@ -87,7 +87,7 @@ fn spec(
     JobSpec {
         // It may have done half of its work: whether it can be run again, only its writer knows.
         backoff_limit: Some(0),
-        active_deadline_seconds: Some(i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX)),
+        active_deadline_seconds: Some(pod::seconds(deadline)),
         template: template(wish, kind, words, config),
         ..JobSpec::default()
     }
