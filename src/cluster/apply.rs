@@ -38,6 +38,8 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 /// Kinds that no watch shows.
 const SECRET: &str = "Secret";
 const GRANT: &str = "RoleBinding";
+/// What is bound to data of somebody else's.
+const CLAIM: &str = "PersistentVolumeClaim";
 /// How the API server begins to say that a name is still taken.
 const LEAVING: &str = "object is being deleted";
 
@@ -108,6 +110,11 @@ pub(crate) fn kinds() -> [ApiResource; 11] {
 pub fn watched_kinds() -> impl Iterator<Item = ApiResource> {
     let own = kinds().into_iter().filter(|resource| resource.kind != SECRET);
     std::iter::once(ApiResource::erase::<Namespace>(&())).chain(own)
+}
+
+/// Whether objects of a kind stay when they are not wished any more: a volume that was bound to a claim is given to no other one.
+pub fn stays(kind: &str) -> bool {
+    kind == CLAIM
 }
 
 /// What is in a namespace, by kind and name.
@@ -302,7 +309,7 @@ impl Cluster {
         Ok(true)
     }
 
-    /// Removes what is present, carries the owner's labels and is none of these; how many went.
+    /// Removes what is present, carries the owner's labels, is none of these and does not stay; how many went.
     pub async fn prune(
         &self,
         owner: &Owner,
@@ -315,7 +322,7 @@ impl Cluster {
         };
         let mut removed = 0;
         for ((kind, name), object) in present {
-            if !owner.owns(&object) || wanted(&kind, &name) {
+            if stays(&kind) || !owner.owns(&object) || wanted(&kind, &name) {
                 continue;
             }
             let Some(resource) = kinds().into_iter().find(|resource| resource.kind == kind) else { continue };

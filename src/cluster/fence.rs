@@ -14,7 +14,6 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -210,9 +209,13 @@ pub fn container_security(read_only: bool) -> SecurityContext {
     }
 }
 
-/// A number of anything, as in bytes.
-pub fn quantity(number: impl Display) -> Quantity {
-    Quantity(number.to_string())
+/// A number of anything, as in bytes, in the form that the API server gives it back: with the greatest suffix that keeps it whole.
+pub fn quantity(number: impl Into<u64>) -> Quantity {
+    const SUFFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    let number = number.into();
+    let thousands = (1..=6).take_while(|&power| number > 0 && number.is_multiple_of(1000_u64.pow(power)));
+    let power = thousands.last().unwrap_or(0);
+    Quantity(format!("{}{}", number / 1000_u64.pow(power), SUFFIXES[power as usize]))
 }
 
 /// Thousandths of a core in the form that the API server gives them back: whole cores where they are whole.
@@ -227,4 +230,28 @@ pub fn amounts(cpu_millis: u32, memory_bytes: u64, disk_bytes: u64) -> BTreeMap<
         ("memory".to_owned(), quantity(memory_bytes)),
         ("ephemeral-storage".to_owned(), quantity(disk_bytes)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_the_api_server_gives_them_back() {
+        let written = |number: u64| quantity(number).0;
+        for (number, text) in [
+            (0, "0"),
+            (40, "40"),
+            (1000, "1k"),
+            (500 << 20, "524288k"),
+            (512 << 20, "536870912"),
+            (1_500_000, "1500k"),
+            (2_000_000_000, "2G"),
+            (u64::MAX, "18446744073709551615"),
+            (3_000_000_000_000_000_000, "3E"),
+        ] {
+            assert_eq!(written(number), text);
+        }
+        assert_eq!((millis(250).0, millis(16_000).0), ("250m".to_owned(), "16".to_owned()));
+    }
 }

@@ -13,7 +13,7 @@ mod object;
 mod output;
 mod owner;
 
-pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, watched_kinds};
+pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, stays, watched_kinds};
 pub use known::Known;
 pub use object::Object;
 pub use output::{Output, Position};

@@ -5,67 +5,88 @@ use std::fs;
 use std::path::PathBuf;
 
 /// A folder of the operator's.
-struct Dumps(PathBuf);
+struct Dumps {
+    name: &'static str,
+    path: PathBuf,
+}
 
 impl Dumps {
-    fn new(name: &str) -> Self {
-        let folder = PathBuf::from(format!("/var/tmp/hythe-test-dumps-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::write(folder.join("day"), "all of Monday").expect("a file");
-        Self(folder)
+    fn new(place: &str, name: &'static str) -> Self {
+        let path = PathBuf::from(format!("/var/tmp/hythe-test-{name}-{place}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        fs::write(path.join("day"), format!("all {name} of Monday")).expect("a file");
+        Self { name, path }
     }
 }
 
 impl Drop for Dumps {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 #[test]
 fn a_tool_reads_what_the_operator_lets_it_on_one_machine() {
-    let dumps = Dumps::new("local");
-    let mount = format!("folder = \"{}\"", dumps.0.display());
-    tell(&Server::start("mounts", &config(&mount)), &dumps);
+    let folders = [Dumps::new("local", "dumps"), Dumps::new("local", "maps")];
+    let mounts = folders.each_ref().map(|folder| format!("folder = \"{}\"", folder.path.display()));
+    tell(&Server::start("mounts", &config(&mounts)), &folders[0]);
 }
 
 #[test]
 fn a_tool_reads_what_the_operator_lets_it_in_a_cluster() {
-    let dumps = Dumps::new("cluster");
-    let class = format!("dumps-{}", std::process::id());
-    let volume = format!(
-        r#"{{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {{"name": "{class}"}}, "spec": {{
-        "capacity": {{"storage": "1Gi"}}, "accessModes": ["ReadOnlyMany"], "storageClassName": "{class}",
-        "persistentVolumeReclaimPolicy": "Retain", "hostPath": {{"path": "{}"}}}}}}"#,
-        dumps.0.display()
-    );
-    kubectl_apply(&volume);
-    tell(&Clustered::start("kube-mounts", &config(&format!("storage_class = \"{class}\""))), &dumps);
-    kubectl(&["delete", "persistentvolume", &class, "--wait=false"]).ok();
+    let folders = [Dumps::new("cluster", "dumps"), Dumps::new("cluster", "maps")];
+    let classes = folders.each_ref().map(|folder| format!("{}-{}", folder.name, std::process::id()));
+    for (class, folder) in classes.iter().zip(&folders) {
+        kubectl_apply(&format!(
+            r#"{{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {{"name": "{class}"}}, "spec": {{
+            "capacity": {{"storage": "1Gi"}}, "accessModes": ["ReadOnlyMany"], "storageClassName": "{class}",
+            "persistentVolumeReclaimPolicy": "Retain", "hostPath": {{"path": "{}"}}}}}}"#,
+            folder.path.display()
+        ));
+    }
+    let mounts = classes.each_ref().map(|class| format!("storage_class = \"{class}\""));
+    tell(&Clustered::start("kube-mounts", &config(&mounts)), &folders[0]);
+    for class in &classes {
+        kubectl(&["delete", "persistentvolume", class, "--wait=false"]).ok();
+    }
 }
 
-fn config(mount: &str) -> String {
-    format!("[[mounts]]\nname = \"dumps\"\ntools = [\"handbook\"]\n{mount}\n")
+fn config([dumps, maps]: &[String; 2]) -> String {
+    format!(
+        "[[mounts]]\nname = \"dumps\"\ntools = [\"handbook\"]\n{dumps}\n[[mounts]]\nname = \"maps\"\ntools = [\"handbook\"]\n{maps}\n"
+    )
 }
 
 fn tell(server: &Server, dumps: &Dumps) {
     let robin = Client::new(server, "robin");
-    let reads = |tool: &str| {
-        robin.tool_from(tool, "python-procfile");
-        robin.write(tool, "Procfile", "web: python3 -m http.server $PORT --directory /mnt/dumps\n");
-        robin.write(tool, "project.toml", "[hythe]\nmounts = [\"dumps\"]\n");
-        robin.commit(tool, "Read the dumps");
+    let publish = |tool: &str, mounts: &str, folder: &str| {
+        robin.write(tool, "Procfile", &format!("web: python3 -m http.server $PORT --directory {folder}\n"));
+        robin.write(tool, "project.toml", &format!("[hythe]\nmounts = [{mounts}]\n"));
+        robin.commit(tool, "Read");
         robin.push(tool)
     };
-    reads("quotes").failed().says("releases/mount").says("quotes may not read the mount `dumps`");
-    reads("handbook").ok();
-    assert_eq!(robin.get("handbook", "/day").body, "all of Monday");
+    robin.tool_from("quotes", "python-procfile");
+    publish("quotes", "\"dumps\"", "/mnt/dumps")
+        .failed()
+        .says("releases/mount")
+        .says("quotes may not read the mount `dumps`");
+    // One that runs already reads something, which does not start, then does, then reads something else, and then the first again.
+    robin.tool_from("handbook", "python-procfile");
+    publish("handbook", "", ".").ok().says("v1 is live");
+    publish("handbook", "\"dumps\"", "/mnt/dumps --no-such-flag").failed();
+    assert_eq!(robin.get("handbook", "/day").status, 404);
+    publish("handbook", "\"dumps\"", "/mnt/dumps").ok().says("v3 is live");
+    assert_eq!(robin.get("handbook", "/day").body, "all dumps of Monday");
+    publish("handbook", "\"maps\"", "/mnt/maps").ok();
+    assert_eq!(robin.get("handbook", "/day").body, "all maps of Monday");
+    robin.hythe(&["rollback", "v3", "-t", "handbook"]).ok();
+    assert_eq!(robin.get("handbook", "/day").body, "all dumps of Monday");
     // It is the operator's, and as it is.
     let write = "cat /mnt/dumps/day; echo mine > /mnt/dumps/day || echo mine > /mnt/dumps/other";
     let ran = robin.hythe(&["run", "-t", "handbook", "--", "sh", "-c", write]);
     assert_ne!(ran.code, 0, "{ran:?}");
-    assert_eq!(ran.out, "all of Monday");
+    assert_eq!(ran.out, "all dumps of Monday");
     assert!(ran.err.contains("Read-only file system"), "{ran:?}");
-    assert_eq!(fs::read_dir(&dumps.0).expect("a folder").count(), 1);
-    assert_eq!(fs::read_to_string(dumps.0.join("day")).expect("a file"), "all of Monday");
+    assert_eq!(fs::read_dir(&dumps.path).expect("a folder").count(), 1);
+    assert_eq!(fs::read_to_string(dumps.path.join("day")).expect("a file"), "all dumps of Monday");
 }

@@ -142,6 +142,39 @@ fn within_its_own(own: &str) {
         "spec": {{"priorityClassName": "system-cluster-critical", "containers": [{{"name": "a", "image": "a"}}]}}}}"#
     );
     server_applies(&first).failed();
+    volumes_of_others(own);
+}
+
+/// A claim of a volume that is not for tools to read, and a pod that would write to one.
+fn volumes_of_others(own: &str) {
+    let claim = |mode: &str, spec: &str| {
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {{"name": "taker", "namespace": "{own}"}}, "spec": {{
+            "accessModes": ["{mode}"], "resources": {{"requests": {{"storage": "1Gi"}}}}, {spec}}}}}"#
+        )
+    };
+    let class = r#""storageClassName": "dumps""#;
+    for taker in [
+        claim("ReadWriteMany", class),
+        claim("ReadOnlyMany", r#""storageClassName": """#),
+        claim("ReadOnlyMany", &format!(r#"{class}, "volumeName": "somebodys""#)),
+    ] {
+        server_applies(&taker).failed().says("to be read by many");
+    }
+    server_applies(&claim("ReadOnlyMany", class)).ok();
+    let writer = |kind: &str, group: &str, around: &dyn Fn(&str) -> String| {
+        let pod = r#"{"containers": [{"name": "a", "image": "a"}], "restartPolicy": "Never",
+            "volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "taker"}}]}"#;
+        format!(
+            r#"{{"apiVersion": "{group}", "kind": "{kind}", "metadata": {{"name": "writer", "namespace": "{own}"}}, "spec": {}}}"#,
+            around(pod)
+        )
+    };
+    let job = |pod: &str| format!(r#"{{"template": {{"spec": {pod}}}}}"#);
+    let cron = |pod: &str| format!(r#"{{"schedule": "0 4 * * *", "jobTemplate": {{"spec": {}}}}}"#, job(pod));
+    for writer in [writer("Job", "batch/v1", &job), writer("CronJob", "batch/v1", &cron)] {
+        server_applies(&writer).failed().says("volumes to be read");
+    }
 }
 
 #[test]

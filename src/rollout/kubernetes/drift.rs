@@ -11,7 +11,7 @@
 use super::view;
 use async_trait::async_trait;
 use futures::StreamExt;
-use hythe_cluster::{Cluster, Known, Object, Owner, watched_kinds};
+use hythe_cluster::{Cluster, Known, Object, Owner, stays, watched_kinds};
 use hythe_model::ToolName;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -235,6 +235,8 @@ struct OfTool {
     tool: ToolName,
     owner: Option<Owner>,
     missing: HashMap<String, Object>,
+    /// Whether what is not wished any more stays.
+    stays: bool,
     differs: bool,
 }
 
@@ -246,13 +248,14 @@ impl OfTool {
             Due::Live(owner, objects) => (Some(owner), objects, false),
         };
         let own = objects.into_iter().filter(|object| object.resource.kind == kind);
-        Self { tool, owner, missing: own.map(|object| (object.value.name_any(), object)).collect(), differs }
+        let missing = own.map(|object| (object.value.name_any(), object)).collect();
+        Self { tool, owner, missing, stays: stays(kind), differs }
     }
 
     fn look(&mut self, object: &DynamicObject, known: &Known) {
         let Some(owner) = &self.owner else { return };
         let wanted = self.missing.remove(&object.name_any());
-        self.differs |= !wanted.is_some_and(|wanted| known.look(owner, &wanted, object));
+        self.differs |= !wanted.map_or(self.stays, |wanted| known.look(owner, &wanted, object));
     }
 
     fn end(self) -> Option<ToolName> {

@@ -41,9 +41,8 @@ fn quota(wish: &Wish<'_>) -> ResourceQuota {
         ("limits.cpu".to_owned(), millis(limits.cpu_millis)),
         ("limits.memory".to_owned(), quantity(limits.memory_bytes)),
         ("limits.ephemeral-storage".to_owned(), quantity(limits.disk_bytes)),
-        ("persistentvolumeclaims".to_owned(), quantity(wish.release.settings.mounts.len())),
-        ("services.loadbalancers".to_owned(), quantity(0)),
-        ("services.nodeports".to_owned(), quantity(0)),
+        ("services.loadbalancers".to_owned(), quantity(0_u64)),
+        ("services.nodeports".to_owned(), quantity(0_u64)),
     ]);
     ResourceQuota {
         metadata: wish.meta("tool"),

@@ -1,8 +1,12 @@
 //! What a tool reads of the operator's: a claim for each mount, bound to a volume of the class that the operator named.
 //!
 //! A pod of a tool may name no folder of a node (`restricted` Pod Security): which one it is, or which server, the volume says.
+//!
+//! A claim cannot be changed, so it is called by what it asks for. It stays with its tool, whatever a release reads: a volume is
+//! bound to one claim for good.
 
-use super::Wish;
+use super::{Wish, names};
+use crate::settings::ReadMount;
 use hythe_cluster::Object;
 use hythe_cluster::fence::quantity;
 use hythe_model::MountName;
@@ -23,7 +27,7 @@ pub(super) fn claims(wish: &Wish<'_>) -> Vec<Object> {
             resources: Some(VolumeResourceRequirements { requests: Some(requests), limits: None }),
             ..PersistentVolumeClaimSpec::default()
         };
-        let metadata = wish.meta(called(&mount.name));
+        let metadata = wish.meta(claim(mount));
         Some(Object::of(&PersistentVolumeClaim { metadata, spec: Some(spec), status: None }))
     });
     each.collect()
@@ -32,8 +36,7 @@ pub(super) fn claims(wish: &Wish<'_>) -> Vec<Object> {
 /// A pod's volumes.
 pub(super) fn volumes(wish: &Wish<'_>) -> impl Iterator<Item = Volume> {
     wish.release.settings.mounts.iter().map(|mount| {
-        let claim_name = called(&mount.name);
-        let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: Some(true) };
+        let claim = PersistentVolumeClaimVolumeSource { claim_name: claim(mount), read_only: Some(true) };
         Volume { name: called(&mount.name), persistent_volume_claim: Some(claim), ..Volume::default() }
     })
 }
@@ -46,6 +49,12 @@ pub(super) fn places(wish: &Wish<'_>) -> impl Iterator<Item = VolumeMount> {
         read_only: Some(true),
         ..VolumeMount::default()
     })
+}
+
+/// The name of a mount's claim.
+fn claim(mount: &ReadMount) -> String {
+    let asked = mount.volume.as_ref().map(|volume| format!("{} {}", volume.class, volume.bytes));
+    format!("{}-{}", called(&mount.name), names::short_hash(asked.unwrap_or_default().as_bytes()))
 }
 
 fn called(name: &MountName) -> String {
