@@ -149,6 +149,7 @@ fn described() -> OpenApiRouter<Api> {
     let slow = OpenApiRouter::new()
         .routes(handlers!(tools::delete))
         .routes(handlers!(builds::log))
+        .routes(handlers!(releases::cancel))
         .routes(handlers!(releases::rollback))
         .routes(handlers!(releases::restart))
         .routes(handlers!(releases::scale))

@@ -33,6 +33,15 @@ pub(crate) fn build_over(build: BuildId) -> Fault {
         .next("To go back to an earlier release: hythe rollback")
 }
 
+pub(crate) fn release_over(tool: &ToolName, number: ReleaseNumber) -> Fault {
+    Fault::new("releases/over", format!("{number} of {tool} does not roll out."))
+        .next(format!("To go back to an earlier release: hythe rollback -t {tool}"))
+}
+
+pub(crate) fn release_cancelled() -> Fault {
+    Fault::new("releases/cancelled", "The release was cancelled by `hythe releases cancel`.")
+}
+
 pub(crate) fn no_release(tool: &ToolName, number: ReleaseNumber) -> Fault {
     Fault::new("releases/absent", format!("{tool} has no release {number}."))
         .next(format!("See them: hythe releases -t {tool}"))
@@ -83,7 +92,7 @@ pub(crate) fn cancelled_by_request() -> Fault {
 }
 
 pub(crate) fn tool_deleted(tool: &ToolName) -> Fault {
-    Fault::new("push/cancelled", format!("The build was cancelled: {tool} is being removed."))
+    Fault::new("push/cancelled", format!("Cancelled: {tool} is being removed."))
 }
 
 pub(crate) fn build_under_way(build: BuildId) -> Fault {

@@ -11,11 +11,14 @@ use hythe_model::{
 use hythe_registry::{Reference, Repository};
 use hythe_rollout::{InstanceStatus, Switched};
 use hythe_store::{DeployRef, NewRelease, RefMove, StoreError};
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Time between two attempts to move a deploy ref.
 const MENDING: Duration = Duration::from_secs(10);
+/// Time between two looks at whether a rollout is still wanted.
+const HEED: Duration = Duration::from_secs(1);
 
 /// What a release is made against: compared again when it goes live.
 pub(crate) struct Base {
@@ -141,9 +144,39 @@ impl Platform {
             build: None,
         };
         draft.cause = change(&mut draft)?;
-        let log = BuildLog::none();
+        let (log, cancel) = (BuildLog::none(), Cancel::default());
         let release = self.write_release(draft, &log).await?;
-        self.roll_out(release, &base, &log, &Cancel::default()).await
+        let number = release.number;
+        tokio::select! {
+            rolled_out = self.roll_out(release, &base, &log, &cancel) => rolled_out,
+            never = self.heed(tool, number, &cancel) => match never {},
+        }
+    }
+
+    /// Passes on that somebody asks for the end of a rollout.
+    async fn heed(&self, tool: &ToolName, number: ReleaseNumber, cancel: &Cancel) -> Infallible {
+        loop {
+            tokio::time::sleep(HEED).await;
+            let row = self.store().release(tool, number).await.ok().flatten();
+            if let Some(reason) = row.and_then(|row| row.fault) {
+                cancel.ask(reason);
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Ends a rollout, whichever server is at it, before its release is live.
+    pub async fn cancel_release(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), Fault> {
+        let release =
+            self.store().release(tool, number).await?.ok_or_else(|| faults::no_release(tool, number))?;
+        if release.state != ReleaseState::RollingOut {
+            return Err(faults::release_over(tool, number));
+        }
+        if let ReleaseCause::Code { build, .. } = release.cause {
+            return self.cancel_build(build).await;
+        }
+        let asked = self.store().ask_release_to_end(tool, number, &faults::release_cancelled()).await?;
+        if asked { Ok(()) } else { Err(faults::release_over(tool, number)) }
     }
 
     /// What is live now and where the deploy ref stands. Hold the tool's turn.
@@ -219,6 +252,7 @@ impl Platform {
         let lost = self.inner.turns.lost(&release.tool);
         let (stop, _watched) = either(cancel.token(), &lost);
         self.provide_image(&release.tool, &release.image, log, &stop).await?;
+        self.end_others(release).await?;
         let candidate = runtime.start(runnable, before, &|event| log.push(&event), stop.clone()).await?;
         if stop.is_cancelled() {
             runtime.abandon(candidate).await;
@@ -282,10 +316,27 @@ impl Platform {
     /// Waits for a tool's turn. What a server that died had begun in its own is ended first.
     pub(crate) async fn turn(&self, tool: &ToolName) -> Result<Turn, Fault> {
         let turn = self.inner.turns.take(tool).await?;
+        self.begin_turn(tool).await?;
+        Ok(turn)
+    }
+
+    /// Ends what servers that died had begun in their turns. Hold the tool's turn.
+    pub(crate) async fn begin_turn(&self, tool: &ToolName) -> Result<(), Fault> {
         if self.inner.replica.is_some() {
             self.fail_left_over(tool).await?;
         }
-        Ok(turn)
+        Ok(())
+    }
+
+    /// Takes back what any other release of the tool has begun and not ended: a build may go on with it yet, and a command of its
+    /// own must not run beside this one's. Hold the tool's turn.
+    async fn end_others(&self, release: &Release) -> Result<(), Fault> {
+        for other in self.store().releases_rolling_out().await? {
+            if other.tool == release.tool && other.number != release.number {
+                self.take_back(&other.tool, other.number).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back what a release has begun that nobody goes on with, before its row says that it failed: cut off in between it is done

@@ -52,22 +52,27 @@ impl Platform {
     /// Stops a tool and removes everything of it: instances, route, releases, repository, caches, logs.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), Fault> {
         self.tool(name).await?;
-        self.end_builds_of(name).await?;
+        self.end_work_of(name).await?;
         let _turn = self.inner.turns.take(name).await?;
         self.remove_tool(name).await
     }
 
-    /// Ends a tool's builds and waits until they have let go.
-    async fn end_builds_of(&self, name: &ToolName) -> Result<(), Fault> {
+    /// Ends a tool's builds and rollouts and waits until they have let go.
+    async fn end_work_of(&self, name: &ToolName) -> Result<(), Fault> {
         let deadline = Instant::now() + LETTING_GO;
         loop {
             let all = self.store().unfinished_builds().await?;
-            let own: Vec<_> = all.into_iter().filter(|build| &build.tool == name).collect();
-            if own.is_empty() || Instant::now() > deadline {
+            let builds: Vec<_> = all.into_iter().filter(|build| &build.tool == name).collect();
+            let all = self.store().releases_rolling_out().await?;
+            let releases: Vec<_> = all.into_iter().filter(|release| &release.tool == name).collect();
+            if (builds.is_empty() && releases.is_empty()) || Instant::now() > deadline {
                 return Ok(());
             }
-            for build in &own {
+            for build in &builds {
                 let _ = self.end_build(build, faults::tool_deleted(name)).await;
+            }
+            for release in &releases {
+                self.store().ask_release_to_end(name, release.number, &faults::tool_deleted(name)).await?;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

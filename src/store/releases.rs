@@ -320,6 +320,26 @@ impl Store {
         self.db.write("mark a release as failed", work).await
     }
 
+    /// Asks whoever rolls a release out to end it, which its fault says from then on; the first reason counts. `false` where it does
+    /// not roll out any more.
+    pub async fn ask_release_to_end(
+        &self,
+        tool: &ToolName,
+        number: ReleaseNumber,
+        reason: &Fault,
+    ) -> Result<bool, StoreError> {
+        let (tool, reason) = (tool.clone(), reason.clone());
+        let work = move |writer: &mut AnyConnection| {
+            let row = releases::table.find((tool_id(writer, &tool)?, i64::from(number.0)));
+            let rolling = row.filter(releases::state.eq(word(ReleaseState::RollingOut)));
+            let asked = rolling.filter(releases::fault.is_null());
+            let change = releases::fault.eq(json("releases.fault", &reason)?);
+            diesel::update(asked).set(change).execute(writer)?;
+            Ok(rolling.count().get_result::<i64>(writer)? > 0)
+        };
+        self.db.write("ask for a rollout's end", work).await
+    }
+
     /// One release.
     pub async fn release(
         &self,

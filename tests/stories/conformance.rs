@@ -1,6 +1,6 @@
 //! One story of the verbs, told of every runtime: whoever uses the platform must not see where tools run.
 
-use crate::support::{Client, Clustered, Server, Typed, answers_under_load, until};
+use crate::support::{Client, Clustered, Ran, Server, Typed, answers_under_load, until};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -102,7 +102,9 @@ fn a_shell(robin: &Client<'_>) {
     shell.type_until("\x03", "^C");
     shell.type_until("echo ended $?\r", "ended 130");
     shell.resize((40, 120));
-    shell.type_until("stty size\r", "40 120\r\n");
+    // A size and what is typed after it come by ways of their own.
+    let resized = "until [ \"$(stty size)\" = '40 120' ]; do sleep 0.1; done; echo re''sized\r";
+    shell.type_until(resized, "resized\r\n");
     let (code, is_restored) = shell.end("exit 6\r");
     assert_eq!(code, Some(6));
     assert!(is_restored, "the terminal stays raw");
@@ -201,6 +203,18 @@ fn canaries(robin: &Client<'_>, server: &Server) {
     // Whoever goes back is in a hurry.
     let restored = robin.hythe(&["restart", "-t", "weather"]).ok();
     assert!(!restored.err.contains("canary"), "{}", restored.err);
+    // What nobody pushed can be ended too.
+    let set = robin.hythe_in_background(&["config", "set", "MOOD=odd", "-t", "weather"]);
+    let rolling = until(Duration::from_secs(20), || {
+        let releases = robin.hythe(&["releases", "-t", "weather"]).ok().out;
+        let rolling = releases.lines().find(|line| line.contains("rolling out"))?;
+        Some(rolling.split_whitespace().next()?.to_owned())
+    });
+    robin.hythe(&["releases", "cancel", &rolling, "-t", "weather"]).ok();
+    let set = Ran::from(set.wait_with_output().expect("it ends"));
+    set.failed().says("releases/cancelled").says("goes on serving");
+    robin.hythe(&["releases", "cancel", &rolling, "-t", "weather"]).failed().says("releases/over");
+    until(Duration::from_secs(20), || (ready(robin) == 2).then_some(()));
     robin.git("weather", &["checkout", "-q", "HEAD~3", "--", "app.py"]).ok();
     robin.git("weather", &["rm", "-q", "project.toml"]).ok();
     robin.commit("weather", "No canary");

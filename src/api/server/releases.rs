@@ -4,11 +4,12 @@ use super::Api;
 use super::access::Caller;
 use super::builds::Page;
 use super::error::{ApiError, Refused};
-use super::extract::{Body, InTool, Query};
+use super::extract::{Body, InTool, Path, Query, parse_tool};
 use super::stream;
 use crate::types::{Instance, Progress, Release, Rollback, Scale};
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use hythe_auth::Action;
 
@@ -26,6 +27,20 @@ pub(crate) async fn list(
     caller.may(Action::ToolRead, Some(&tool)).await?;
     let rows = api.platform().store().releases(&tool, page.limit()).await?;
     Ok(Json(rows.into_iter().map(Release::from).collect()))
+}
+
+/// Ends a rollout whose release is not live yet.
+#[utoipa::path(post, path = "/tools/{tool}/releases/{release}/cancel", tag = "releases", operation_id = "cancel_release", params(("tool" = String, Path), ("release" = String, Path)), responses((status = 204, description = "It is told to end"), Refused))]
+pub(crate) async fn cancel(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((tool, release)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let tool = parse_tool(&tool)?;
+    caller.may(Action::BuildCancel, Some(&tool)).await?;
+    let number = release.parse().map_err(|error| ApiError::new("malformed", format!("{error}.")))?;
+    api.platform().cancel_release(&tool, number).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What runs of a tool.

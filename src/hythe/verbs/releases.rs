@@ -1,23 +1,53 @@
 //! `hythe releases`.
 
-use crate::client::{get, read};
+use crate::client::{get, post, read};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{self, Cell, Table, ago};
-use clap::Args;
+use clap::{Args, Subcommand};
 use hythe_api::types::{Release, WhoAmI};
-use hythe_model::{Actor, Formation, ReleaseCause, ReleaseState};
+use hythe_model::{Actor, Formation, ReleaseCause, ReleaseNumber, ReleaseState};
 
-/// List a tool's releases, newest first
+/// List a tool's releases, newest first, or end a rollout
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Releases {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// How many
     #[arg(long, short = 'n', default_value_t = 20)]
     limit: u32,
 }
 
+#[derive(Subcommand)]
+enum Verb {
+    Cancel(Cancel),
+}
+
+/// End the rollout of a release that is not live yet
+#[derive(Args)]
+struct Cancel {
+    /// The release, as in v14
+    release: ReleaseNumber,
+}
+
+impl Cancel {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (tool, number) = (context.tool()?, self.release.to_string());
+        let path = ["tools", tool.as_str(), "releases", &number, "cancel"];
+        let answer = context.client()?.call(post(&path)).await?;
+        if context.json {
+            return output::object(&answer);
+        }
+        output::line(format!("{number} is cancelled."))
+    }
+}
+
 impl Releases {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        if let Some(Verb::Cancel(verb)) = self.verb {
+            return verb.run(context).await;
+        }
         let tool = context.tool()?;
         let client = context.client()?;
         let path = ["tools", tool.as_str(), "releases"];
