@@ -9,7 +9,7 @@ mod server;
 mod typed;
 
 pub(crate) use client::{Client, Ran};
-pub(crate) use cluster::{Clustered, host, kubectl, kubectl_apply, told};
+pub(crate) use cluster::{Cluster, Clustered, host, kubectl, kubectl_apply, told};
 pub(crate) use load::{answers_under_load, under_load};
 pub(crate) use replicas::Replicas;
 pub(crate) use seed::seed;

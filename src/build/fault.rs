@@ -229,7 +229,7 @@ pub(crate) fn pod_not_started(hindrance: Option<&str>, patience: Duration) -> Fa
         Some(words) => fault.why(cut(words)),
         None => fault,
     };
-    fault.next("The operator sees to room on the nodes, and that they reach the registry; then push again.")
+    fault.next("The operator sees to room on the nodes, that they are ready (`kubectl get nodes`) and that they reach the registry; then push again.")
 }
 
 /// Its pod went away twice.

@@ -1,6 +1,8 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
-use crate::support::{Client, Clustered, kubectl, kubectl_apply, until};
+use super::attack::build;
+use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
+use std::process::Child;
 use std::time::Duration;
 
 /// An object of the whole cluster's that goes with the story.
@@ -116,4 +118,97 @@ fn as_much_config_as_is_allowed_fits_a_secret_and_more_changes_nothing() {
     assert_eq!(robin.get("handbook", "/").status, 200);
     let releases = robin.hythe(&["releases", "-t", "handbook"]).ok().out;
     assert!(releases.lines().any(|line| line.starts_with("v4") && line.contains("live")), "{releases}");
+}
+
+/// A tool with a build that takes as long as its script says, live as v1.
+fn slow_tool(robin: &Client<'_>, tool: &str) {
+    robin.tool_from(tool, "static-site");
+    robin.git(tool, &["rm", "-rq", "public"]).ok();
+    build(robin, tool, "console.log('quick')\n").ok();
+}
+
+fn slowly(robin: &Client<'_>, tool: &str, seconds: u32) {
+    robin.write(tool, "build.js", &format!("setTimeout(() => {{}}, {seconds}000);\n"));
+    robin.commit(tool, "Slowly");
+}
+
+/// Waits until a build runs in its pod.
+fn builds(server: &Clustered) {
+    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
+    until(Duration::from_mins(1), || {
+        let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
+        running.contains("startedAt").then_some(())
+    });
+}
+
+/// What a push that ran in the background said, and that it ended well.
+#[track_caller]
+fn went_live(push: Child) -> String {
+    let push = Ran::from(push.wait_with_output().expect("git ends"));
+    push.ok().err
+}
+
+#[test]
+fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
+    let server = Clustered::start_alone("kube-breaks", "start = \"2 min\"\n");
+    let robin = Client::new(&server, "robin");
+    slow_tool(&robin, "slow");
+    let (cluster, router) = (server.cluster(), server.address("router"));
+    let push = || robin.git_in_background("slow", &["push", "hythe", "main"]);
+
+    // Its database hangs for a minute, in the middle of a build and from before a push.
+    slowly(&robin, "slow", 3);
+    let first = push();
+    builds(&server);
+    under_load(router, "slow", || {
+        cluster.freeze("etcd");
+        std::thread::sleep(Duration::from_mins(1));
+        cluster.thaw("etcd");
+        assert!(went_live(first).contains("v2 is live"));
+    });
+    slowly(&robin, "slow", 0);
+    under_load(router, "slow", || {
+        cluster.freeze("etcd");
+        let second = push();
+        std::thread::sleep(Duration::from_mins(1));
+        cluster.thaw("etcd");
+        assert!(went_live(second).contains("v3 is live"));
+    });
+
+    // Its API server dies, in the middle of a build and in the middle of a rollout.
+    slowly(&robin, "slow", 5);
+    under_load(router, "slow", || {
+        let push = push();
+        builds(&server);
+        let killed = cluster.kill("kube-apiserver");
+        std::thread::sleep(Duration::from_secs(10));
+        killed.start();
+        assert!(went_live(push).contains("v4 is live"));
+    });
+    robin.commit("slow", "Again");
+    under_load(router, "slow", || {
+        let push = push();
+        until(Duration::from_mins(1), || {
+            let release = "jsonpath={.spec.template.metadata.labels.hythe\\.dev/release}";
+            let said = server.kubectl("slow", &["get", "deployment", "web", "-o", release]).out;
+            (said == "v5").then_some(())
+        });
+        let killed = cluster.kill("kube-apiserver");
+        std::thread::sleep(Duration::from_secs(5));
+        killed.start();
+        assert!(went_live(push).contains("v5 is live"));
+    });
+
+    // Its node is lost, and comes back.
+    let killed = cluster.kill("kubelet");
+    let ready = ["get", "node", "node1", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
+    until(Duration::from_mins(2), || (cluster.kubectl(&ready).out == "Unknown").then_some(()));
+    robin.commit("slow", "No node");
+    robin.push("slow").failed().says("build/pod-not-started").says("kubectl get nodes");
+    killed.start();
+    robin.get_until("slow", |answer| answer.status == 200);
+    robin.push("slow").ok();
+    assert_eq!(robin.get("slow", "/").body, "up");
+    let left = ["get", "pods,secrets", "-l", "hythe.dev/build", "-o", "name"];
+    assert_eq!(server.kubectl_of_builds(&left).ok().out.trim(), "");
 }

@@ -1,6 +1,6 @@
 //! Images in a registry of the outside world: sent there, pulled from there, and what happens when it is away.
 
-use crate::support::{Client, Clustered, Ran, Server, host, kubectl, until};
+use crate::support::{Client, Cluster, Clustered, Ran, Server, host, kubectl, until};
 use hythe_testing::{Distribution, DistributionOptions};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::time::Duration;
 fn registry() -> Distribution {
     let options = DistributionOptions { login: true, ..DistributionOptions::default() };
     let registry = Distribution::start(&host(), options);
-    Clustered::registry_at(registry.address(), registry.address());
+    Cluster::shared().registry_at(registry.address(), registry.address());
     registry
 }
 
@@ -97,7 +97,7 @@ fn a_push_ends_in_pods_of_an_image_from_another_registry() {
     assert_eq!(crane(&login, &["digest", &image]).ok().out.trim(), digest);
     robin.hythe(&["tools", "delete", "handbook", "--yes"]).ok();
     crane(&login, &["digest", &image]).failed();
-    Clustered::forget_registry(registry.address());
+    Cluster::shared().forget_registry(registry.address());
 }
 
 /// As `base64` of the machine has it.
@@ -139,7 +139,7 @@ fn a_registry_that_goes_away_is_waited_for_and_what_serves_goes_on() {
     robin.push("handbook").ok().says("is live");
 
     // Gone between the build and the pull.
-    Clustered::registry_at(registry.address(), "127.0.0.1:9");
+    Cluster::shared().registry_at(registry.address(), "127.0.0.1:9");
     robin.write("handbook", "public/index.html", "<h1>Another edition</h1>");
     robin.commit("handbook", "Another edition");
     let push = robin.git_in_background("handbook", &["push", "hythe", "main"]);
@@ -148,10 +148,10 @@ fn a_registry_that_goes_away_is_waited_for_and_what_serves_goes_on() {
         pods.contains("Pull").then_some(())
     });
     assert!(!robin.get("handbook", "/").body.contains("Another edition"));
-    Clustered::registry_at(registry.address(), registry.address());
+    Cluster::shared().registry_at(registry.address(), registry.address());
     Ran::from(push.wait_with_output().expect("git ends")).ok().says("is live");
     assert!(robin.get("handbook", "/").body.contains("Another edition"));
-    Clustered::forget_registry(registry.address());
+    Cluster::shared().forget_registry(registry.address());
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_change_of_the_registry_brings_the_images_along() {
     });
     robin.commit("handbook", "Again");
     robin.push("handbook").ok().says("v2 is live");
-    Clustered::forget_registry(registry.address());
+    Cluster::shared().forget_registry(registry.address());
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn wrong_credentials_are_told_by_their_cause_and_new_ones_count_at_once() {
     robin.push("handbook").ok().says("is live");
     let check = server.hythed(&["check-config"]).ok();
     assert!(check.out.contains("pass     external registry    images can be sent to"), "{}", check.out);
-    Clustered::forget_registry(registry.address());
+    Cluster::shared().forget_registry(registry.address());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Two servers that share all of the work, on one database, one folder and one cluster.
 
 use super::attack::build;
-use crate::support::{Client, Replicas, until};
+use crate::support::{Client, Replicas, under_load, until};
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything.
 const ALL: [&str; 2] = ["", ""];
@@ -213,4 +213,133 @@ fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
     replicas.rows.crash_and_restart();
     let (well, said) = ended(push);
     assert!(well && said.contains("v3 is live"), "{said}");
+}
+
+/// That a tool's deploy branch is what is live, and that nothing is half way.
+fn is_sound(client: &Client<'_>, tool: &str) {
+    let text = client.hythe(&["releases", "-t", tool, "--json"]).ok().out;
+    let releases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let list = releases.as_array().or_else(|| releases["releases"].as_array()).expect("a list");
+    let live: Vec<_> = list.iter().filter(|release| release["state"] == "live").collect();
+    assert_eq!(live.len(), 1, "{text}");
+    assert!(list.iter().all(|release| release["state"] != "rolling-out"), "half-deployed: {text}");
+    assert_eq!(live[0]["commit"].as_str(), Some(&*told(client, tool)), "{text}");
+}
+
+const PAGES: [&str; 4] = ["page0", "page1", "page2", "page3"];
+
+/// Pushes a page of every tool, of two clients by turns.
+fn push_all(clients: [&Client<'_>; 2], text: &str) -> Vec<Child> {
+    let each = PAGES.into_iter().zip(clients.into_iter().cycle());
+    let push = each.map(|(tool, client)| {
+        // Either has what the other one took.
+        client.git(tool, &["fetch", "-q", "hythe"]).ok();
+        client.git(tool, &["reset", "-q", "--hard", "hythe/main"]).ok();
+        client.write(tool, "public/index.html", text);
+        client.commit(tool, text);
+        client.git_in_background(tool, &["push", "hythe", "main"])
+    });
+    push.collect()
+}
+
+#[test]
+fn a_database_that_starts_again_and_again_under_load_or_is_away_loses_nothing() {
+    let replicas = Replicas::start("replicas-rows", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    for tool in PAGES {
+        robin.tool_from(tool, "static-site");
+        robin.push(tool).ok();
+    }
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    let (clients, router) = ([&robin, &other], replicas.two.address("router"));
+    other.get_until("page0", |answer| answer.status == 200);
+
+    // Whoever pushes and asks meanwhile sees nothing of it.
+    under_load(router, "page0", || {
+        let pushes = push_all(clients, "restarted");
+        for _ in 0..4 {
+            replicas.rows.crash_and_restart();
+            for client in clients {
+                let begun = Instant::now();
+                client.hythe(&["releases", "-t", "page1"]).ok();
+                assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+            }
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        for push in pushes {
+            let (well, said) = ended(push);
+            assert!(well && said.contains("v2 is live"), "{said}");
+        }
+    });
+    for tool in PAGES {
+        is_sound(&robin, tool);
+        assert_eq!(other.get_until(tool, |answer| answer.status == 200).body, "restarted");
+    }
+    away(&replicas, clients, router);
+}
+
+/// A database that is away for long: whoever asks is told, what runs is served, and afterwards all goes on.
+fn away(replicas: &Replicas, clients: [&Client<'_>; 2], router: &str) {
+    let [robin, other] = clients;
+    under_load(router, "page0", || {
+        let pushes = push_all(clients, "away");
+        replicas.rows.crash();
+        std::thread::sleep(Duration::from_secs(5));
+        let begun = Instant::now();
+        robin.hythe(&["releases", "-t", "page1"]).failed().says("database");
+        assert!(begun.elapsed() < Duration::from_secs(44), "{:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_secs(45));
+        replicas.rows.resume();
+        for push in pushes {
+            let (well, said) = ended(push);
+            assert!(well == said.contains("is live"), "{said}");
+        }
+    });
+    for tool in PAGES {
+        until(Duration::from_mins(2), || {
+            let listed = robin.hythe(&["builds", "list", "-t", tool, "--json"]);
+            let open = listed.out.contains("\"running\"") || listed.out.contains("\"queued\"");
+            (listed.code == 0 && !open).then_some(())
+        });
+    }
+    for push in push_all(clients, "afterwards") {
+        let (well, said) = ended(push);
+        assert!(well && said.contains("is live"), "{said}");
+    }
+    for tool in PAGES {
+        is_sound(other, tool);
+        assert_eq!(robin.get_until(tool, |answer| answer.body == "afterwards").status, 200);
+    }
+}
+
+#[test]
+fn a_release_command_of_a_server_that_died_is_over_before_the_next_one_begins() {
+    let replicas = Replicas::start("replicas-command", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    robin.tool_from("half", "static-site");
+    let command = |client: &Client<'_>, seconds: u32| {
+        let project = format!("[hythe.release]\ncommand = \"sleep {seconds}\"\n");
+        client.write("half", "project.toml", &project);
+        client.commit("half", "A command");
+        client.git_in_background("half", &["push", "hythe", "main"])
+    };
+    let running = || {
+        let path = "jsonpath={range .items[*]}{.metadata.labels.hythe\\.dev/release} {.status.containerStatuses[*].state.running}{\"\\n\"}{end}";
+        let pods = replicas.kubectl_of("half", &["get", "pods", "-o", path]).out;
+        let running = pods.lines().filter(|line| line.contains("startedAt"));
+        running.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let first = command(&robin, 300);
+    until(Duration::from_mins(1), || (running() == ["v1"]).then_some(()));
+    kill(&replicas.one.pid());
+    drop(first.wait_with_output());
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    let second = command(&other, 5);
+    until(Duration::from_mins(1), || {
+        let running = running();
+        assert!(running.len() < 2, "{running:?}");
+        (running == ["v2"]).then_some(())
+    });
+    let (well, said) = ended(second);
+    assert!(well && said.contains("v2 is live"), "{said}");
 }

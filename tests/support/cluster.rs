@@ -1,18 +1,19 @@
-//! The Kubernetes cluster that `make test` starts, and servers whose tools run in it.
+//! The Kubernetes clusters of the tests, and servers whose tools run in them.
 
-use super::{Ran, Server, seed};
+use super::{Ran, Server, checkout, seed, until};
 use hythe_model::ToolName;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 /// What `make test` says of the cluster.
 pub(crate) fn told(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
 }
 
-/// This machine as the cluster's nodes and pods see it.
+/// This machine as the nodes and pods of the shared cluster see it.
 pub(crate) fn host() -> String {
     std::env::var("HYTHE_CLUSTER_HOST").unwrap_or_else(|_| "10.213.0.1".to_owned())
 }
@@ -23,36 +24,168 @@ pub(crate) fn free_port(host: &str) -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Where the nodes of the tests' own cluster look up how a registry is reached.
-fn registries() -> PathBuf {
-    PathBuf::from(told("HYTHE_CLUSTER")).join("certs.d")
-}
-
-/// The cluster's name server, by the address that policies see: it need not be a pod's.
-pub(crate) fn name_server() -> String {
-    let path = "jsonpath={.items[0].endpoints[0].addresses[0]}";
-    let of = "kubernetes.io/service-name=kube-dns";
-    kubectl(&["get", "endpointslices", "-n", "kube-system", "-l", of, "-o", path]).ok().out
-}
-
-/// `kubectl` with the administrator's rights.
+/// `kubectl` in the shared cluster, with the administrator's rights.
 pub(crate) fn kubectl(args: &[&str]) -> Ran {
-    let mut command = Command::new(PathBuf::from(told("HYTHE_CLUSTER_BIN")).join("kube"));
-    command.args(["kubectl", "--kubeconfig", &told("KUBECONFIG")]).args(args);
-    command.output().expect("kubectl runs").into()
+    Cluster::shared().kubectl(args)
 }
 
-/// Applies a document with the administrator's rights.
+/// Applies a document to the shared cluster with the administrator's rights.
 pub(crate) fn kubectl_apply(document: &str) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), document).expect("a file");
     kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
 }
 
+/// A cluster: the one that `make test` starts and all stories share, or a story's own, which it may break.
+pub(crate) struct Cluster {
+    pub(crate) kubeconfig: String,
+    /// Its settings, logs and process ids.
+    folder: PathBuf,
+    /// This machine as its nodes and pods see it.
+    pub(crate) host: String,
+    /// The name and the network of a story's own, which goes with this.
+    own: Option<(String, String)>,
+}
+
+impl Cluster {
+    pub(crate) fn shared() -> Self {
+        let folder = PathBuf::from(told("HYTHE_CLUSTER"));
+        Self { kubeconfig: told("KUBECONFIG"), folder, host: host(), own: None }
+    }
+
+    /// Starts one.
+    pub(crate) fn own() -> Self {
+        // A network device's name has fifteen letters at most.
+        let name = format!("hythe-{}", std::process::id());
+        let folder = PathBuf::from(format!("/var/tmp/hythe-test-cluster-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let addresses = Command::new("ip").args(["-o", "-4", "address"]).output().expect("ip runs");
+        let addresses = String::from_utf8_lossy(&addresses.stdout).into_owned();
+        let free = |net: &String| !addresses.contains(&format!(" {net}."));
+        let net = (220..250).map(|number| format!("10.{number}")).find(free).expect("a free network");
+        let cluster = Self {
+            kubeconfig: format!("{}/admin.kubeconfig", folder.display()),
+            folder,
+            host: format!("{net}.0.1"),
+            own: Some((name, net)),
+        };
+        cluster.script("up").ok();
+        cluster
+    }
+
+    /// Runs a script of the cluster's, which takes its programs and its folder.
+    fn script(&self, script: &str) -> Ran {
+        let mut command = Command::new(checkout().join("tests/support/cluster").join(script));
+        let (name, net) = self.own.as_ref().expect("a cluster of the story's own");
+        command.arg(told("HYTHE_CLUSTER_BIN")).arg(&self.folder);
+        // What it starts keeps what it gets: no pipe, whose end would be waited for.
+        let said = File::create(self.folder.join("said")).expect("a file");
+        command.stdout(said.try_clone().expect("a file")).stderr(said);
+        let ended = command.env("CLUSTER_NAME", name).env("CLUSTER_NET", net).status().expect("it runs");
+        let err = fs::read_to_string(self.folder.join("said")).unwrap_or_default();
+        Ran { code: ended.code().unwrap_or(-1), out: String::new(), err }
+    }
+
+    /// `kubectl` with the administrator's rights.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(PathBuf::from(told("HYTHE_CLUSTER_BIN")).join("kube"));
+        command.args(["kubectl", "--kubeconfig", &self.kubeconfig]).args(args);
+        command.output().expect("kubectl runs").into()
+    }
+
+    /// Its name server, by the address that policies see: it need not be a pod's.
+    pub(crate) fn name_server(&self) -> String {
+        let path = "jsonpath={.items[0].endpoints[0].addresses[0]}";
+        let of = "kubernetes.io/service-name=kube-dns";
+        self.kubectl(&["get", "endpointslices", "-n", "kube-system", "-l", of, "-o", path]).ok().out
+    }
+
+    /// Tells nodes that a registry speaks plain HTTP and is reached there, in their own way.
+    pub(crate) fn registry_at(&self, registry: &str, reached: &str) {
+        let hosts = self.folder.join("certs.d").join(registry);
+        fs::create_dir_all(&hosts).expect("a folder");
+        fs::write(hosts.join("hosts.toml"), format!("server = \"http://{reached}\"\n")).expect("a file");
+    }
+
+    /// Tells nodes nothing about a registry any more.
+    pub(crate) fn forget_registry(&self, registry: &str) {
+        let _ = fs::remove_dir_all(self.folder.join("certs.d").join(registry));
+    }
+
+    fn pid_file(&self, program: &str) -> PathBuf {
+        self.folder.join("run").join(format!("{program}.pid"))
+    }
+
+    /// Sends a program of the cluster a signal.
+    fn signal(&self, program: &str, signal: &str) -> String {
+        let pid = fs::read_to_string(self.pid_file(program)).expect("it runs").trim().to_owned();
+        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill");
+        assert!(sent.success(), "{program}");
+        pid
+    }
+
+    /// Lets a program stand still, as on a machine that hangs, until [`Cluster::thaw`].
+    pub(crate) fn freeze(&self, program: &str) {
+        self.signal(program, "-STOP");
+    }
+
+    pub(crate) fn thaw(&self, program: &str) {
+        self.signal(program, "-CONT");
+    }
+
+    /// Kills a program as a crash would; what starts it again.
+    pub(crate) fn kill(&self, program: &'static str) -> Killed<'_> {
+        let pid = fs::read_to_string(self.pid_file(program)).expect("it runs").trim().to_owned();
+        let words = fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
+        let words = String::from_utf8(words).expect("text").trim_end_matches('\0').replace('\0', "\n");
+        self.signal(program, "-KILL");
+        let gone = || (!PathBuf::from(format!("/proc/{pid}")).exists()).then_some(());
+        until(Duration::from_secs(10), gone);
+        Killed { cluster: self, program, words: words.lines().map(str::to_owned).collect() }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            self.script("down");
+            if !std::thread::panicking() {
+                let _ = fs::remove_dir_all(&self.folder);
+            }
+        }
+    }
+}
+
+/// A program of a cluster that was killed.
+pub(crate) struct Killed<'a> {
+    cluster: &'a Cluster,
+    program: &'static str,
+    words: Vec<String>,
+}
+
+impl Killed<'_> {
+    /// Starts it again, as it was.
+    pub(crate) fn start(self) {
+        let Self { cluster, program, words } = self;
+        let (name, _) = cluster.own.as_ref().expect("a cluster of the story's own");
+        // By a shell that ends at once, or nobody would clear up after a program that ends.
+        let script = r#"net=$1 log=$2 pid=$3; shift 3
+            setsid nsenter --net="$net" "$@" >>"$log" 2>&1 </dev/null & echo $! >"$pid""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", &format!("/run/netns/{name}")]);
+        command.arg(cluster.folder.join("log").join(format!("{program}.log")));
+        command.arg(cluster.pid_file(program)).args(words);
+        let path = format!("{}:{}", told("HYTHE_CLUSTER_BIN"), std::env::var("PATH").unwrap_or_default());
+        assert!(command.env("PATH", path).status().expect("sh").success());
+    }
+}
+
 /// A server whose tools run in the cluster. Dropping it removes what it made there.
 pub(crate) struct Clustered {
     server: Server,
     platform: String,
+    /// After the server, which is stopped first.
+    cluster: Cluster,
 }
 
 impl Clustered {
@@ -67,7 +200,12 @@ impl Clustered {
     }
 
     fn with(name: &str, rollout: &str, extra: &str) -> Self {
-        Self::prepared(name, rollout, extra).begin()
+        Self::prepared(Cluster::shared(), name, rollout, extra).begin()
+    }
+
+    /// Starts a server in a cluster of its own, with these lines added to the section of the cluster.
+    pub(crate) fn start_alone(name: &str, extra: &str) -> Self {
+        Self::prepared(Cluster::own(), name, "", extra).begin()
     }
 
     fn begin(mut self) -> Self {
@@ -76,24 +214,23 @@ impl Clustered {
         self
     }
 
-    fn prepared(name: &str, rollout: &str, extra: &str) -> Self {
+    fn prepared(cluster: Cluster, name: &str, rollout: &str, extra: &str) -> Self {
         let platform = format!("{name}-{}", std::process::id());
-        let (host, kubeconfig) = (host(), told("KUBECONFIG"));
+        let Cluster { host, kubeconfig, .. } = &cluster;
         let config = format!(
             "[registry]\nlisten = \"{host}:{port}\"\nplain = true\n\
-             [rollout]\nruntime = \"kubernetes\"\n{rollout}\
+             [rollout]\nruntime = \"kubernetes\"\n{rollout}[egress]\ndns = [\"{dns}\"]\n\
              [kubernetes]\nkubeconfig = \"{kubeconfig}\"\nplatform = \"{platform}\"\n\
-             namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n\
-             [egress]\ndns = [\"{dns}\"]\n{extra}",
-            dns = name_server(),
-            port = free_port(&host),
+             namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n{extra}",
+            dns = cluster.name_server(),
+            port = free_port(host),
         );
-        Self { server: Server::prepared(name, &config), platform }
+        Self { server: Server::prepared(name, &config), platform, cluster }
     }
 
     /// Starts a server whose log tells what this filter lets through.
     pub(crate) fn start_told(name: &str, filter: &str) -> Self {
-        let mut clustered = Self::prepared(name, "", "");
+        let mut clustered = Self::prepared(Cluster::shared(), name, "", "");
         clustered.server.set_log(filter);
         clustered.begin()
     }
@@ -102,19 +239,12 @@ impl Clustered {
     pub(crate) fn registry_away(&self, away: bool) {
         let registry = self.address("registry");
         // Nothing listens on port 9.
-        Self::registry_at(registry, if away { "127.0.0.1:9" } else { registry });
+        self.cluster.registry_at(registry, if away { "127.0.0.1:9" } else { registry });
     }
 
-    /// Tells nodes that a registry speaks plain HTTP and is reached there, in their own way.
-    pub(crate) fn registry_at(registry: &str, reached: &str) {
-        let hosts = registries().join(registry);
-        fs::create_dir_all(&hosts).expect("a folder");
-        fs::write(hosts.join("hosts.toml"), format!("server = \"http://{reached}\"\n")).expect("a file");
-    }
-
-    /// Tells nodes nothing about a registry any more.
-    pub(crate) fn forget_registry(registry: &str) {
-        let _ = fs::remove_dir_all(registries().join(registry));
+    /// Where its tools run.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// Stops the server and starts it again; tools run on.
@@ -158,13 +288,13 @@ impl Clustered {
     /// `kubectl` in the namespace of builds.
     pub(crate) fn kubectl_of_builds(&self, args: &[&str]) -> Ran {
         let namespace = format!("builds-of-{}", self.platform);
-        kubectl(&[&["--namespace", &namespace], args].concat())
+        self.cluster.kubectl(&[&["--namespace", &namespace], args].concat())
     }
 
     /// `kubectl` in the namespace of a tool.
     pub(crate) fn kubectl(&self, tool: &str, args: &[&str]) -> Ran {
         let namespace = self.namespace(tool);
-        kubectl(&[&["--namespace", &namespace], args].concat())
+        self.cluster.kubectl(&[&["--namespace", &namespace], args].concat())
     }
 }
 
@@ -177,26 +307,11 @@ impl Deref for Clustered {
 
 impl Drop for Clustered {
     fn drop(&mut self) {
+        let ours = format!("hythe.dev/platform={}", self.platform);
         if std::thread::panicking() {
-            eprintln!(
-                "{}",
-                kubectl(&[
-                    "get",
-                    "pods,events",
-                    "-A",
-                    "-l",
-                    &format!("hythe.dev/platform={}", self.platform)
-                ])
-                .out
-            );
+            eprintln!("{}", self.cluster.kubectl(&["get", "pods,events", "-A", "-l", &ours]).out);
         }
-        kubectl(&[
-            "delete",
-            "namespace",
-            "--wait=false",
-            "-l",
-            &format!("hythe.dev/platform={}", self.platform),
-        ]);
-        Self::forget_registry(self.server.address("registry"));
+        self.cluster.kubectl(&["delete", "namespace", "--wait=false", "-l", &ours]);
+        self.cluster.forget_registry(self.server.address("registry"));
     }
 }

@@ -1,6 +1,6 @@
 //! Two servers on one PostgreSQL database, one shared folder and the cluster.
 
-use super::cluster::{Clustered, free_port, host, kubectl, name_server, told};
+use super::cluster::{Cluster, free_port, host, kubectl, told};
 use super::server::Server;
 use hythe_testing::Postgres;
 use std::fs;
@@ -82,8 +82,14 @@ impl Replicas {
         let two = Server::joined(&format!("{name}-two"), &config, roles[1], one.token());
         let behind = [&one, &two].map(|server| server.front("registry"));
         *balancer.0.lock().unwrap_or_else(PoisonError::into_inner) = behind.into_iter().flatten().collect();
-        Clustered::registry_at(&registry, &registry);
+        Cluster::shared().registry_at(&registry, &registry);
         Self { one, two, rows, url, platform, registry, _shared: Shared(shared) }
+    }
+
+    /// `kubectl` in the namespace of a tool.
+    pub(crate) fn kubectl_of(&self, tool: &str, args: &[&str]) -> super::Ran {
+        let namespace = format!("{}-{tool}", self.platform);
+        kubectl(&[&["--namespace", &namespace], args].concat())
     }
 
     /// `kubectl` in the namespace of builds.
@@ -102,7 +108,7 @@ fn config(platform: &str, rows: &str, shared: &std::path::Path, registry: &str) 
          namespace_prefix = \"{platform}-\"\nrouter_networks = [\"{host}/32\"]\n[egress]\ndns = [\"{dns}\"]\n",
         shared = shared.display(),
         kubeconfig = told("KUBECONFIG"),
-        dns = name_server(),
+        dns = Cluster::shared().name_server(),
     )
 }
 
@@ -114,6 +120,6 @@ impl Drop for Replicas {
             eprintln!("--- one\n{}\n--- two\n{}", self.one.log(), self.two.log());
         }
         kubectl(&["delete", "namespace", "--wait=false", "-l", &label]);
-        Clustered::forget_registry(&self.registry);
+        Cluster::shared().forget_registry(&self.registry);
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-/// How long an answer may take that is no stream.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long an answer may take that is no stream: longer than a database that is away is waited for, or nobody would be told of it.
+const ANSWER: Duration = Duration::from_secs(45);
 
 /// Bounds the time of these routes.
 pub(crate) fn timed(router: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
