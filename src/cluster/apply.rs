@@ -1,7 +1,7 @@
 //! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
 //! is somebody else's is never touched.
 
-use crate::{Known, Object, Owner, selector};
+use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -83,6 +83,8 @@ pub enum ClusterError {
 pub struct Cluster {
     /// The connection.
     pub client: Client,
+    /// Others, for what stays open.
+    pub streams: Streams,
     /// This installation among others in the same cluster.
     pub(crate) platform: String,
     /// How objects were when they were last right.

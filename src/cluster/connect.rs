@@ -1,6 +1,6 @@
 //! The way to the cluster.
 
-use crate::Cluster;
+use crate::{Cluster, Streams};
 use hythe_model::Fault;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -24,8 +24,9 @@ impl Cluster {
             }
             None => Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
-        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
-        Ok(Self { client, platform: platform.to_owned(), known: Arc::default() })
+        let client = Client::try_from(config.clone()).map_err(|error| no_cluster(&error))?;
+        let streams = Streams::new(config);
+        Ok(Self { client, streams, platform: platform.to_owned(), known: Arc::default() })
     }
 }
 

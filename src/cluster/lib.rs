@@ -12,9 +12,11 @@ mod known;
 mod object;
 mod output;
 mod owner;
+mod streams;
 
 pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, stays, watched_kinds};
 pub use known::Known;
 pub use object::Object;
 pub use output::{Output, Position};
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};
+pub use streams::{Place, Streams};

@@ -14,7 +14,7 @@ use hythe_objects::Objects;
 use hythe_registry::{ContentStore, External};
 use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
-use hythe_store::Store;
+use hythe_store::{Store, Tool};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -164,20 +164,21 @@ impl Platform {
 
     /// Points every deploy ref to its live commit, where a crash came between the store and the ref.
     async fn mend_refs(&self) -> Result<(), Fault> {
-        for tool in self.store().tools().await? {
+        let mended = stream::iter(self.store().tools().await?).for_each_concurrent(AT_ONCE, async |tool| {
             self.parts().runtime.declare_tool(&tool.name);
-            if let Err(fault) = self.mend_ref(&tool.name).await {
+            if let Err(fault) = self.mend_ref(&tool).await {
                 tracing::error!(tool = %tool.name, %fault, "the deploy ref could not be mended");
             }
-        }
+        });
+        mended.await;
         Ok(())
     }
 
     /// Points a tool's deploy ref to its live commit.
-    pub(crate) async fn mend_ref(&self, tool: &ToolName) -> Result<(), Fault> {
-        let Some(deployed) = self.tool(tool).await?.deployed else { return Ok(()) };
-        let stands = self.reference(tool, &deployed.reference).await?;
-        self.point_ref(tool, stands.as_ref(), &deployed).await
+    pub(crate) async fn mend_ref(&self, tool: &Tool) -> Result<(), Fault> {
+        let Some(deployed) = &tool.deployed else { return Ok(()) };
+        let stands = self.reference(&tool.name, &deployed.reference).await?;
+        self.point_ref(&tool.name, stands.as_ref(), deployed).await
     }
 
     /// Takes back the instances that outlived the server. One tool's trouble is not another's.

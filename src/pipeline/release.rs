@@ -365,11 +365,14 @@ impl Platform {
             loop {
                 tokio::time::sleep(MENDING).await;
                 let Ok(_turn) = platform.turn(&tool).await else { continue };
-                match platform.mend_ref(&tool).await {
-                    Err(fault) if platform.tool(&tool).await.is_ok() => {
-                        tracing::error!(%tool, %fault, "the deploy ref is still behind");
-                    }
-                    _ => return,
+                let mended = match platform.tool(&tool).await {
+                    Ok(row) => platform.mend_ref(&row).await,
+                    Err(fault) if fault.id == "tools/absent" => return,
+                    Err(fault) => Err(fault),
+                };
+                match mended {
+                    Err(fault) => tracing::error!(%tool, %fault, "the deploy ref is still behind"),
+                    Ok(()) => return,
                 }
             }
         });

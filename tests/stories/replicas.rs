@@ -343,3 +343,32 @@ fn a_release_command_of_a_server_that_died_is_over_before_the_next_one_begins() 
     let (well, said) = ended(second);
     assert!(well && said.contains("v2 is live"), "{said}");
 }
+
+#[test]
+fn servers_that_are_replaced_one_after_the_other_drop_neither_a_push_nor_a_request() {
+    let mut replicas = Replicas::start("replicas-replaced", ALL);
+    {
+        let robin = Client::new(&replicas.one, "robin");
+        slow_tool(&robin, "slow");
+        let other = Client::moved(&replicas.two, &robin, "robin");
+        other.get_until("slow", |answer| answer.status == 200);
+    }
+    for (number, release) in ["v2", "v3"].into_iter().enumerate() {
+        let (leaving, staying) =
+            if number == 0 { (&replicas.one, &replicas.two) } else { (&replicas.two, &replicas.one) };
+        let (robin, router) = (Client::again(leaving, "robin"), staying.address("router").to_owned());
+        robin.git("slow", &["pull", "-q", "--ff-only", "hythe", "main"]).ok();
+        slowly(&robin, "slow", 8);
+        let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+        runs(&replicas);
+        under_load(&router, "slow", || {
+            replicas.replace(number, || {
+                let (well, said) = ended(push);
+                assert!(well && said.contains(&format!("{release} is live")), "{said}");
+            });
+        });
+    }
+    let robin = Client::again(&replicas.one, "robin");
+    assert!(is_live(&robin, "slow", "v3"));
+    robin.get_until("slow", |answer| answer.status == 200);
+}

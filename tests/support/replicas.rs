@@ -19,6 +19,7 @@ pub(crate) struct Replicas {
     pub(crate) url: String,
     platform: String,
     registry: String,
+    balancer: Arc<Balancer>,
     /// After the servers, which are stopped first.
     _shared: Shared,
 }
@@ -80,10 +81,27 @@ impl Replicas {
         one.set_roles(roles[0]);
         one.begin();
         let two = Server::joined(&format!("{name}-two"), &config, roles[1], one.token());
-        let behind = [&one, &two].map(|server| server.front("registry"));
-        *balancer.0.lock().unwrap_or_else(PoisonError::into_inner) = behind.into_iter().flatten().collect();
         Cluster::shared().registry_at(&registry, &registry);
-        Self { one, two, rows, url, platform, registry, _shared: Shared(shared) }
+        let replicas = Self { one, two, rows, url, platform, registry, balancer, _shared: Shared(shared) };
+        replicas.balance();
+        replicas
+    }
+
+    fn balance(&self) {
+        let behind = [&self.one, &self.two].map(|server| server.front("registry"));
+        let behind = behind.into_iter().flatten().collect();
+        *self.balancer.0.lock().unwrap_or_else(PoisonError::into_inner) = behind;
+    }
+
+    /// Stops the first or the second server when all that it has begun is done, as a rollout of the servers would, does something
+    /// then, and starts its successor where it was.
+    pub(crate) fn replace(&mut self, number: usize, then: impl FnOnce()) {
+        let server = if number == 0 { &mut self.one } else { &mut self.two };
+        server.pin();
+        server.stop();
+        then();
+        server.spawn();
+        self.balance();
     }
 
     /// `kubectl` in the namespace of a tool.

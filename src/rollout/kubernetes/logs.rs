@@ -1,8 +1,8 @@
 //! What pods print, brought home: one stream a container, into files of the form that the sandbox helper writes.
 //!
 //! A stream that breaks is taken up again behind the last line that has come; one that is refused, after waits that grow, and at
-//! once where its pod changes. Streams are connections: so many are open at most, and where there are more containers each has
-//! its turn, and nothing is missed. The files are what the [`Witness`] reads and may be lost: the node keeps the same lines for as
+//! once where its pod changes. So many streams are open at most, and where there are more containers each has its turn, and
+//! nothing is missed. The files are what the [`Witness`] reads and may be lost: the node keeps the same lines for as
 //! long as the pod is there. They begin with the first line.
 
 mod spool;
@@ -16,6 +16,7 @@ use crate::status::ExitReason;
 use hythe_cluster::{Cluster, Output, Position};
 use hythe_model::{InstanceId, ToolName};
 use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use kube::api::{Api, LogParams};
 use spool::Spool;
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// Where the reader expects long lines to be cut, in bytes.
 const CUT: usize = 16 << 10;
 /// Streams that are open at once, and how long one stays open where others wait.
-const STREAMS: usize = 4000;
+const STREAMS: usize = 10_000;
 const TURN: Duration = Duration::from_mins(1);
 /// Streams that are being opened at once.
 const OPENING: usize = 32;
@@ -55,8 +56,8 @@ pub(crate) struct Logs {
     folder: PathBuf,
     segment_bytes: u64,
     witness: Arc<dyn Witness>,
-    places: Semaphore,
-    /// Held by each stream that waits for a place.
+    turns: Semaphore,
+    /// Held by each stream that waits for its turn.
     waiting: Arc<()>,
     opening: Semaphore,
     /// By tool and pod; a pod that is gone is forgotten.
@@ -90,7 +91,7 @@ impl Logs {
             folder,
             segment_bytes: spool::segment_bytes(bytes),
             witness,
-            places: Semaphore::new(STREAMS),
+            turns: Semaphore::new(STREAMS),
             waiting: Arc::default(),
             opening: Semaphore::new(OPENING),
             streams: Mutex::default(),
@@ -157,8 +158,8 @@ impl Logs {
         }
     }
 
-    fn api(&self, id: &InstanceId) -> Api<Pod> {
-        Api::namespaced(self.cluster.client.clone(), &namespace(&self.settings, &id.tool))
+    fn api(&self, client: Client, id: &InstanceId) -> Api<Pod> {
+        Api::namespaced(client, &namespace(&self.settings, &id.tool))
     }
 
     /// Carries one container's output until it has ended, then says so.
@@ -201,8 +202,9 @@ impl Logs {
     /// Follows a container's output from behind the last line that has come.
     async fn copy(&self, replaced: bool, home: &mut Home<'_>) -> Copied {
         let waits = self.waiting.clone();
-        let Ok(_place) = self.places.acquire().await else { return Copied::Nothing };
+        let Ok(_turn) = self.turns.acquire().await else { return Copied::Nothing };
         drop(waits);
+        let Ok(place) = self.cluster.streams.place() else { return Copied::Nothing };
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
             follow: !replaced,
@@ -212,7 +214,8 @@ impl Logs {
         let mut at = home.spool.as_ref().and_then(|spool| spool.last);
         let output = {
             let _opening = self.opening.acquire().await;
-            Output::open(&self.api(&home.pod.id), &home.pod.name, params, at, CUT + TIME).await
+            let api = self.api(place.client.clone(), &home.pod.id);
+            Output::open(&api, &home.pod.name, params, at, CUT + TIME).await
         };
         let Ok(mut output) = output else { return Copied::Nothing };
         let until = Instant::now() + TURN;
@@ -258,7 +261,8 @@ impl Logs {
             previous: crashed,
             ..LogParams::default()
         };
-        let text = self.api(&pod.id).logs(&pod.name, &params).await.unwrap_or_default();
+        let text =
+            self.api(self.cluster.client.clone(), &pod.id).logs(&pod.name, &params).await.unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 }
