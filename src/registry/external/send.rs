@@ -69,15 +69,16 @@ impl External {
             .without_max_times()
             .with_jitter();
         // The time runs from the first failure on.
-        let (mut until, mut told) = (None, String::new());
+        let (mut failing, mut told) = (None, String::new());
         let waited = inner.place.prefix.host();
         (|| inner.provide_once(tool, image))
             .retry(waits)
             .when(ExternalError::passes)
             .adjust(|error, pause| {
                 let pause = pause?.max(error.wait().unwrap_or_default());
-                let until = *until.get_or_insert_with(|| Instant::now() + patience);
-                (Instant::now() + pause < until).then_some(pause)
+                let failing = failing.get_or_insert_with(Instant::now).elapsed();
+                // However long it wants to be left alone.
+                (failing.saturating_add(pause) < patience).then_some(pause)
             })
             .notify(|error, _| {
                 let why = error.to_string();

@@ -108,6 +108,21 @@ async fn a_busy_registry_is_asked_again_when_it_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_wants_to_be_left_alone_for_ever_is() {
+    let address = stranger(|_, _, _| Some(with(429, "retry-after", &u64::MAX.to_string()))).await;
+    let built = built();
+    let external = built.to(&ExternalOptions {
+        patience: Duration::from_secs(20),
+        ..Built::options(&format!("{address}/hythe"))
+    });
+    let begun = Instant::now();
+    let refused = provide(&external, "weather", &built.image).await.unwrap_err();
+    assert_eq!(refused.fault().id, "registry/failing");
+    external.provide_now(&named("weather"), &built.image).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is not waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_collected_away_meanwhile_is_sent_again() {
     let address = stranger(|method, path, count| {
         let is_first = *method == Method::PUT && path.contains("/manifests/") && count < 12;
