@@ -196,9 +196,6 @@ impl Platform {
             stopped = adopted.stopped,
             "instances taken back"
         );
-        // What runs needs no image to run on.
-        let platform = self.clone();
-        tokio::spawn(async move { platform.provide_live_images().await });
         Ok(())
     }
 }
