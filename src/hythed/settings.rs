@@ -116,6 +116,7 @@ impl Settings {
         let wrong = |why| anyhow::anyhow!("`prefix` in [registry.external] is wrong: {why}");
         Ok(Some(ExternalOptions {
             prefix: prefix.parse().map_err(wrong)?,
+            platform: self.config.kubernetes.platform.clone(),
             push: chosen.push_credentials.clone(),
             authorities: chosen.ca_bundle.clone(),
             plain: chosen.plain,

@@ -4,14 +4,17 @@
 //! looked for before each rollout, in the tool's turn, whatever was done before; so a registry that has lost it gets it again, and
 //! an image that was removed a moment ago is sent once more.
 
+mod pass;
+
 use crate::log::BuildLog;
 use crate::{Platform, faults};
 use hythe_model::render::size;
 use hythe_model::{Digest, Fault, Phase, ToolName};
 use hythe_registry::{External, ExternalError, Provided, Repository};
-use hythe_store::Build;
+use hythe_store::{Build, Tool};
+use pass::Pass;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -66,33 +69,12 @@ impl Platform {
     /// Brings the images of what is live to a registry that is new or has lost them.
     pub(crate) async fn provide_live_images(&self) {
         let Some(external) = &self.parts().external else { return };
-        let live = match self.store().live_releases().await {
-            Ok(live) => live,
-            Err(error) => return tracing::error!(%error, "the live releases could not be read"),
-        };
-        for release in live {
-            if !self.provide_live(external, &release.tool, &release.image).await {
-                return;
+        match self.store().live_releases().await {
+            Ok(live) => {
+                let images = live.into_iter().map(|release| (release.tool, release.image));
+                Pass::of(external).provide_all(images).await;
             }
-        }
-    }
-
-    /// Whether it makes sense to go on with the next one.
-    async fn provide_live(&self, external: &External, tool: &ToolName, image: &Digest) -> bool {
-        match external.provide_now(tool, image).await {
-            Ok(Provided::There) => true,
-            Ok(Provided::Sent { .. }) => {
-                tracing::info!(%tool, %image, "the live image was missing in the external registry and was sent");
-                true
-            }
-            Err(error) if error.is_nowhere() => {
-                tracing::error!(%tool, %error, "a live image is lost; redeploy the tool");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%tool, %error, "live images could not be looked for in the external registry");
-                false
-            }
+            Err(error) => tracing::error!(%error, "the live releases could not be read"),
         }
     }
 
@@ -102,56 +84,38 @@ impl Platform {
         let Some(external) = &self.parts().external else { return Ok(0) };
         let live: HashMap<ToolName, Digest> =
             self.store().live_releases().await?.into_iter().map(|live| (live.tool, live.image)).collect();
-        let (mut removed, mut refuses) = (0, false);
-        for tool in self.store().tools().await? {
-            let tool = tool.name;
-            let there = match external.images(&tool).await {
-                Ok(there) => there,
-                Err(error) => {
-                    tracing::warn!(%error, "the external registry was not looked after this time");
-                    break;
-                }
-            };
-            if let Some(image) = live.get(&tool).filter(|image| !there.contains(*image))
-                && !self.provide_live(external, &tool, image).await
-            {
+        let (mut pass, mut removed) = (Pass::of(external), 0);
+        for Tool { name: tool, .. } in self.store().tools().await? {
+            if pass.is_over() {
                 break;
             }
+            let there = pass.images(&tool).await;
+            let is_there = |image: &&Digest| there.as_ref().is_some_and(|there| there.contains(*image));
+            if let Some(image) = live.get(&tool).filter(|image| !is_there(image)) {
+                pass.provide(&tool, image).await;
+            }
+            let there = there.unwrap_or_default();
             let needed = kept.get(&tool).is_some_and(|kept| there.is_subset(kept));
-            if !refuses && !there.is_empty() && !needed {
-                match self.remove_unneeded(external, &tool, there).await? {
-                    Some(count) => removed += count,
-                    None => refuses = true,
-                }
+            if !there.is_empty() && !needed {
+                removed += self.remove_unneeded(&mut pass, &tool, there).await?;
             }
         }
         Ok(removed)
     }
 
-    /// Removes those of these images that no release needs; `None` where the registry does not let us.
+    /// Removes those of these images that no release needs; how many went.
     ///
     /// In the tool's turn, so that no rollout begins with an image that goes; an image is named by its build's row before it is sent.
     async fn remove_unneeded(
         &self,
-        external: &External,
+        pass: &mut Pass<'_>,
         tool: &ToolName,
         mut images: BTreeSet<Digest>,
-    ) -> Result<Option<usize>, Fault> {
-        let Some(_turn) = self.inner.turns.try_take(tool).await? else { return Ok(Some(0)) };
+    ) -> Result<usize, Fault> {
+        let Some(_turn) = self.inner.turns.try_take(tool).await? else { return Ok(0) };
         let needed = self.needed_images(tool).await?;
         images.retain(|image| !needed.contains(image));
-        match external.remove(tool, &images).await {
-            Ok(()) => Ok(Some(images.len())),
-            Err(error) => {
-                let refused = error.is_refusal();
-                if refused && !self.inner.noted.keeps.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the external registry removes nothing: images that nobody needs stay there");
-                } else if !refused {
-                    tracing::warn!(%tool, %error, "images could not be removed from the external registry");
-                }
-                Ok(if refused { None } else { Some(0) })
-            }
-        }
+        Ok(pass.remove(tool, &images, &self.inner.noted).await)
     }
 
     async fn needed_images(&self, tool: &ToolName) -> Result<BTreeSet<Digest>, Fault> {

@@ -49,6 +49,6 @@ struct Inner {
     /// Which tools' repositories are being brought up to date here.
     copying: copies::Copying,
     turns: turns::Turns,
-    running: queue::Running,
+    running: Arc<queue::Running>,
     noted: images::Noted,
 }

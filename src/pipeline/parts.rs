@@ -76,7 +76,7 @@ impl Platform {
         parts.store = parts.store.held_by(&holder);
         let replica = parts.objects.as_ref().map(|_| Replica::new(holder.to_string(), parts.store.clone()));
         let turns = replica.clone().map_or_else(Turns::default, Turns::shared);
-        let running = queue::Running::new(parts.settings.concurrent_builds);
+        let running = Arc::new(queue::Running::new(parts.settings.concurrent_builds));
         let copying = copies::Copying::default();
         let noted = images::Noted::default();
         let inner = Inner { parts, holder, replica, copying, turns, running, noted };
@@ -197,9 +197,6 @@ impl Platform {
             stopped = adopted.stopped,
             "instances taken back"
         );
-        // What runs needs no image to run on.
-        let platform = self.clone();
-        tokio::spawn(async move { platform.provide_live_images().await });
         Ok(())
     }
 }

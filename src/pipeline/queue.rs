@@ -7,9 +7,11 @@ use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
+use futures::FutureExt;
 use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -50,6 +52,12 @@ impl Running {
         self.builds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a build among those that run here.
+    fn enter(self: &Arc<Self>, build: BuildId) -> Entry {
+        let cancel = self.map().entry(build).or_default().clone();
+        Entry { running: self.clone(), build, cancel }
+    }
+
     /// Asks a running build to end for this reason; the first reason counts. `false` where it does not run here.
     pub(crate) fn cancel(&self, build: BuildId, reason: Fault) -> bool {
         let active = self.map().get(&build).cloned();
@@ -87,6 +95,19 @@ impl Running {
     /// Tells the queue that something waits.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+}
+
+/// A build's place among those that run here. However its task ends, its claim is renewed no longer than this lives.
+struct Entry {
+    running: Arc<Running>,
+    build: BuildId,
+    cancel: Arc<Cancel>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.running.map().remove(&self.build);
     }
 }
 
@@ -171,7 +192,7 @@ impl Platform {
         let log = self.build_log(&build).await;
         self.logs().own_build(build.id);
         let work = async |cancel: &Cancel| Box::pin(self.deploy(&build, &log, cancel, slot)).await;
-        self.run_to_the_end(&build, &log, work).await;
+        self.run_to_the_end(&build, &log, self.inner.running.enter(build.id), work).await;
     }
 
     /// Runs one build's work under a token that others can cancel, and writes down how it ended.
@@ -179,13 +200,13 @@ impl Platform {
         &self,
         build: &Build,
         log: &BuildLog,
+        entry: Entry,
         work: impl AsyncFnOnce(&Cancel) -> Result<Release, Fault>,
     ) {
-        let cancel = self.inner.running.map().entry(build.id).or_default().clone();
+        let cancel = entry.cancel.clone();
         // Somebody may have ended it, or a newer push have come, between the claim and the line above.
         if let Ok(Some(row)) = self.store().build(build.id).await {
             if row.state.is_finished() {
-                self.inner.running.map().remove(&build.id);
                 return;
             }
             if let Some(newer) = row.superseded_by {
@@ -195,12 +216,14 @@ impl Platform {
                 cancel.ask(reason);
             }
         }
-        let result = cancel.unless_lost(Box::pin(work(&cancel))).await;
-        self.inner.running.map().remove(&build.id);
+        let work = AssertUnwindSafe(Box::pin(work(&cancel))).catch_unwind();
+        let result = cancel.unless_lost(work).await;
+        drop(entry);
         let Some(result) = result else {
             self.logs().leave_build(build.id);
             return tracing::warn!(build = %build.id, "let go of: another server may run it");
         };
+        let Ok(result) = result else { return self.end_broken(build, log).await };
         let event = match result {
             Ok(release) => BuildEvent::Live {
                 release: release.number.to_string(),
@@ -215,6 +238,22 @@ impl Platform {
         };
         log.end(&event);
         // The next build of the same tool may have waited for this one.
+        self.inner.running.wake();
+    }
+
+    /// Ends a build whose task has panicked, with what it has left half done.
+    async fn end_broken(&self, build: &Build, log: &BuildLog) {
+        let fault = faults::internal("run a build", &"its task has panicked");
+        let outcome = BuildOutcome::Failed(fault.clone());
+        let row = self.store().build(build.id).await.ok().flatten().unwrap_or_else(|| build.clone());
+        if row.state.is_finished() {
+            // It broke after its end.
+            self.end_log(&row).await;
+        } else if let Err(why) = self.interrupt(&row, outcome.clone()).await {
+            tracing::warn!(build = %build.id, fault = %why, "its release could not be taken back");
+            self.finish(build.id, outcome).await;
+            log.end(&BuildEvent::Failed { fault });
+        }
         self.inner.running.wake();
     }
 
@@ -343,13 +382,12 @@ impl Platform {
         let Some(release) = release.filter(|release| release.state == ReleaseState::RollingOut) else {
             return self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await;
         };
-        let platform = self.clone();
-        self.inner.running.map().insert(build.id, Arc::default());
+        let (platform, entry) = (self.clone(), self.inner.running.enter(build.id));
         self.inner.running.tasks.spawn(async move {
             let log = platform.build_log(&build).await;
             platform.logs().own_build(build.id);
             let work = async |cancel: &Cancel| platform.resume_release(&build, release, &log, cancel).await;
-            platform.run_to_the_end(&build, &log, work).await;
+            platform.run_to_the_end(&build, &log, entry, work).await;
         });
         Ok(())
     }
@@ -363,4 +401,22 @@ impl Platform {
 
 fn millis_since(then: jiff::Timestamp) -> u64 {
     u64::try_from(jiff::Timestamp::now().duration_since(then).as_millis()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_build_whose_task_panics_runs_here_no_more() {
+        let running = Arc::new(Running::new(1));
+        let entry = running.enter(BuildId(1));
+        assert_eq!(running.ids(), [BuildId(1)]);
+        let task = running.tasks.spawn(async move {
+            let _entry = entry;
+            panic!("as a test wants it");
+        });
+        assert!(task.await.is_err());
+        assert!(running.ids().is_empty(), "its claim is not renewed for ever");
+    }
 }

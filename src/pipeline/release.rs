@@ -340,21 +340,30 @@ impl Platform {
     }
 
     /// Takes back what a release has begun that nobody goes on with, before its row says that it failed: cut off in between it is done
-    /// again. Hold the tool's turn.
+    /// again. One that cannot be run, as where its config does not open, is not taken back. Hold the tool's turn.
     pub(crate) async fn take_back(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), Fault> {
         let left = self.store().release(tool, number).await?;
         let Some(left) = left.filter(|left| left.state == ReleaseState::RollingOut) else { return Ok(()) };
-        let live = match self.store().live_release(tool).await? {
-            Some(live) => Some(self.runnable(&live).await?),
-            None => None,
+        let live = self.store().live_release(tool).await?;
+        let runnable = async {
+            let live = match &live {
+                Some(live) => Some(self.runnable(live).await?),
+                None => None,
+            };
+            Ok((self.runnable(&left).await?, live))
         };
-        match self.parts().runtime.take_back(self.runnable(&left).await?, live).await {
-            // Nobody would try again before the next start.
-            Err(fault) if self.inner.replica.is_none() => {
-                tracing::error!(%tool, release = %number, %fault, "what it has begun could not be taken back");
-                Ok(())
-            }
-            done => done,
+        let stays = |fault: Fault| {
+            tracing::error!(%tool, release = %number, %fault, "what it has begun could not be taken back");
+            Ok(())
+        };
+        match runnable.await {
+            Ok((left, live)) => match self.parts().runtime.take_back(left, live).await {
+                // Nobody would try again before the next start.
+                Err(fault) if self.inner.replica.is_none() => stays(fault),
+                done => done,
+            },
+            // Nor would it be another time.
+            Err(fault) => stays(fault),
         }
     }
 

@@ -62,8 +62,10 @@ struct Wanted {
 }
 
 impl Platform {
-    /// Cleans up again and again until `shutdown`.
+    /// Brings what is live to a registry that misses it, and then cleans up again and again, until `shutdown`.
     pub async fn run_upkeep(&self, shutdown: CancellationToken) {
+        // What runs needs no image to run on, and what is to start anywhere waits for one.
+        shutdown.run_until_cancelled(self.provide_live_images()).await;
         let every = self.parts().settings.keep.every;
         let mut wait = FIRST.min(every);
         let mut since = None;

@@ -134,8 +134,13 @@ impl Session<'_> {
     }
 }
 
-/// The body of an answer, bounded.
-async fn body(what: &'static str, mut response: Response) -> Result<Vec<u8>, ClientError> {
+/// The body of an answer, bounded in length and in time: an upload's answer has no other limit.
+async fn body(what: &'static str, response: Response) -> Result<Vec<u8>, ClientError> {
+    let read = tokio::time::timeout(REQUEST, whole(what, response)).await;
+    read.unwrap_or_else(|_| Err(ClientError::Away("its answer stands still".to_owned())))
+}
+
+async fn whole(what: &'static str, mut response: Response) -> Result<Vec<u8>, ClientError> {
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|e| ClientError::broken(&e))? {
         if bytes.len() + piece.len() > LONGEST {
@@ -151,4 +156,21 @@ async fn refusal(what: &'static str, response: Response) -> ClientError {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = body(what, response).await.unwrap_or_default();
     ClientError::Refused(Answer::read(what, status, &headers, &text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{StreamExt, stream};
+    use std::io;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_end_is_not_waited_for() {
+        let begins = stream::iter([Ok::<_, io::Error>("too la")]);
+        let body = reqwest::Body::wrap_stream(begins.chain(stream::pending()));
+        let answer = axum::http::Response::builder().status(413).body(body).unwrap();
+        let refused = tokio::time::timeout(2 * REQUEST, refusal("take a blob", answer.into())).await;
+        let refused = refused.expect("it is given up");
+        assert!(matches!(&refused, ClientError::Refused(answer) if answer.is_full()), "{refused}");
+    }
 }

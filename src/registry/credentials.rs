@@ -1,7 +1,7 @@
 //! A registry's name and password, out of a file in the form of Docker's `config.json`.
 //!
-//! The file is read again each time, so that a secret may be renewed under a running server; one that cannot be read any more leaves
-//! the last one in force. Programs that a file names (`credHelpers`, `credsStore`) are never run.
+//! The file is looked at each time and read again where it has changed, so that a secret may be renewed under a running server; one
+//! that cannot be read any more leaves the last one in force. Programs that a file names (`credHelpers`, `credsStore`) are never run.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,11 +9,15 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest file that is read, bytes.
 const LONGEST: u64 = 1 << 20;
+/// How long a file that was changed may be changed once more without a trace: clocks of file systems are coarse.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Who asks a registry.
 #[derive(Debug, Clone)]
@@ -37,26 +41,74 @@ pub struct CredentialsError {
 pub struct Credentials {
     path: PathBuf,
     host: String,
-    last: Arc<Mutex<Login>>,
+    last: Arc<Mutex<Last>>,
+}
+
+/// What was read last.
+#[derive(Debug)]
+struct Last {
+    login: Login,
+    /// The file that it was; none where that may have changed since.
+    file: Option<Stamp>,
+    /// Why it could not be read any more.
+    trouble: Option<String>,
 }
 
 impl Credentials {
     /// Reads what the file has for this registry.
     pub fn open(path: impl Into<PathBuf>, host: &str) -> Result<Self, CredentialsError> {
         let path = path.into();
-        let last = Arc::new(Mutex::new(read(&path, host)?));
-        Ok(Self { path, host: host.to_owned(), last })
+        let last = Last { login: read(&path, host)?, file: None, trouble: None };
+        Ok(Self { path, host: host.to_owned(), last: Arc::new(Mutex::new(last)) })
     }
 
     /// Name and password as they are now.
     pub fn login(&self) -> Login {
-        let fresh = read(&self.path, &self.host);
+        self.login_at(SystemTime::now())
+    }
+
+    fn login_at(&self, now: SystemTime) -> Login {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match fresh {
-            Ok(login) => *last = login,
-            Err(error) => tracing::warn!(%error, "the credentials from before are used"),
+        let file = Stamp::of(&self.path);
+        if file.is_none() || last.file != file {
+            last.file = file.filter(|file| file.is_settled(now));
+            match read(&self.path, &self.host) {
+                Ok(login) => (last.login, last.trouble) = (login, None),
+                Err(error) => last.fail(error.to_string()),
+            }
         }
-        last.clone()
+        last.login.clone()
+    }
+}
+
+/// What tells a file from what it was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    place: (u64, u64),
+    size: u64,
+    /// Since the epoch.
+    changed: Duration,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        let changed = Duration::new(file.ctime().try_into().ok()?, file.ctime_nsec().try_into().ok()?);
+        Some(Self { place: (file.dev(), file.ino()), size: file.size(), changed })
+    }
+
+    fn is_settled(&self, now: SystemTime) -> bool {
+        now.duration_since(UNIX_EPOCH + self.changed).is_ok_and(|age| age >= SETTLING)
+    }
+}
+
+impl Last {
+    /// Says why it is used still, once.
+    fn fail(&mut self, why: String) {
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::warn!(error = why, "the credentials from before are used");
+        }
+        self.trouble = Some(why);
     }
 }
 
@@ -180,7 +232,13 @@ mod tests {
         let credentials = Credentials::open(&path, HOST).unwrap();
         write("two");
         assert_eq!(credentials.login().password.expose_secret(), "two");
+        // Until it has settled it is read each time, and then only once it is another one.
+        assert_eq!(credentials.last.lock().unwrap().file, None);
+        credentials.login_at(SystemTime::now() + SETTLING);
+        assert_eq!(credentials.last.lock().unwrap().file, Stamp::of(&path));
+        write("another");
+        assert_eq!(credentials.login().password.expose_secret(), "another");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(credentials.login().password.expose_secret(), "two");
+        assert_eq!(credentials.login().password.expose_secret(), "another");
     }
 }

@@ -3,12 +3,13 @@
 //! Enter at [`External::open`]; [`External::provide`] sees to it that an image is there, [`External::remove`] takes it away.
 //! Sending is idempotent and leaves nothing named that is not whole: blobs first, the manifest last. What is there already is not
 //! sent again, and what another repository of ours has is mounted. A registry that is away is waited for. Images are named by
-//! digest; each has a tag made of its digest too, so that a registry that collects what has no tag leaves it alone, and so that what is
-//! there can be listed.
+//! digest; each has a tag of the platform and its digest too, so that a registry that collects what has no tag leaves it alone, and so
+//! that what is there of this platform can be listed (`name`).
 
 mod check;
 mod error;
 mod known;
+mod name;
 mod remove;
 mod send;
 #[cfg(test)]
@@ -20,9 +21,10 @@ pub use error::{ExternalError, OpenError};
 pub use send::Provided;
 
 use crate::client::{Client, ClientError, ClientOptions, Session, scope};
-use crate::{ContentStore, Credentials, Prefix, Tag};
-use hythe_model::{Digest, ToolName};
+use crate::{ContentStore, Credentials, Prefix};
+use hythe_model::ToolName;
 use known::Known;
+use name::Names;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +32,14 @@ use tokio::sync::Semaphore;
 
 /// Images that are sent at a time.
 const AT_ONCE: usize = 4;
-/// What the platform's own tags begin with; the digits of the digest follow.
-const TAG: &str = "hythe-";
 
 /// How an external registry is reached.
 #[derive(Debug, Clone)]
 pub struct ExternalOptions {
     /// Where images go.
     pub prefix: Prefix,
+    /// This platform's name among others that send images to the same place.
+    pub platform: String,
     /// Credentials that images are sent with; none where anybody may.
     pub push: Option<PathBuf>,
     /// Authorities that are trusted beside the machine's own, a PEM file.
@@ -67,6 +69,7 @@ struct Inner {
 #[derive(Debug)]
 struct Place {
     prefix: Prefix,
+    names: Names,
     client: Client,
     push: Option<Credentials>,
 }
@@ -87,7 +90,8 @@ impl External {
 
 impl Place {
     fn open(options: &ExternalOptions) -> Result<Self, OpenError> {
-        let ExternalOptions { prefix, push, authorities, plain, .. } = options;
+        let ExternalOptions { prefix, platform, push, authorities, plain, .. } = options;
+        let names = Names::of(platform)?;
         let push = push.as_ref().map(|path| Credentials::open(path, prefix.host())).transpose()?;
         let failed = |path: &PathBuf, source| OpenError::Authorities { path: path.clone(), source };
         let read = |path| std::fs::read(path).map_err(|error| failed(path, error));
@@ -95,7 +99,7 @@ impl Place {
         let client =
             Client::open(&ClientOptions { host: prefix.host().to_owned(), plain: *plain, authorities });
         let client = client.map_err(|error| OpenError::Client(error.to_string()))?;
-        Ok(Self { prefix: prefix.clone(), client, push })
+        Ok(Self { prefix: prefix.clone(), names, client, push })
     }
 
     fn error(&self, cause: Cause) -> ExternalError {
@@ -112,16 +116,4 @@ impl Place {
         let scopes = std::iter::once(scope(&repository, actions)).chain(more).collect();
         self.client.session(repository, self.push.as_ref().map(Credentials::login), scopes)
     }
-}
-
-/// The tag of an image.
-fn tag(digest: &Digest) -> Tag {
-    let text = format!("{TAG}{}", digest.hex());
-    // 64 or, in SHA-512, 128 digits less what the prefix takes.
-    text[..text.len().min(128)].parse().expect("letters and digits are a tag")
-}
-
-/// The image that a tag of ours names.
-fn tagged(tag: &Tag) -> Option<Digest> {
-    format!("sha256:{}", tag.as_str().strip_prefix(TAG)?).parse().ok()
 }

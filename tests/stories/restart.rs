@@ -1,6 +1,9 @@
 //! The server goes away and comes back.
 
 use crate::support::{Client, Server};
+use anyhow::{Context, Result};
+use hythe_model::{Actor, ReleaseCause, ToolName};
+use hythe_store::{ConfigEdit, ConfigScope, ConfigValue, NewRelease, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -110,4 +113,49 @@ fn a_backup_restores_into_an_empty_folder() {
     assert!(config.contains("SECRET"), "{config}");
     again.commit("handbook", "On the new machine");
     again.push("handbook").ok().says("v3 is live");
+}
+
+/// Begins a release that nobody goes on with, of a config that no key opens.
+async fn begin_what_cannot_run(store: Store) -> Result<()> {
+    let (tool, actor) = ("handbook".parse::<ToolName>()?, Actor::Platform);
+    let live = store.live_release(&tool).await?.context("a live release")?;
+    let value = ConfigValue { key: "SECRET".to_owned(), sealed: b"nothing".into(), scope: ConfigScope::Run };
+    let config = store.change_config(&tool, live.config, vec![ConfigEdit::Set(value)], &actor).await?;
+    let release = NewRelease {
+        tool: live.tool.clone(),
+        image: live.image,
+        commit: live.commit,
+        processes: live.processes,
+        project: live.project,
+        config,
+        formation: live.formation,
+        cause: ReleaseCause::Config { keys: vec!["SECRET".to_owned()] },
+        message: None,
+        actor,
+        build: None,
+    };
+    store.create_release(release).await?;
+    // The newest is nobody's trouble.
+    let taken_out = vec![ConfigEdit::Unset("SECRET".to_owned())];
+    store.change_config(&live.tool, config, taken_out, &Actor::Platform).await?;
+    Ok(())
+}
+
+#[test]
+fn one_tools_config_that_does_not_open_keeps_no_server_from_starting() {
+    let mut server = Server::start("unopened", "");
+    {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("handbook", "static-site");
+        robin.push("handbook").ok().says("v1 is live");
+    }
+    server.stop();
+    server.change_rows(begin_what_cannot_run);
+    server.spawn();
+    let robin = Client::again(&server, "robin");
+    assert_eq!(robin.get("handbook", "/").status, 200);
+    let releases = robin.hythe(&["releases", "-t", "handbook"]).ok().out;
+    assert!(releases.lines().any(|line| line.starts_with("v2") && line.contains("failed")), "{releases}");
+    robin.commit("handbook", "After it");
+    robin.push("handbook").ok().says("v3 is live");
 }

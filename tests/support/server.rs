@@ -1,6 +1,7 @@
 //! `hythed serve`, started as the platform's user on ports of its own.
 
 use super::Ran;
+use hythe_store::Store;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -147,6 +148,22 @@ impl Server {
     pub(crate) fn own(path: &Path) {
         if nix::unistd::geteuid().is_root() {
             run(Command::new("chown").arg("-R").arg("hythe:hythe").arg(path));
+        }
+    }
+
+    /// Changes rows while the server does not run.
+    pub(crate) fn change_rows<F: Future<Output = anyhow::Result<()>>>(
+        &self,
+        change: impl FnOnce(Store) -> F,
+    ) {
+        let data = self.folder.join("data");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let changing = async { change(Store::open(&data.join("hythe.db")).await?).await };
+        runtime.block_on(changing).expect("rows are changed");
+        for file in fs::read_dir(&data).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hythe.db")) {
+                Self::own(&file);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ pub struct Kubernetes {
     /// How the cluster is reached; `KUBECONFIG` or the pod's own account where unset.
     #[serde(deserialize_with = "super::optional")]
     pub kubeconfig: Option<PathBuf>,
-    /// This installation's name among others in the same cluster.
+    /// This installation's name among others in the same cluster, or in the same external registry.
     pub platform: String,
     /// What the namespace of a tool is called: this and the tool's name.
     pub namespace_prefix: String,

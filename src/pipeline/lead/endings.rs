@@ -33,6 +33,7 @@ impl Endings {
     /// The builds that ended a while ago, and whose logs still have not.
     pub(super) async fn overdue(&mut self, store: &Store, logs: &LogStore) -> Result<Vec<Build>, Fault> {
         let last = store.last_build().await?.unwrap_or(self.last);
+        // Rows come in the order of their numbers: what is before the last one and not there has been removed.
         self.open.extend((self.last.0 + 1..=last.0).map(BuildId));
         self.last = last;
         let rows = store.builds_by_id(self.open.iter().copied().collect()).await?;

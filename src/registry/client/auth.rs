@@ -40,8 +40,14 @@ struct Token {
 }
 
 impl Session<'_> {
-    /// What answers the challenge; nothing where there is nothing to show that was not shown.
+    /// What answers the challenge; nothing where there is nothing to show that was not shown. Whoever the registry sent us on to
+    /// learns nothing of us.
     pub(super) async fn answer_challenge(&self, response: &Response) -> Result<Option<Shown>, ClientError> {
+        if !self.is_home(response.url()) {
+            let place = response.url().host_str().unwrap_or_default();
+            let why = format!("it leaves the question to {place}, and nothing is shown there");
+            return Err(ClientError::Odd { what: "ask who this is", why });
+        }
         let mut values = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let shown = match values.find_map(|value| challenge(value.to_str().ok()?)) {
             Some(Challenge::Bearer { realm, service }) => {

@@ -128,7 +128,8 @@ impl Answer {
 
     /// Whether it does not do this for anybody.
     pub(crate) fn is_unsupported(&self) -> bool {
-        [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].contains(&self.status)
+        let statuses = [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+        statuses.contains(&self.status) || self.code == "UNSUPPORTED"
     }
 }
 

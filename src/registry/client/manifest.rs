@@ -1,11 +1,11 @@
 //! Manifests and tags.
 
 use super::{ClientError, Session, body, refusal};
-use crate::Tag;
+use crate::{Reference, Tag};
 use hythe_model::Digest;
 use hythe_oci::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST};
-use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LINK};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 /// Tags of one answer, and answers that are read.
@@ -21,14 +21,18 @@ struct Tags {
 }
 
 impl Session<'_> {
-    /// Whether the repository has this manifest.
-    pub(crate) async fn has_manifest(&self, digest: &Digest) -> Result<bool, ClientError> {
+    /// Whether this names this manifest in the repository.
+    pub(crate) async fn has_manifest(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<bool, ClientError> {
         const WHAT: &str = "say whether it has an image";
-        let url = self.url(&format!("manifests/{digest}"))?;
+        let url = self.url(&format!("manifests/{reference}"))?;
         let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX].join(", ");
         let response = self.ask(|http| http.head(url.clone()).header(ACCEPT, &accept)).await?;
         match response.status() {
-            StatusCode::OK => Ok(true),
+            StatusCode::OK => Ok(meant(&response).is_none_or(|there| there == digest.as_str())),
             StatusCode::NOT_FOUND => Ok(false),
             _ => Err(refusal(WHAT, response).await),
         }
@@ -51,7 +55,7 @@ impl Session<'_> {
         if response.status() != StatusCode::CREATED {
             return Err(refusal(WHAT, response).await);
         }
-        match response.headers().get(DIGEST).and_then(|value| value.to_str().ok()) {
+        match meant(&response) {
             Some(actual) if actual != digest.as_str() => Err(ClientError::Mismatch {
                 expected: digest.to_string(),
                 actual: actual.chars().take(160).collect(),
@@ -60,10 +64,10 @@ impl Session<'_> {
         }
     }
 
-    /// Removes a manifest with the tags that point at it. One that is not there is gone already.
-    pub(crate) async fn delete_manifest(&self, digest: &Digest) -> Result<(), ClientError> {
+    /// Removes a tag, or a manifest with the tags that point at it. What is not there is gone already.
+    pub(crate) async fn delete_manifest(&self, reference: &Reference) -> Result<(), ClientError> {
         const WHAT: &str = "remove an image";
-        let url = self.url(&format!("manifests/{digest}"))?;
+        let url = self.url(&format!("manifests/{reference}"))?;
         let response = self.ask(|http| http.delete(url.clone())).await?;
         match response.status() {
             StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -94,6 +98,11 @@ impl Session<'_> {
         }
         Ok(found)
     }
+}
+
+/// The manifest that an answer is about, where it says so.
+fn meant(response: &Response) -> Option<&str> {
+    response.headers().get(DIGEST)?.to_str().ok()
 }
 
 /// Where the rest of a list is (RFC 8288), as in `</v2/a/tags/list?last=x&n=2>; rel="next"`.

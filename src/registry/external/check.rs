@@ -72,7 +72,7 @@ impl Place {
     }
 
     async fn check_delete(&self, login: Option<Login>) -> Finding {
-        match self.probe(login, "pull,delete").delete_manifest(&nothing()).await {
+        match self.probe(login, "pull,delete").delete_manifest(&nothing().into()).await {
             Ok(()) => Finding::pass("images that nobody needs can be removed".to_owned()),
             Err(error) => Finding::warning(
                 format!("images that nobody needs stay: {error}"),
@@ -83,7 +83,7 @@ impl Place {
 
     async fn check_pull(&self, login: Option<Login>) -> Vec<Finding> {
         let named = login.is_some();
-        match self.probe(login.clone(), "pull").has_manifest(&nothing()).await {
+        match self.probe(login.clone(), "pull").has_manifest(&nothing().into(), &nothing()).await {
             Ok(_) if !named => return vec![Finding::pass("nodes can pull, as anybody can".to_owned())],
             Ok(_) => {}
             Err(ClientError::Refused(answer)) if !named && answer.is_denied() => {

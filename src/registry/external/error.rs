@@ -22,6 +22,11 @@ pub enum OpenError {
         /// Why not.
         source: io::Error,
     },
+    /// The platform's name.
+    #[error(
+        "`platform` in [kubernetes] is a part of the names of images in [registry.external], and so it has letters, digits and . _ -, at most 57"
+    )]
+    Platform,
     /// How it is reached.
     #[error("the external registry cannot be reached as it is configured: {0}")]
     Client(String),
@@ -59,8 +64,19 @@ impl ExternalError {
         if let Cause::Client(error) = &self.cause { error.wait() } else { None }
     }
 
+    /// Whether the registry does not do this for anybody.
+    pub fn is_unsupported(&self) -> bool {
+        self.answer().is_some_and(Answer::is_unsupported)
+    }
+
     fn answer(&self) -> Option<&Answer> {
         if let Cause::Client(ClientError::Refused(answer)) = &self.cause { Some(answer) } else { None }
+    }
+
+    /// Whether the registry cannot be asked at all now, whatever it is about.
+    pub fn is_away(&self) -> bool {
+        use ClientError::{Away, Untrusted, Unusable};
+        matches!(&self.cause, Cause::Client(Away(_) | Untrusted(_) | Unusable(_)))
     }
 
     /// Whether the image is nowhere at all.
@@ -70,7 +86,7 @@ impl ExternalError {
 
     /// Whether the registry does not let the platform do this, today or tomorrow.
     pub fn is_refusal(&self) -> bool {
-        self.answer().is_some_and(|answer| answer.is_denied() || answer.is_unsupported())
+        self.is_unsupported() || self.answer().is_some_and(Answer::is_denied)
     }
 
     /// The same in words for people.

@@ -1,6 +1,6 @@
 //! An image on its way to the registry.
 
-use super::{Cause, External, ExternalError, Inner, tag};
+use super::{Cause, External, ExternalError, Inner};
 use crate::client::{Begun, Session, scope};
 use crate::{Reference, RegistryError, Repository, StoredManifest};
 use backon::{ExponentialBuilder, Retryable};
@@ -69,15 +69,16 @@ impl External {
             .without_max_times()
             .with_jitter();
         // The time runs from the first failure on.
-        let (mut until, mut told) = (None, String::new());
+        let (mut failing, mut told) = (None, String::new());
         let waited = inner.place.prefix.host();
         (|| inner.provide_once(tool, image))
             .retry(waits)
             .when(ExternalError::passes)
             .adjust(|error, pause| {
                 let pause = pause?.max(error.wait().unwrap_or_default());
-                let until = *until.get_or_insert_with(|| Instant::now() + patience);
-                (Instant::now() + pause < until).then_some(pause)
+                let failing = failing.get_or_insert_with(Instant::now).elapsed();
+                // However long it wants to be left alone.
+                (failing.saturating_add(pause) < patience).then_some(pause)
             })
             .notify(|error, _| {
                 let why = error.to_string();
@@ -97,7 +98,11 @@ impl Inner {
         let sources = parcel.as_ref().map(|parcel| self.sources(tool, parcel)).unwrap_or_default();
         let more = sources.iter().map(|source| scope(source, "pull")).collect();
         let session = self.place.session(tool, "pull,push", more);
-        if session.has_manifest(image).await.map_err(fail)? {
+        // By the name that this platform gives it: another one's goes with that one's need of it. Who has nothing to name takes what
+        // is there.
+        let tag = self.place.names.tag(image);
+        let by: Reference = if parcel.is_some() { tag.clone().into() } else { image.clone().into() };
+        if session.has_manifest(&by, image).await.map_err(fail)? {
             return Ok(Provided::There);
         }
         let nowhere = || self.place.error(Cause::Nowhere { tool: tool.clone(), image: image.clone() });
@@ -110,7 +115,7 @@ impl Inner {
             futures::stream::iter(sends).buffer_unordered(BLOBS_AT_ONCE).try_collect::<Vec<_>>().await?;
         let sent = sent.into_iter().flatten().collect();
         let StoredManifest { media_type, bytes, .. } = &parcel.manifest;
-        session.put_manifest(&tag(image), image, media_type, bytes).await.map_err(fail)?;
+        session.put_manifest(&tag, image, media_type, bytes).await.map_err(fail)?;
         Ok(parcel.provided(&sent))
     }
 

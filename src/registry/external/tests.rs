@@ -3,6 +3,7 @@
 use super::*;
 use crate::server::tests::tools::{export, run, tool as program};
 use crate::{Provided, Repository};
+use hythe_model::Digest;
 use hythe_testing::{Distribution, DistributionOptions};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -41,6 +42,7 @@ impl Built {
     fn options(prefix: &str) -> ExternalOptions {
         ExternalOptions {
             prefix: prefix.parse().unwrap(),
+            platform: "production".to_owned(),
             push: None,
             authorities: None,
             plain: true,

@@ -4,8 +4,9 @@ use super::*;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::Response;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -108,6 +109,21 @@ async fn a_busy_registry_is_asked_again_when_it_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_wants_to_be_left_alone_for_ever_is() {
+    let address = stranger(|_, _, _| Some(with(429, "retry-after", &u64::MAX.to_string()))).await;
+    let built = built();
+    let external = built.to(&ExternalOptions {
+        patience: Duration::from_secs(20),
+        ..Built::options(&format!("{address}/hythe"))
+    });
+    let begun = Instant::now();
+    let refused = provide(&external, "weather", &built.image).await.unwrap_err();
+    assert_eq!(refused.fault().id, "registry/failing");
+    external.provide_now(&named("weather"), &built.image).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is not waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_collected_away_meanwhile_is_sent_again() {
     let address = stranger(|method, path, count| {
         let is_first = *method == Method::PUT && path.contains("/manifests/") && count < 12;
@@ -124,22 +140,39 @@ async fn what_is_collected_away_meanwhile_is_sent_again() {
     ));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_not_shown_to_another_place() {
+/// Somebody else's place, and whether each of those who asked there showed who they are.
+async fn thief() -> (SocketAddr, Arc<Mutex<Vec<bool>>>) {
     let shown = Arc::new(Mutex::new(Vec::new()));
     let seen = shown.clone();
-    let thief = async move {
-        let serve = move |request: Request| {
-            seen.lock().unwrap().push(request.headers().contains_key("authorization"));
-            async { StatusCode::CREATED }
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
-        address
+    let serve = move |request: Request| {
+        seen.lock().unwrap().push(request.headers().contains_key("authorization"));
+        // Whoever is sent on to it is asked for more.
+        let realm = format!("Bearer realm=\"http://{}/token\"", request.headers()["host"].to_str().unwrap());
+        async move {
+            match request.method().as_str() {
+                "HEAD" => with(401, "www-authenticate", &realm),
+                "GET" => Response::new(Body::from(r#"{"token": "x"}"#)),
+                _ => status(201),
+            }
+        }
     };
-    let thief = thief.await;
-    let asked = AtomicUsize::new(0);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
+    (address, shown)
+}
+
+/// The registry at this address, with a name and a password.
+fn with_password(built: &Built, address: &str) -> External {
+    let path = built.dir.path().join("config.json");
+    let auths = serde_json::json!({"auths": {address: {"username": "ann", "password": "secret"}}});
+    std::fs::write(&path, auths.to_string()).unwrap();
+    built.to(&ExternalOptions { push: Some(path), ..Built::options(&format!("{address}/hythe")) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_not_shown_to_another_place() {
+    let ((thief, shown), asked) = (thief().await, AtomicUsize::new(0));
     let address = stranger(move |method, _, _| match method.as_str() {
         _ if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
             Some(with(401, "www-authenticate", "Basic realm=\"x\""))
@@ -148,12 +181,19 @@ async fn a_password_is_not_shown_to_another_place() {
         _ => None,
     });
     let (address, built) = (address.await, built());
-    let path = built.dir.path().join("config.json");
-    let auths = serde_json::json!({"auths": {&address: {"username": "ann", "password": "secret"}}});
-    std::fs::write(&path, auths.to_string()).unwrap();
-    let external =
-        built.to(&ExternalOptions { push: Some(path), ..Built::options(&format!("{address}/hythe")) });
-    provide(&external, "weather", &built.image).await.unwrap();
+    provide(&with_password(&built, &address), "weather", &built.image).await.unwrap();
     let shown = shown.lock().unwrap().clone();
     assert!(shown.len() == 3 && !shown.contains(&true), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_another_place_is_not_answered() {
+    let (thief, shown) = thief().await;
+    let address = stranger(move |method, path, _| {
+        (*method == Method::HEAD).then(|| with(307, "location", &format!("http://{thief}{path}")))
+    });
+    let (address, built) = (address.await, built());
+    let refused = provide(&with_password(&built, &address), "weather", &built.image).await.unwrap_err();
+    assert_eq!(*shown.lock().unwrap(), [false], "it was asked once, and told nothing");
+    insta::assert_snapshot!(said(&refused, &address));
 }

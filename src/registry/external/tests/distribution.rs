@@ -2,6 +2,7 @@
 
 use super::*;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 fn with_login() -> Distribution {
@@ -80,6 +81,33 @@ async fn images_that_nobody_needs_are_removed_and_others_left_alone() {
     provide(&external, "weather", &built.image).await.unwrap();
     let refused = external.remove(&weather, &all).await.unwrap_err();
     assert!(refused.is_refusal(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_platforms_of_one_place_leave_each_other_their_images() {
+    let (registry, built, weather) = (with_login(), built(), named("weather"));
+    let one = built.to(&options(&registry));
+    let staging = ExternalOptions { platform: "staging".to_owned(), ..options(&registry) };
+    let other = built.to(&staging);
+    let all = BTreeSet::from([built.image.clone()]);
+    provide(&one, "weather", &built.image).await.unwrap();
+    assert!(other.images(&weather).await.unwrap().is_empty());
+    // Whoever has nothing to send takes what is there.
+    let empty = ContentStore::open(built.dir.path().join("empty")).unwrap();
+    let without = External::open(&staging, empty).unwrap();
+    assert_eq!(provide(&without, "weather", &built.image).await.unwrap(), Provided::There);
+    // Equal sources are the same image, and it becomes both's.
+    let second = provide(&other, "weather", &built.image).await.unwrap();
+    assert_eq!(second, Provided::Sent { layers: 2, sent: 0, bytes: 0 });
+    assert_eq!(other.images(&weather).await.unwrap(), all);
+
+    one.remove(&weather, &all).await.unwrap();
+    assert!(one.images(&weather).await.unwrap().is_empty());
+    assert_eq!(provide(&other, "weather", &built.image).await.unwrap(), Provided::There);
+    let place = format!("{}/hythe/weather@{}", registry.address(), built.image);
+    crane(&registry.login(Distribution::USER), &format!("validate --remote {place}")).await;
+    other.remove(&weather, &all).await.unwrap();
+    assert!(other.images(&weather).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,8 @@ async fn a_token_that_has_run_out_is_renewed() {
     let (site, built) = (site_with(options).await, built());
     let external = built.to(&login(&built, &site, "ann"));
     let session = external.inner.place.session(&named("weather"), "pull,push", Vec::new());
-    assert!(!session.has_manifest(&built.image).await.unwrap());
+    let by_digest = built.image.clone().into();
+    assert!(!session.has_manifest(&by_digest, &built.image).await.unwrap());
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert!(!session.has_manifest(&built.image).await.unwrap());
+    assert!(!session.has_manifest(&by_digest, &built.image).await.unwrap());
 }
