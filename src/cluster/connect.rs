@@ -25,7 +25,12 @@ impl Cluster {
             None => Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
         let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
-        Ok(Self { client, platform: platform.to_owned(), known: Arc::default() })
+        Ok(Self::over(client, platform))
+    }
+
+    /// The cluster that is reached this way.
+    pub fn over(client: Client, platform: &str) -> Self {
+        Self { client, platform: platform.to_owned(), known: Arc::default() }
     }
 }
 
