@@ -7,6 +7,8 @@ use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
 
+mod back;
+
 fn tool() -> ToolName {
     "weather".parse().unwrap()
 }
