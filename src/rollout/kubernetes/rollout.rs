@@ -222,7 +222,7 @@ impl Rollouts {
         let failed = match cancel.run_until_cancelled(coming).await {
             Some(Ok(())) => {
                 let _ = guard.disarm();
-                let instances = release.release.formation.0.values().map(|count| *count as usize).sum();
+                let instances = self.counts(&release).into_values().map(|count| count as usize).sum();
                 return Ok(Candidate::new(tool, release.release.number, instances, begun.elapsed(), dropped));
             }
             Some(Err(fault)) => fault,

@@ -173,6 +173,11 @@ impl Group {
         self.release.release.number
     }
 
+    /// The slots of its web instances.
+    pub(crate) fn web(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| slot.view.borrow().id.process.is_web())
+    }
+
     /// Has it take traffic beside what is live, or no more.
     pub(crate) fn share(&self, shares: bool) {
         self.shares.store(shares, Ordering::SeqCst);

@@ -3,12 +3,11 @@
 use super::group::{Group, Slot, Stage, View};
 use super::supervise::Begin;
 use super::tools::Tools;
-use crate::canary::{self, Watch};
+use crate::canary::{self, First, Watch};
 use crate::fault::{self, Failure};
 use crate::runtime::{Candidate, Notes, RunnableRelease};
 use crate::status::ExitReason;
 use futures::future::select_all;
-use hythe_model::project::Canary;
 use hythe_model::{BuildEvent, Fault, Phase};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -63,29 +62,29 @@ impl Tools {
         before: Option<&RunnableRelease>,
         notes: &Notes<'_>,
     ) -> Result<(), Fault> {
-        if let Some((canary, count)) = canary::of(&group.release, before) {
-            self.canary(group, canary, count, notes).await?;
+        let web: Vec<_> = group.web().cloned().collect();
+        let all = u32::try_from(web.len()).unwrap_or(u32::MAX);
+        if let Some(first) = canary::of(&group.release, before, all) {
+            self.canary(group, &web[..first.part as usize], first, notes).await?;
         }
         let planned = group.slots.iter().filter(|slot| matches!(slot.view().stage, Stage::Planned));
         planned.for_each(|slot| self.occupy(group, slot, Begin::Trial));
         all_ready(&group.slots).await.map_err(|failed| told(&group.release, &failed, notes))
     }
 
-    /// Starts so many of the web instances, lets them take traffic, and sees whether they do well.
+    /// Starts these of the web instances, lets them take traffic, and sees whether they do well.
     async fn canary(
         &self,
         group: &Arc<Group>,
-        canary: Canary,
-        count: u32,
+        slots: &[Arc<Slot>],
+        first: First,
         notes: &Notes<'_>,
     ) -> Result<(), Fault> {
-        let (release, all) = (&group.release, group.slots.iter());
-        let web: Vec<_> = all.filter(|slot| slot.view().id.process.is_web()).cloned().collect();
-        let first = &web[..web.len().min(count as usize)];
-        for slot in first {
+        let release = &group.release;
+        for slot in slots {
             self.occupy(group, slot, Begin::Trial);
         }
-        all_ready(first).await.map_err(|failed| told(release, &failed, notes))?;
+        all_ready(slots).await.map_err(|failed| told(release, &failed, notes))?;
         group.share(true);
         self.publish(group.tool());
         let old = || self.states().get(group.tool()).and_then(|state| state.live.clone());
@@ -93,10 +92,10 @@ impl Tools {
             let ids = |group: &Group| group.upstreams().into_iter().map(|up| up.instance).collect();
             [ids(group), old().map(|old| ids(&old)).unwrap_or_default()]
         };
-        let watch = Watch { traffic: &*self.traffic, release, canary, instances: &instances, notes };
+        let watch = Watch { traffic: &*self.traffic, release, first, instances: &instances, notes };
         tokio::select! {
             biased;
-            failed = first_over(first) => Err(match failed.stage {
+            failed = first_over(slots) => Err(match failed.stage {
                 Stage::Failed(Failure::Exited(exit)) => fault::canary_ended(release, &exit),
                 _ => told(release, &failed, notes),
             }),

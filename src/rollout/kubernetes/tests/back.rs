@@ -4,8 +4,9 @@ use super::*;
 use crate::kubernetes::rollout::Rollouts;
 use crate::kubernetes::{ClusterSettings, KubernetesParts};
 use crate::runtime::{RunnableRelease, Unwatched};
+use crate::settings::ProcessSettings;
 use hythe_cluster::Cluster;
-use hythe_model::project::{CommandLine, ReleaseCommand};
+use hythe_model::project::{CommandLine, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
 use hythe_testing::{Asked, api_server};
 use serde_json::json;
@@ -135,4 +136,19 @@ async fn what_could_not_be_taken_back_is_looked_after_again() {
     world.asked.take();
     let again = world.serves_after(Duration::from_mins(2)).await;
     assert!(again.is_some_and(|again| again < Duration::from_secs(20)), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_load_decides_a_canary_is_a_part_of_what_runs() {
+    let world = World::new().await;
+    let mut next = release(2);
+    world.rollouts.seen.update(&tool(), |view| {
+        view.deployments.insert("web".to_owned(), deployment(1, 20));
+    });
+    let web = |release: &RunnableRelease| world.rollouts.counts(release)[&ProcessType::web()];
+    assert_eq!(web(&next), 1, "the formation decides");
+    let scale = Some(ScaleRange { min: 4, max: 16, cpu: 70 });
+    let own = ProcessSettings { scale, ..ProcessSettings::default() };
+    next.settings.processes.insert(ProcessType::web(), own);
+    assert_eq!(web(&next), 16);
 }
