@@ -7,11 +7,16 @@ use crate::canary::{self, First, Watch};
 use crate::fault::{self, Failure};
 use crate::runtime::{Candidate, Notes, RunnableRelease};
 use crate::status::ExitReason;
-use futures::future::select_all;
+use futures::future::{select_all, try_join_all};
 use hythe_model::{BuildEvent, Fault, Phase};
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// Between two looks at whether a canary is ready still, and how many in a row may fail: a cluster's nodes look like this too.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 3;
 
 impl Tools {
     /// Starts a release beside what runs.
@@ -93,13 +98,25 @@ impl Tools {
             [ids(group), old().map(|old| ids(&old)).unwrap_or_default()]
         };
         let watch = Watch { traffic: &*self.traffic, release, first, instances: &instances, notes };
+        let watched = async {
+            watch.goes_well().await?;
+            // Whoever has just stopped to answer has not done well.
+            still_ready(slots, release).await
+        };
+        let looked = async {
+            loop {
+                sleep(LOOK).await;
+                still_ready(slots, release).await?;
+            }
+        };
         tokio::select! {
             biased;
             failed = first_over(slots) => Err(match failed.stage {
                 Stage::Failed(Failure::Exited(exit)) => fault::canary_ended(release, &exit),
                 _ => told(release, &failed, notes),
             }),
-            watched = watch.goes_well() => watched,
+            unwell = looked => unwell,
+            watched = watched => watched,
         }
     }
 }
@@ -124,6 +141,25 @@ async fn first_over(slots: &[Arc<Slot>]) -> View {
         return std::future::pending().await;
     }
     select_all(slots.iter().map(|slot| Box::pin(slot.until(View::is_over)))).await.0
+}
+
+/// Whether all of these are ready still: each has several looks to show it.
+async fn still_ready(slots: &[Arc<Slot>], release: &RunnableRelease) -> Result<(), Fault> {
+    let (check, port) = (&release.settings.readiness, release.settings.port);
+    let each = slots.iter().map(async |slot| {
+        // One that has ended is seen by its end.
+        let Some(guest) = slot.view().guest else { return Ok(()) };
+        for look in 1..=LOOKS {
+            if guest.probe(check, port).await.is_ok() {
+                return Ok(());
+            }
+            if look < LOOKS {
+                sleep(LOOK).await;
+            }
+        }
+        Err(fault::canary_unwell(release, &guest.last_lines().await))
+    });
+    try_join_all(each).await.map(|_| ())
 }
 
 /// Why an instance has ended; a note of it goes to the log.

@@ -104,6 +104,21 @@ async fn one_that_ends_fails_the_release() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_not_ready_any_more_fails_the_release() {
+    for (hangs_after, noticed) in [(2, 5 + 2 * 5), (29, 30 + 2 * 5)] {
+        let world = erring(0).await;
+        world
+            .machine
+            .plan("weather.v2.web.2", [Program { hangs_after: Some(secs(hangs_after)), ..Program::good() }]);
+        let begun = Instant::now();
+        let fault = world.follow(Arc::default()).await.unwrap_err();
+        assert_eq!(fault.id, "rollout/canary-unwell");
+        assert_eq!(begun.elapsed().as_secs(), noticed, "three looks, and one at the end of the pause");
+        assert_eq!((world.live().0, world.served_by_new()), (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_cancelled_leaves_nothing() {
     let world = erring(0).await;
     let (cancel, begun) = (CancellationToken::new(), Instant::now());
