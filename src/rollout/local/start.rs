@@ -87,6 +87,7 @@ impl Tools {
     ) -> Result<(), Fault> {
         let release = &group.release;
         for slot in slots {
+            slot.update(|view| view.canary = true);
             self.occupy(group, slot, Begin::Trial);
         }
         all_ready(slots).await.map_err(|failed| told(release, &failed, notes))?;
