@@ -1,11 +1,15 @@
 //! What tests of several rooms stand on: the platform's user, a sandbox helper in a folder of its own, a database
-//! server, a registry.
+//! server, a registry, a cluster's API server in memory.
 
+#[cfg(feature = "cluster")]
+mod api_server;
 #[cfg(feature = "sandbox")]
 mod bench;
 mod distribution;
 mod postgres;
 
+#[cfg(feature = "cluster")]
+pub use api_server::{Asked, api_server};
 #[cfg(feature = "sandbox")]
 pub use bench::Bench;
 pub use distribution::{Distribution, DistributionOptions};

@@ -1,5 +1,6 @@
 //! The way to the cluster.
 
+use crate::streams::connection;
 use crate::{Cluster, Streams};
 use hythe_model::Fault;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -25,8 +26,15 @@ impl Cluster {
             None => Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
         let client = Client::try_from(config.clone()).map_err(|error| no_cluster(&error))?;
-        let streams = Streams::new(config);
+        let streams = Streams::new(move || connection(&config));
         Ok(Self { client, streams, platform: platform.to_owned(), known: Arc::default() })
+    }
+
+    /// The cluster that is reached this way.
+    pub fn over(client: Client, platform: &str) -> Self {
+        let own = client.clone();
+        let streams = Streams::new(move || Ok(own.clone()));
+        Self { client, streams, platform: platform.to_owned(), known: Arc::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use std::io;
 use std::pin::Pin;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 /// How far a container's output was read: the time of the last line, and how many lines of that time there were.
@@ -30,7 +30,7 @@ impl Position {
 
 /// A stream of output.
 pub struct Output {
-    reader: BufReader<Compat<Pin<Box<dyn AsyncBufRead + Send>>>>,
+    reader: Compat<Pin<Box<dyn AsyncBufRead + Send>>>,
     /// What was read before, until all of it has been passed by.
     behind: Option<Position>,
     passed: usize,
@@ -58,8 +58,7 @@ impl Output {
     }
 
     fn over(stream: Pin<Box<dyn AsyncBufRead + Send>>, at: Option<Position>, most: usize) -> Self {
-        let reader = BufReader::new(stream.compat());
-        Self { reader, behind: at, passed: 0, broken: None, line: Vec::new(), most }
+        Self { reader: stream.compat(), behind: at, passed: 0, broken: None, line: Vec::new(), most }
     }
 
     /// The next piece, without its line's end; `at` moves with it. `None` at the end.

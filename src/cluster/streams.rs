@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub struct Streams(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    connect: Box<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>,
     /// For one connection each, and how many more streams it takes.
     shared: Mutex<Vec<(Client, Arc<Semaphore>)>>,
 }
@@ -41,8 +41,9 @@ pub struct Place {
 }
 
 impl Streams {
-    pub(crate) fn new(config: Config) -> Self {
-        Self(Arc::new(Inner { config, shared: Mutex::default() }))
+    /// With clients that are made so, each for one connection.
+    pub(crate) fn new(connect: impl Fn() -> Result<Client, kube::Error> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { connect: Box::new(connect), shared: Mutex::default() }))
     }
 
     /// Room for a stream, for as long as it is kept.
@@ -58,15 +59,15 @@ impl Streams {
         if let Some(place) = free {
             return Ok(place);
         }
-        let (client, room) = (connection(&self.0.config)?, Arc::new(Semaphore::new(EACH)));
+        let (client, room) = ((self.0.connect)()?, Arc::new(Semaphore::new(EACH)));
         shared.push((client.clone(), room.clone()));
         let room = room.try_acquire_owned().map_err(|error| kube::Error::Service(Box::new(error)))?;
         Ok(Place { client, _room: room })
     }
 }
 
-/// A client of one connection.
-fn connection(config: &Config) -> Result<Client, kube::Error> {
+/// A client of one connection, where the API server speaks HTTP/2.
+pub(crate) fn connection(config: &Config) -> Result<Client, kube::Error> {
     if config.proxy_url.is_some() || config.tls_server_name.is_some() {
         return Client::try_from(config.clone());
     }

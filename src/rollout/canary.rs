@@ -17,22 +17,30 @@ const FEW: u64 = 20;
 /// A canary may err so many times as often as what serves beside it.
 const WORSE: u64 = 2;
 
-/// The canary of a release that is to follow `before`, and its instances; none where nothing serves that it could share with.
-pub(crate) fn of(release: &RunnableRelease, before: Option<&RunnableRelease>) -> Option<(Canary, u32)> {
-    let canary = release.canary?;
-    let all = web_instances(release);
-    (all > 0 && before.is_some_and(|before| web_instances(before) > 0)).then(|| (canary, canary.part.of(all)))
+/// What comes first of a release, and how much there is of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct First {
+    pub(crate) canary: Canary,
+    /// Web instances that come first.
+    pub(crate) part: u32,
+    /// Web instances that there will be.
+    pub(crate) all: u32,
 }
 
-fn web_instances(release: &RunnableRelease) -> u32 {
-    release.release.formation.0.get(&ProcessType::web()).copied().unwrap_or(0)
+/// The canary of a release that runs so many web instances and is to follow `before`; none where nothing serves that it could share
+/// with.
+pub(crate) fn of(release: &RunnableRelease, before: Option<&RunnableRelease>, all: u32) -> Option<First> {
+    let canary = release.canary?;
+    let web = |before: &RunnableRelease| before.release.formation.0.get(&ProcessType::web()).copied();
+    let is_beside = before.and_then(web).is_some_and(|count| count > 0);
+    (all > 0 && is_beside).then(|| First { canary, part: canary.part.of(all), all })
 }
 
 /// One canary that takes traffic.
 pub(crate) struct Watch<'a> {
     pub(crate) traffic: &'a dyn Traffic,
     pub(crate) release: &'a RunnableRelease,
-    pub(crate) canary: Canary,
+    pub(crate) first: First,
     /// Its instances, and those of what serves beside it.
     pub(crate) instances: &'a (dyn Fn() -> [Vec<InstanceId>; 2] + Send + Sync),
     pub(crate) notes: &'a Notes<'a>,
@@ -41,9 +49,9 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     /// Waits out the pause; a fault as soon as the canary errs too often.
     pub(crate) async fn goes_well(&self) -> Result<(), Fault> {
-        let (pause, all) = (self.canary.pause.duration(), web_instances(self.release));
-        let part = self.canary.part.of(all);
-        self.note(format!("canary: {part} of {all} ready, watched for {}", self.canary.pause), None);
+        let First { canary, part, all } = self.first;
+        let pause = canary.pause.duration();
+        self.note(format!("canary: {part} of {all} ready, watched for {}", canary.pause), None);
         let (begun, [_, before]) = (Instant::now(), self.answers());
         loop {
             let [new, old] = self.answers();
@@ -51,8 +59,8 @@ impl Watch<'_> {
                 all: old.all.saturating_sub(before.all),
                 errors: old.errors.saturating_sub(before.errors),
             };
-            if errs_too_often(new, old, self.canary.errors) {
-                return Err(fault::canary_errs(&self.release.release, new, old, self.canary.errors));
+            if errs_too_often(new, old, canary.errors) {
+                return Err(fault::canary_errs(&self.release.release, new, old, canary.errors));
             }
             let left = pause.saturating_sub(begun.elapsed());
             if left.is_zero() {
@@ -113,11 +121,13 @@ mod tests {
         let mut release = testing::release("weather", 2, "web=10 worker=1");
         let (before, asleep) =
             (testing::release("weather", 1, "web=1"), testing::release("weather", 1, "web=0"));
-        assert_eq!(of(&release, Some(&before)), None, "none was asked for");
+        assert_eq!(of(&release, Some(&before), 10), None, "none was asked for");
         let canary = Canary { part: Part::Percent(25), pause: Span::seconds(30), errors: 5 };
         release.canary = Some(canary);
-        assert_eq!(of(&release, Some(&before)), Some((canary, 3)));
-        assert_eq!(of(&release, None), None);
-        assert_eq!(of(&release, Some(&asleep)), None);
+        assert_eq!(of(&release, Some(&before), 10), Some(First { canary, part: 3, all: 10 }));
+        assert_eq!(of(&release, Some(&before), 20), Some(First { canary, part: 5, all: 20 }));
+        assert_eq!(of(&release, Some(&before), 0), None);
+        assert_eq!(of(&release, None, 10), None);
+        assert_eq!(of(&release, Some(&asleep), 10), None);
     }
 }

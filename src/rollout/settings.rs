@@ -84,6 +84,11 @@ impl RunSettings {
         self.processes.get(kind).and_then(|own| own.grace).unwrap_or(self.grace)
     }
 
+    /// The folders of this machine that instances read, by the place where they find them.
+    pub fn folders(&self) -> BTreeMap<String, PathBuf> {
+        self.mounts.iter().filter_map(|mount| Some((mount.target(), mount.folder.clone()?))).collect()
+    }
+
     /// Between how many instances of this type are run by load.
     pub fn scale_of(&self, kind: &ProcessType) -> Option<ScaleRange> {
         self.processes.get(kind).and_then(|own| own.scale)

@@ -17,6 +17,9 @@ pub struct InstanceStatus {
     pub restarts: u32,
     /// Why the instance before it in this place ended, where one did.
     pub last_exit: Option<ExitReason>,
+    /// Whether it belongs to the part of a release that takes traffic first, before the release is live.
+    #[serde(default)]
+    pub canary: bool,
 }
 
 /// Where an instance stands.

@@ -103,3 +103,20 @@ impl RouterSettings {
         self.requests_per_client.unwrap_or(self.requests_per_instance / 2).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ingress_that_is_installed_cuts_nothing_that_the_router_allows() {
+        let ingress = include_str!("../../deploy/kubernetes/ingress/ingress.yaml");
+        let allowed = RouterSettings::default();
+        let longest = allowed.tunnel_idle.max(allowed.answer_timeout);
+        for timeout in ["proxy-read-timeout", "proxy-send-timeout"] {
+            let (_, after) = ingress.split_once(timeout).expect(timeout);
+            let seconds = after.split('"').nth(1).and_then(|seconds| seconds.parse().ok());
+            assert!(seconds.is_some_and(|seconds| Duration::from_secs(seconds) >= longest), "{timeout}");
+        }
+    }
+}

@@ -179,11 +179,16 @@ fn canaries(robin: &Client<'_>, server: &Server) {
         answers_under_load(server.address("router"), "weather", pushed).into_keys().collect::<Vec<_>>()
     };
     let seen = answers("A canary that does well", "return 'new', 203", &|| {
-        robin
-            .push("weather")
-            .ok()
-            .says("canary: 1 of 2 ready")
-            .says("canary: does well, 0 server errors in ");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let push = robin.push("weather").ok();
+                push.says("canary: 1 of 2 ready").says("canary: does well, 0 server errors in ")
+            });
+            until(Duration::from_mins(1), || {
+                let ps = robin.hythe(&["ps", "-t", "weather"]).ok().out;
+                (ps.lines().filter(|line| line.ends_with(" canary")).count() == 1).then_some(())
+            });
+        });
     });
     assert_eq!(seen, [200, 203], "old and new serve side by side");
     until(Duration::from_secs(20), || (ready(robin) == 2).then_some(()));

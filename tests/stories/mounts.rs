@@ -3,6 +3,7 @@
 use crate::support::{Client, Clustered, Server, kubectl, kubectl_apply};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A folder of the operator's.
 struct Dumps {
@@ -15,12 +16,19 @@ impl Dumps {
         let path = PathBuf::from(format!("/var/tmp/hythe-test-{name}-{place}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder");
         fs::write(path.join("day"), format!("all {name} of Monday")).expect("a file");
+        // Another file system below, that everybody may write to.
+        let below = path.join("below");
+        fs::create_dir(&below).expect("a folder");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "mode=1777", "none"]).arg(&below).status();
+        assert!(mounted.expect("mount").success(), "this story mounts a file system: run the tests as root");
         Self { name, path }
     }
 }
 
 impl Drop for Dumps {
     fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path.join("below")).status();
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -82,11 +90,10 @@ fn tell(server: &Server, dumps: &Dumps) {
     robin.hythe(&["rollback", "v3", "-t", "handbook"]).ok();
     assert_eq!(robin.get("handbook", "/day").body, "all dumps of Monday");
     // It is the operator's, and as it is.
-    let write = "cat /mnt/dumps/day; echo mine > /mnt/dumps/day || echo mine > /mnt/dumps/other";
+    let write = "cd /mnt/dumps; cat day; for file in day other below/other; do echo mine > $file && exit 0; done; exit 1";
     let ran = robin.hythe(&["run", "-t", "handbook", "--", "sh", "-c", write]);
-    assert_ne!(ran.code, 0, "{ran:?}");
-    assert_eq!(ran.out, "all dumps of Monday");
-    assert!(ran.err.contains("Read-only file system"), "{ran:?}");
-    assert_eq!(fs::read_dir(&dumps.path).expect("a folder").count(), 1);
+    assert_eq!((ran.code, ran.out.as_str()), (1, "all dumps of Monday"), "{ran:?}");
+    assert_eq!(ran.err.matches("Read-only file system").count(), 3, "{ran:?}");
+    assert_eq!(fs::read_dir(&dumps.path).expect("a folder").count(), 2);
     assert_eq!(fs::read_to_string(dumps.path.join("day")).expect("a file"), "all dumps of Monday");
 }

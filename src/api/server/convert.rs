@@ -161,6 +161,7 @@ impl From<InstanceStatus> for Instance {
             restarts: status.restarts,
             retry_at,
             last_exit: status.last_exit.map(|exit| exit.text()),
+            canary: status.canary,
         }
     }
 }

@@ -148,4 +148,7 @@ pub struct Instance {
     /// How the last run of this place ended, as in `exit 137, out of memory (128 MB)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// Whether it belongs to the part of a release that takes traffic first and is watched, before the release is live.
+    #[serde(default)]
+    pub canary: bool,
 }

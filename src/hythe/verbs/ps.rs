@@ -32,9 +32,15 @@ impl Ps {
                 Cell::state(instance.state.word()),
                 since(instance.since).into(),
                 instance.restarts.to_string().into(),
-                instance.last_exit.unwrap_or_default().into(),
+                remark(&instance).into(),
             ]);
         }
         table.print()
     }
+}
+
+/// What there is to say of it beside its state.
+fn remark(instance: &Instance) -> String {
+    let canary = instance.canary.then_some("canary");
+    canary.into_iter().chain(instance.last_exit.as_deref()).collect::<Vec<_>>().join(", ")
 }

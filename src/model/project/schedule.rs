@@ -18,7 +18,7 @@ pub struct Schedule(String);
 /// Not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a schedule: write minute, hour, day, month and day of the week, as in \"30 4 * * 1-5\", or @hourly, @daily, @weekly, @monthly"
+    "`{0}` is not a schedule: write minute, hour, day, month and day of the week, as in \"30 4 * * 1-5\", or @hourly, @daily, @weekly, @monthly; a week goes from sun (0) to sat (6)"
 )]
 pub struct ScheduleError(String);
 
@@ -47,14 +47,17 @@ fn read(text: &str) -> Option<Cron> {
     }
     let fields: Vec<_> = text.split_ascii_whitespace().collect();
     let plain = |field: &&str| field.split(',').all(is_plain);
-    let whole = fields.len() == 5 && fields.iter().all(plain) && !names_sunday_7(fields[4]);
+    let whole = fields.len() == 5 && fields.iter().all(plain) && !ends_on_sunday(fields[4]);
     whole.then(|| parser.parse(text).ok()).flatten()
 }
 
-/// Whether 7 is a day of the week: Sunday is 0 in a cluster, and nothing else.
-fn names_sunday_7(field: &str) -> bool {
-    let ranges = field.split(',').map(|item| item.split_once('/').map_or(item, |(range, _)| range));
-    ranges.flat_map(|range| range.split('-')).any(|day| matches!(day, "7" | "07"))
+/// Whether Sunday is the last day of a week, as 7 or as the end of a range: in a cluster it is 0 and nothing else, and so the first.
+fn ends_on_sunday(field: &str) -> bool {
+    let mut ranges = field.split(',').map(|item| item.split_once('/').map_or(item, |(range, _)| range));
+    ranges.any(|range| {
+        let is_7 = range.split('-').any(|day| matches!(day, "7" | "07"));
+        is_7 || range.split_once('-').is_some_and(|(_, to)| to.eq_ignore_ascii_case("sun"))
+    })
 }
 
 /// `*`, a number or a name of three letters, or a range of them; with a step where it is more than one value.
@@ -116,6 +119,7 @@ mod tests {
         assert_eq!(next("30 4 * * 1-5"), "2026-11-30T04:30:00Z");
         assert_eq!(next("0 0 1 JAN *"), "2027-01-01T00:00:00Z");
         assert_eq!(next("0 12 * * sun,0"), "2026-11-29T12:00:00Z");
+        assert_eq!(next("0 12 * * SUN-mon"), "2026-11-29T12:00:00Z");
         // A day of the month and one of the week: either will do.
         assert_eq!(next("0 0 13 * sat"), "2026-11-28T00:00:00Z");
         assert_eq!(next("0 0 * * */7"), "2026-11-29T00:00:00Z");
@@ -137,6 +141,9 @@ mod tests {
             "? * * * *",
             "0 12 * * 7",
             "0 12 * * 5-7",
+            "0 4 * * sat-sun",
+            "0 4 * * 1,FRI-Sun/2",
+            "0 4 * * fri-mon",
             "@reboot",
             "@every 5m",
             "0 0 30 2 *",

@@ -23,20 +23,21 @@ impl Rollouts {
         notes: &Notes<'_>,
     ) -> Result<(), Fault> {
         let (tool, number) = (&release.release.tool, release.release.number);
-        let Some((wish, count)) = canary::of(release, before) else { return Ok(()) };
+        let all = self.counts(release).remove(&ProcessType::web()).unwrap_or(0);
+        let Some(first) = canary::of(release, before, all) else { return Ok(()) };
         // Whoever began with the rest had seen the canary do well.
         let web = self.seen.tool(tool).deployments.remove(ProcessType::web().as_str());
         if web.is_some_and(|web| web.release == Some(number)) {
             return Ok(());
         }
-        self.enter(tool, Stage::Canary(count));
-        let wanted = [Wanted::canary(count)];
-        let objects = self.canary_objects(release, count)?;
+        self.enter(tool, Stage::Canary(first.part));
+        let wanted = [Wanted::canary(first.part)];
+        let objects = self.canary_objects(release, first.part)?;
         self.bring_up(release, &objects, &wanted, notes).await?;
         let watch = Watch {
             traffic: &*self.traffic,
             release,
-            canary: wish,
+            first,
             instances: &|| sides(&self.seen.tool(tool)),
             notes,
         };

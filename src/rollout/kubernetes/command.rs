@@ -65,7 +65,7 @@ impl Rollouts {
         let mut changes = self.seen.changes(tool);
         let gone = async {
             let mut told = None;
-            while let Some(pod) = pod_of(&self.seen.tool(tool), number).map(|pod| pod.name.clone()) {
+            while let Some(pod) = runs(&self.seen.tool(tool), number) {
                 // A pod is gone when its container has ended; what deletes it after its Job would give it the usual time.
                 if told.as_ref() != Some(&pod) {
                     remove(&self.api::<Pod>(tool), &pod, &DeleteParams::default().grace_period(1)).await?;
@@ -158,6 +158,12 @@ impl Rollouts {
             }
         }
     }
+}
+
+/// The name of the pod of a release's command, as long as it may run. One that has ended goes with its Job, when the cluster likes.
+fn runs(view: &ToolView, number: ReleaseNumber) -> Option<String> {
+    let pod = pod_of(view, number).filter(|pod| !matches!(pod.stage, Stage::Ended(_)));
+    pod.map(|pod| pod.name.clone())
 }
 
 /// The pod of a release's command.

@@ -21,7 +21,7 @@ pub(crate) use names::{
 };
 pub(crate) use one_off::one_off;
 pub(crate) use pod::CONTAINER;
-pub(crate) use scale::range as scale_range;
+pub(crate) use scale::{count, range as scale_range};
 
 use super::settings::ClusterSettings;
 use crate::runtime::RunnableRelease;

@@ -215,7 +215,8 @@ impl Logs {
         let output = {
             let _opening = self.opening.acquire().await;
             let api = self.api(place.client.clone(), &home.pod.id);
-            Output::open(&api, &home.pod.name, params, at, CUT + TIME).await
+            // Kept apart: what it takes to open a stream is not held while it is read.
+            Box::pin(Output::open(&api, &home.pod.name, params, at, CUT + TIME)).await
         };
         let Ok(mut output) = output else { return Copied::Nothing };
         let until = Instant::now() + TURN;

@@ -222,7 +222,7 @@ impl Rollouts {
         let failed = match cancel.run_until_cancelled(coming).await {
             Some(Ok(())) => {
                 let _ = guard.disarm();
-                let instances = release.release.formation.0.values().map(|count| *count as usize).sum();
+                let instances = self.counts(&release).into_values().map(|count| count as usize).sum();
                 return Ok(Candidate::new(tool, release.release.number, instances, begun.elapsed(), dropped));
             }
             Some(Err(fault)) => fault,
@@ -383,7 +383,7 @@ impl Rollouts {
         }
     }
 
-    /// The same of a release that another process had begun. What the cluster refuses would be refused again.
+    /// The same of a release that another process had begun. What the cluster refuses need not hold up who asked: it is tried again.
     pub(crate) async fn take_back_left(
         &self,
         left: &RunnableRelease,
@@ -393,7 +393,7 @@ impl Rollouts {
         self.first_look(left).await?;
         let tool = &left.release.tool;
         let _alone = self.alone(tool).await;
-        match self.restore(left, live).await {
+        match self.restore(left, live).await.inspect_err(|_| self.look_again(tool)) {
             Err(error @ ClusterError::Api { .. }) => Err(fault::not_applied(&left.release, &error)),
             Err(error) => {
                 tracing::error!(%tool, %error, "a release that is left over could not be taken back");
@@ -409,9 +409,18 @@ impl Rollouts {
         left: &RunnableRelease,
         before: Option<&RunnableRelease>,
     ) -> Result<(), ClusterError> {
+        // What served before is to serve alone at once, however long the command takes to end, and also where it cannot be ended.
+        let (restored, ended) = tokio::join!(self.put_back(left, before), self.end_release_command(left));
+        restored.and(ended)
+    }
+
+    /// Makes the objects that stood before a release so again, and removes its own.
+    async fn put_back(
+        &self,
+        left: &RunnableRelease,
+        before: Option<&RunnableRelease>,
+    ) -> Result<(), ClusterError> {
         let tool = &left.release.tool;
-        // What served before is to serve also where the command cannot be ended.
-        let ended = self.end_release_command(left).await;
         match self.objects_before(left, before) {
             Ok(objects) => {
                 let applied = self.cluster.apply(&self.owner(tool), &objects).await?;
@@ -419,7 +428,7 @@ impl Rollouts {
             }
             Err(fault) => tracing::error!(%tool, %fault, "what served before cannot be restored"),
         }
-        ended
+        Ok(())
     }
 
     /// Has a tool looked after once more in a while.

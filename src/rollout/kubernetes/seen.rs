@@ -1,5 +1,6 @@
 //! What the watches have seen, tool by tool, and the route table that follows from it.
 
+use super::desired::CANARY;
 use super::view::{DeploymentView, PodView, Stage};
 use crate::status::{InstanceState, InstanceStatus};
 use hythe_model::{InstanceId, Route, RouteTable, ToolName, Upstream};
@@ -199,5 +200,12 @@ fn status(pod: &PodView) -> Option<InstanceStatus> {
         Stage::Ended(exit) => Some(exit.clone()),
         _ => pod.last_exit.clone(),
     };
-    Some(InstanceStatus { id: pod.id.clone(), state, since: pod.since, restarts: pod.restarts(), last_exit })
+    Some(InstanceStatus {
+        id: pod.id.clone(),
+        state,
+        since: pod.since,
+        restarts: pod.restarts(),
+        last_exit,
+        canary: pod.set == CANARY,
+    })
 }

@@ -7,6 +7,8 @@ use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
 
+mod back;
+
 fn tool() -> ToolName {
     "weather".parse().unwrap()
 }
@@ -203,6 +205,12 @@ fn instances_read_as_people_know_them() {
     seen_all.update(&tool(), |known| {
         *known = seen(deployment(2, 3), vec![leaving, pod(2, "a"), starting, crashed]);
     });
+    seen_all.update(&tool(), |known| {
+        known.pods.insert("first".to_owned(), PodView { set: "web-canary".to_owned(), ..pod(3, "first") });
+    });
+    let canaries = seen_all.instances(&tool()).into_iter().filter(|status| status.canary);
+    assert_eq!(canaries.map(|status| status.id.to_string()).collect::<Vec<_>>(), ["weather.v3.web.first"]);
+    seen_all.update(&tool(), |known| drop(known.pods.remove("first")));
     let states: Vec<_> =
         seen_all.instances(&tool()).into_iter().map(|status| (status.id.to_string(), status.state)).collect();
     assert_eq!(states[0], ("weather.v2.web.a".to_owned(), InstanceState::Ready));

@@ -4,7 +4,7 @@ use super::desired::{self, Wish};
 use super::rollout::{Pending, Rollouts, Stage};
 use crate::runtime::RunnableRelease;
 use hythe_cluster::Object;
-use hythe_model::Fault;
+use hythe_model::{Fault, ProcessType};
 use std::collections::{BTreeMap, HashSet};
 
 impl Rollouts {
@@ -18,6 +18,14 @@ impl Rollouts {
     pub(super) fn coming(&self, release: &RunnableRelease) -> Result<Vec<Object>, Fault> {
         let (pull, running) = (self.pull(&release.release.tool), self.running(release));
         desired::coming(&Wish { running: running.as_ref(), ..self.wish(release, pull.as_ref()) })
+    }
+
+    /// How many pods of each process type a release asks for: where load decides, as many as there are now.
+    pub(super) fn counts(&self, release: &RunnableRelease) -> BTreeMap<ProcessType, u32> {
+        let running = self.running(release);
+        let wish = Wish { running: running.as_ref(), ..self.wish(release, None) };
+        let kinds = release.release.formation.0.keys();
+        kinds.map(|kind| (kind.clone(), desired::count(&wish, kind))).collect()
     }
 
     /// How many pods each of a tool's Deployments asks for now, where that is left to load.

@@ -8,6 +8,7 @@ use crate::runtime::{Adopted, RunnableRelease};
 use crate::status::ExitReason;
 use futures::future::join_all;
 use hythe_model::Fault;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -50,11 +51,15 @@ impl Tools {
         Ok(adopted)
     }
 
-    /// Takes back the runs of the tool's jobs; they end as they would have.
+    /// Takes back the runs of the tool's jobs; they end as they would have, but for those that read what the tool may not any more.
     fn adopt_jobs(&self, live: &RunnableRelease, found: &mut Vec<Found>) -> usize {
+        let allowed = live.settings.folders();
+        let may =
+            |folders: &BTreeMap<_, _>| folders.iter().all(|(at, folder)| allowed.get(at) == Some(folder));
         let own = |found: &mut Found| {
             let id = found.instance.as_ref();
-            found.running && id.is_some_and(|id| id.tool == live.release.tool && id.job().is_some())
+            let is_own = id.is_some_and(|id| id.tool == live.release.tool && id.job().is_some());
+            is_own && found.running && found.folders.as_ref().is_some_and(may)
         };
         let runs: Vec<_> = found.extract_if(.., own).collect();
         let count = runs.len();
@@ -92,16 +97,19 @@ impl Tools {
     }
 }
 
-/// Takes the newest running instance of a slot's place out of what was found; the slot gets its name.
+/// Takes the newest running instance of a slot's place out of what was found, where it is what would be started now; the slot gets
+/// its name.
 fn taken(found: &mut Vec<Found>, group: &Group, slot: &Slot) -> Option<Found> {
     let (wanted, image) = (slot.view().id, group.release.release.image.as_str());
-    let port = group.release.settings.port;
+    let (port, folders) = (group.release.settings.port, group.release.settings.folders());
     let fits = |found: &Found| {
         let same_place = found.instance.as_ref().is_some_and(|id| {
             (&id.tool, id.release, &id.process, &id.place)
                 == (&wanted.tool, wanted.release, &wanted.process, &wanted.place)
         });
-        same_place && found.running && found.image.as_deref() == Some(image) && found.port == Some(port)
+        let same_image = found.image.as_deref() == Some(image);
+        let same_settings = found.port == Some(port) && found.folders.as_ref() == Some(&folders);
+        same_place && same_image && same_settings && found.running
     };
     let places = (0..found.len()).filter(|place| fits(&found[*place]));
     let newest = places.max_by_key(|place| found[*place].instance.as_ref().map(|id| id.attempt))?;

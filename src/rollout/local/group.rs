@@ -49,6 +49,8 @@ pub(crate) struct View {
     pub(crate) restarts: u32,
     pub(crate) last_exit: Option<ExitReason>,
     pub(crate) guest: Option<Arc<dyn Guest>>,
+    /// Whether it is a part of its release that comes first, and the rest has not gone live.
+    pub(crate) canary: bool,
 }
 
 impl View {
@@ -66,6 +68,7 @@ impl View {
             since: self.since,
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
+            canary: self.canary,
         })
     }
 
@@ -89,6 +92,7 @@ impl Slot {
             restarts: 0,
             last_exit: None,
             guest: None,
+            canary: false,
         };
         Self { view: watch::Sender::new(view) }
     }
@@ -171,6 +175,11 @@ impl Group {
     /// Its release.
     pub(crate) fn number(&self) -> ReleaseNumber {
         self.release.release.number
+    }
+
+    /// The slots of its web instances.
+    pub(crate) fn web(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| slot.view.borrow().id.process.is_web())
     }
 
     /// Has it take traffic beside what is live, or no more.

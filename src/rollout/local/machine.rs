@@ -7,7 +7,9 @@ use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_model::{Fault, InstanceId, ToolName};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -60,6 +62,8 @@ pub(crate) struct Found {
     pub(crate) image: Option<String>,
     /// The port that it was told to listen on.
     pub(crate) port: Option<u16>,
+    /// The folders that it reads, by the place where it finds them; `None` where it cannot be told.
+    pub(crate) folders: Option<BTreeMap<String, PathBuf>>,
     /// Whether it has not ended.
     pub(crate) running: bool,
     /// The thing itself.

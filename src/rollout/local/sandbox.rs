@@ -49,6 +49,7 @@ const TOOL: &str = "hythe.tool";
 const PORT: &str = "hythe.port";
 const MEMORY: &str = "hythe.memory";
 const DISK: &str = "hythe.disk";
+const FOLDERS: &str = "hythe.folders";
 
 /// Sandboxes of the helper.
 pub(crate) struct Sandboxes {
@@ -231,6 +232,7 @@ impl Machine for Sandboxes {
                 instance,
                 image: status.labels.get(IMAGE).cloned(),
                 port: status.labels.get(PORT).and_then(|port| port.parse().ok()),
+                folders: status.labels.get(FOLDERS).and_then(|text| serde_json::from_str(text).ok()),
                 running: !matches!(status.state, SandboxState::Ended { .. }),
                 guest: Arc::new(guest),
             });
@@ -262,6 +264,7 @@ fn labels(release: &RunnableRelease, kind: &str, limits: &RunLimits) -> BTreeMap
         (IMAGE, release.release.image.to_string()),
         (MEMORY, limits.memory_bytes.to_string()),
         (DISK, limits.disk_bytes.to_string()),
+        (FOLDERS, serde_json::to_string(&release.settings.folders()).unwrap_or_default()),
     ];
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -293,10 +296,8 @@ fn spec(
     let path = RelPath::new(format!("{ROOTS}/{id}"));
     let upper = path.map_err(|error| crate::fault::bad_image(&release.release, error.to_string()))?;
     let tmp = settings.read_only.then(|| Mount::Tmpfs { target: "/tmp".to_owned(), size: TMP });
-    let read = settings.mounts.iter().filter_map(|mount| {
-        let source = mount.folder.clone()?;
-        Some(Mount::Bind { source, target: mount.target(), read_only: true })
-    });
+    let folders = settings.folders().into_iter();
+    let read = folders.map(|(target, source)| Mount::Bind { source, target, read_only: true });
     let egress = settings.egress.clone();
     Ok(SandboxSpec {
         id,

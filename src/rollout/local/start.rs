@@ -3,16 +3,20 @@
 use super::group::{Group, Slot, Stage, View};
 use super::supervise::Begin;
 use super::tools::Tools;
-use crate::canary::{self, Watch};
+use crate::canary::{self, First, Watch};
 use crate::fault::{self, Failure};
 use crate::runtime::{Candidate, Notes, RunnableRelease};
 use crate::status::ExitReason;
-use futures::future::select_all;
-use hythe_model::project::Canary;
+use futures::future::{select_all, try_join_all};
 use hythe_model::{BuildEvent, Fault, Phase};
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// Between two looks at whether a canary is ready still, and how many in a row may fail: a cluster's nodes look like this too.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 3;
 
 impl Tools {
     /// Starts a release beside what runs.
@@ -63,29 +67,30 @@ impl Tools {
         before: Option<&RunnableRelease>,
         notes: &Notes<'_>,
     ) -> Result<(), Fault> {
-        if let Some((canary, count)) = canary::of(&group.release, before) {
-            self.canary(group, canary, count, notes).await?;
+        let web: Vec<_> = group.web().cloned().collect();
+        let all = u32::try_from(web.len()).unwrap_or(u32::MAX);
+        if let Some(first) = canary::of(&group.release, before, all) {
+            self.canary(group, &web[..first.part as usize], first, notes).await?;
         }
         let planned = group.slots.iter().filter(|slot| matches!(slot.view().stage, Stage::Planned));
         planned.for_each(|slot| self.occupy(group, slot, Begin::Trial));
         all_ready(&group.slots).await.map_err(|failed| told(&group.release, &failed, notes))
     }
 
-    /// Starts so many of the web instances, lets them take traffic, and sees whether they do well.
+    /// Starts these of the web instances, lets them take traffic, and sees whether they do well.
     async fn canary(
         &self,
         group: &Arc<Group>,
-        canary: Canary,
-        count: u32,
+        slots: &[Arc<Slot>],
+        first: First,
         notes: &Notes<'_>,
     ) -> Result<(), Fault> {
-        let (release, all) = (&group.release, group.slots.iter());
-        let web: Vec<_> = all.filter(|slot| slot.view().id.process.is_web()).cloned().collect();
-        let first = &web[..web.len().min(count as usize)];
-        for slot in first {
+        let release = &group.release;
+        for slot in slots {
+            slot.update(|view| view.canary = true);
             self.occupy(group, slot, Begin::Trial);
         }
-        all_ready(first).await.map_err(|failed| told(release, &failed, notes))?;
+        all_ready(slots).await.map_err(|failed| told(release, &failed, notes))?;
         group.share(true);
         self.publish(group.tool());
         let old = || self.states().get(group.tool()).and_then(|state| state.live.clone());
@@ -93,14 +98,26 @@ impl Tools {
             let ids = |group: &Group| group.upstreams().into_iter().map(|up| up.instance).collect();
             [ids(group), old().map(|old| ids(&old)).unwrap_or_default()]
         };
-        let watch = Watch { traffic: &*self.traffic, release, canary, instances: &instances, notes };
+        let watch = Watch { traffic: &*self.traffic, release, first, instances: &instances, notes };
+        let watched = async {
+            watch.goes_well().await?;
+            // Whoever has just stopped to answer has not done well.
+            still_ready(slots, release).await
+        };
+        let looked = async {
+            loop {
+                sleep(LOOK).await;
+                still_ready(slots, release).await?;
+            }
+        };
         tokio::select! {
             biased;
-            failed = first_over(first) => Err(match failed.stage {
+            failed = first_over(slots) => Err(match failed.stage {
                 Stage::Failed(Failure::Exited(exit)) => fault::canary_ended(release, &exit),
                 _ => told(release, &failed, notes),
             }),
-            watched = watch.goes_well() => watched,
+            unwell = looked => unwell,
+            watched = watched => watched,
         }
     }
 }
@@ -125,6 +142,25 @@ async fn first_over(slots: &[Arc<Slot>]) -> View {
         return std::future::pending().await;
     }
     select_all(slots.iter().map(|slot| Box::pin(slot.until(View::is_over)))).await.0
+}
+
+/// Whether all of these are ready still: each has several looks to show it.
+async fn still_ready(slots: &[Arc<Slot>], release: &RunnableRelease) -> Result<(), Fault> {
+    let (check, port) = (&release.settings.readiness, release.settings.port);
+    let each = slots.iter().map(async |slot| {
+        // One that has ended is seen by its end.
+        let Some(guest) = slot.view().guest else { return Ok(()) };
+        for look in 1..=LOOKS {
+            if guest.probe(check, port).await.is_ok() {
+                return Ok(());
+            }
+            if look < LOOKS {
+                sleep(LOOK).await;
+            }
+        }
+        Err(fault::canary_unwell(release, &guest.last_lines().await))
+    });
+    try_join_all(each).await.map(|_| ())
 }
 
 /// Why an instance has ended; a note of it goes to the log.

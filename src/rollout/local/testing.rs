@@ -10,8 +10,9 @@ use hythe_model::{
     Actor, BuildId, CommitId, Digest, Fault, Formation, InstanceId, Place, Process, Release, ReleaseCause,
     ReleaseNumber, ReleaseState, ToolName,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -122,6 +123,8 @@ pub(crate) struct Memory {
     pub(crate) programs: Mutex<HashMap<String, VecDeque<Program>>>,
     /// What outlived an earlier server.
     pub(crate) left: Mutex<Vec<(InstanceId, String, Program)>>,
+    /// The folders that all of it reads.
+    pub(crate) folders: Mutex<BTreeMap<String, PathBuf>>,
     /// What happened.
     pub(crate) journal: Journal,
     /// When the clock began.
@@ -212,7 +215,8 @@ impl Machine for Memory {
             let running = program.ends_after.is_none();
             let guest = self.guest(&id, program);
             let port = Some(RunSettings::default().port);
-            Found { instance: Some(id), image: Some(image), port, running, guest }
+            let folders = Some(self.folders.lock().unwrap().clone());
+            Found { instance: Some(id), image: Some(image), port, folders, running, guest }
         };
         Ok(left.into_iter().map(found).collect())
     }

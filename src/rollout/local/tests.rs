@@ -4,6 +4,7 @@ use super::testing::{Memory, Program, instance, release};
 use super::tools::Tools;
 use crate::jobs::JobState;
 use crate::runtime::{Answers, Traffic, Unwatched};
+use crate::settings::ReadMount;
 use crate::status::{ExitReason, InstanceState};
 use async_trait::async_trait;
 use hythe_model::project::{CommandLine, CronJob, Liveness};
@@ -386,6 +387,33 @@ async fn a_restarted_server_keeps_what_runs_starts_what_is_missing_and_stops_the
     }
     world.deploy(5, "web=1").await;
     assert_eq!(world.live().1, ["weather.v5.web.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_reads_a_folder_that_is_not_the_tools_any_more_is_not_kept() {
+    let dumps = |folder: &str| ReadMount {
+        name: "dumps".parse().unwrap(),
+        folder: Some(folder.into()),
+        volume: None,
+    };
+    let adopted = async |mounts: Vec<ReadMount>| {
+        let world = world();
+        let mut live = with_jobs(3, &[("clean", "0 4 * * *", false)]);
+        let image = live.release.image.to_string();
+        let run = InstanceId {
+            process: ProcessType::of_job(&"clean".parse().unwrap()),
+            ..instance(&live, "web", 7)
+        };
+        let left = [instance(&live, "web", 1), run].map(|id| (id, image.clone(), Program::good()));
+        world.machine.left.lock().unwrap().extend(left);
+        *world.machine.folders.lock().unwrap() = [("/mnt/dumps".to_owned(), "/srv/dumps".into())].into();
+        live.settings.mounts = mounts;
+        let adopted = world.tools.adopt(vec![live]).await.unwrap();
+        (adopted.kept, adopted.starting, adopted.stopped)
+    };
+    assert_eq!(adopted(vec![dumps("/srv/dumps")]).await, (2, 0, 0));
+    assert_eq!(adopted(vec![]).await, (0, 1, 2));
+    assert_eq!(adopted(vec![dumps("/srv/others")]).await, (0, 1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,6 +155,7 @@ impl Tools {
             let group = place.map(|place| state.coming.remove(place));
             if let Some(group) = &group {
                 group.settled.cancel();
+                group.slots.iter().for_each(|slot| slot.update(|view| view.canary = false));
                 self.keep_time(group.release.clone());
             }
             let previous = std::mem::replace(&mut state.live, group);

@@ -1,7 +1,7 @@
 //! The server goes and comes again; tools run on.
 
 use crate::support::{World, as_hythe, tool};
-use hythe_rollout::{ImageName, InstanceState, Runtime};
+use hythe_rollout::{ImageName, InstanceState, ReadMount, Runtime};
 use hythe_sandbox::RelPath;
 use std::time::Duration;
 
@@ -34,6 +34,36 @@ fn tools_outlive_the_server() {
         let statuses = world.runtime.instances(&tool()).await;
         assert!(statuses.iter().all(|status| status.id.release.0 == 3), "{statuses:?}");
         assert!(statuses.iter().filter(|status| status.state == InstanceState::Ready).count() >= 3);
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_reads_a_folder_is_kept_as_long_as_it_may() {
+    as_hythe("restart::what_reads_a_folder_is_kept_as_long_as_it_may", || async {
+        let world = World::new("folders").await;
+        let folder = world.bench.folder.join("dumps");
+        std::fs::create_dir(&folder).unwrap();
+        let mut live = world.release(1, "web=1", &[]);
+        live.settings.mounts =
+            vec![ReadMount { name: "dumps".parse().unwrap(), folder: Some(folder), volume: None }];
+        world.deploy(live.clone()).await;
+        let world = world.restarted().await;
+        let adopted = world.runtime.adopt(vec![live.clone()]).await.unwrap();
+        assert_eq!((adopted.kept, adopted.starting, adopted.stopped), (1, 0, 0));
+
+        let world = world.restarted().await;
+        live.settings.mounts.clear();
+        let adopted = world.runtime.adopt(vec![live]).await.unwrap();
+        assert_eq!((adopted.kept, adopted.starting, adopted.stopped), (0, 1, 1));
+        let is_ready = async || {
+            let all = world.runtime.instances(&tool()).await;
+            all.iter().any(|status| status.state == InstanceState::Ready)
+        };
+        while !is_ready().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.until_sandboxes(1).await;
         world.end().await;
     });
 }

@@ -32,7 +32,8 @@ fn instance(release: u32, state: InstanceState, second: i64) -> InstanceStatus {
         attempt: 0,
     };
     let last_exit = Some(ExitReason { code: Some(3), ..ExitReason::default() });
-    InstanceStatus { id, state, since: Timestamp::from_second(second).unwrap(), restarts: 0, last_exit }
+    let since = Timestamp::from_second(second).unwrap();
+    InstanceStatus { id, state, since, restarts: 0, last_exit, canary: false }
 }
 
 #[test]

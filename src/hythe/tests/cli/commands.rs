@@ -196,15 +196,20 @@ fn builds_list_shows_where_each_ended() {
 }
 
 #[test]
-fn ps_shows_crashes_with_their_reason() {
+fn ps_shows_crashes_with_their_reason_and_canaries() {
     let instance = |index: u32, state: &str, exit: Option<&str>| {
         json!({
             "id": format!("weather.v14.web.{index}"), "process": "web", "place": index.to_string(), "release": "v14",
             "state": state, "since": minutes_ago(3), "restarts": index - 1, "last_exit": exit,
         })
     };
-    let instances =
-        [instance(1, "ready", None), instance(2, "crashed", Some("exit 137, out of memory (128 MB)"))];
+    let mut canary = instance(3, "ready", Some("exit code 1"));
+    canary["canary"] = true.into();
+    let instances = [
+        instance(1, "ready", None),
+        instance(2, "crashed", Some("exit 137, out of memory (128 MB)")),
+        canary,
+    ];
     let stage = Stage::new([("GET /api/v1/tools/weather/instances", answer(&instances))]);
     assert_snapshot!(stage.run(&["ps", "-t", "weather"]).shown());
 }

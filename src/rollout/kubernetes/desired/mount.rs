@@ -47,6 +47,8 @@ pub(super) fn places(wish: &Wish<'_>) -> impl Iterator<Item = VolumeMount> {
         name: called(&mount.name),
         mount_path: mount.target(),
         read_only: Some(true),
+        // What is mounted below it on the node is not to be written either.
+        recursive_read_only: Some("IfPossible".to_owned()),
         ..VolumeMount::default()
     })
 }

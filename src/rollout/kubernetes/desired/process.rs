@@ -27,8 +27,8 @@ struct Set<'a> {
 /// The objects of the formation's processes, in the order of their types.
 pub(crate) fn objects(wish: &Wish<'_>, config: &str) -> Vec<Object> {
     let mut all = Vec::new();
-    for (kind, count) in &wish.release.release.formation.0 {
-        let set = Set { kind, name: of_process(kind), count: scale::count(wish, kind, *count) };
+    for kind in wish.release.release.formation.0.keys() {
+        let set = Set { kind, name: of_process(kind), count: scale::count(wish, kind) };
         if kind.is_web() {
             all.push(Object::of(&service(wish, &set)));
         }

@@ -22,7 +22,8 @@ pub(crate) fn range(release: &RunnableRelease, kind: &ProcessType) -> Option<Sca
 }
 
 /// How many pods of a process type to ask for.
-pub(super) fn count(wish: &Wish<'_>, kind: &ProcessType, count: u32) -> u32 {
+pub(crate) fn count(wish: &Wish<'_>, kind: &ProcessType) -> u32 {
+    let count = wish.release.release.formation.0.get(kind).copied().unwrap_or(0);
     let asked = || wish.running.and_then(|running| running.get(&of_process(kind))).copied();
     range(wish.release, kind).map_or(count, |range| asked().unwrap_or(count).clamp(range.min, range.max))
 }

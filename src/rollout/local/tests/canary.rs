@@ -42,6 +42,11 @@ impl World {
         self.tools.start(next, Some(&before), &note, CancellationToken::new()).await
     }
 
+    fn canaries(&self) -> Vec<String> {
+        let all = self.tools.instances(&weather()).into_iter();
+        all.filter(|status| status.canary).map(|status| status.id.to_string()).collect()
+    }
+
     fn served_by_new(&self) -> usize {
         self.live().1.iter().filter(|name| name.contains(".v2.")).count()
     }
@@ -61,6 +66,7 @@ async fn a_part_serves_beside_the_old_release_and_the_rest_follows() {
     let look = async {
         sleep(secs(10)).await;
         assert_eq!((world.live().0, world.live().1.len(), world.served_by_new()), (1, 6, 2));
+        assert_eq!(world.canaries(), ["weather.v2.web.1", "weather.v2.web.2"]);
         assert!(!world.machine.happened().iter().any(|what| what.starts_with("start weather.v2.worker")));
     };
     let (candidate, ()) = tokio::join!(coming, look);
@@ -69,6 +75,7 @@ async fn a_part_serves_beside_the_old_release_and_the_rest_follows() {
     assert_eq!(world.served_by_new(), 4, "what is ready of the rest takes traffic too");
     world.tools.switch(candidate);
     assert_eq!((world.live().0, world.live().1.len()), (2, 4));
+    assert!(world.canaries().is_empty(), "live, they are as the others");
     let notes = notes.lock().unwrap().join("\n");
     assert_eq!(
         notes,
@@ -101,6 +108,21 @@ async fn one_that_ends_fails_the_release() {
     let fault = world.follow(Arc::default()).await.unwrap_err();
     assert_eq!(fault.id, "rollout/canary-ended");
     assert_eq!((world.live().0, world.served_by_new()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_ready_any_more_fails_the_release() {
+    for (hangs_after, noticed) in [(2, 5 + 2 * 5), (29, 30 + 2 * 5)] {
+        let world = erring(0).await;
+        world
+            .machine
+            .plan("weather.v2.web.2", [Program { hangs_after: Some(secs(hangs_after)), ..Program::good() }]);
+        let begun = Instant::now();
+        let fault = world.follow(Arc::default()).await.unwrap_err();
+        assert_eq!(fault.id, "rollout/canary-unwell");
+        assert_eq!(begun.elapsed().as_secs(), noticed, "three looks, and one at the end of the pause");
+        assert_eq!((world.live().0, world.served_by_new()), (1, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

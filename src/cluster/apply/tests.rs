@@ -1,0 +1,28 @@
+use super::*;
+use crate::LABEL_TOOL;
+use hythe_model::ToolName;
+use hythe_testing::api_server;
+use serde_json::json;
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_goes_is_waited_for_without_rights_in_it() {
+    let tool: ToolName = "weather".parse().unwrap();
+    let owner = Owner::new("hythe", LABEL_TOOL, &tool);
+    let going = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "hythe-weather", "labels": owner.labels(), "deletionTimestamp": "2026-11-29T04:30:00Z",
+    } });
+    let gone = json!({ "apiVersion": "v1", "kind": "NamespaceList", "metadata": { "resourceVersion": "7" }, "items": [] });
+    let no = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+        "message": "the account hythe may not do that" });
+    let (client, asked) = api_server(move |asked, _| {
+        Some(match asked {
+            "GET /api/v1/namespaces/hythe-weather" => (200, going.to_string()),
+            list if list.starts_with("GET /api/v1/namespaces?") => (200, gone.to_string()),
+            _ => (403, no.to_string()),
+        })
+    });
+    let cluster = Cluster::over(client, "hythe");
+    cluster.remove_namespace(&owner, "hythe-weather", Duration::from_secs(5)).await.unwrap();
+    let asked = asked.take();
+    assert_eq!(asked, ["GET /api/v1/namespaces/hythe-weather", "GET /api/v1/namespaces"]);
+}
