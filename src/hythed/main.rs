@@ -23,6 +23,10 @@ mod tls;
 
 use std::process::ExitCode;
 
+/// Gives back what a start or a burst has needed; the system's own keeps it, in a pool for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -169,5 +169,5 @@ fn runs(view: &ToolView, number: ReleaseNumber) -> Option<String> {
 /// The pod of a release's command.
 fn pod_of(view: &ToolView, number: ReleaseNumber) -> Option<&PodView> {
     let own = |pod: &&PodView| pod.id.release == number && pod.id.job() == Some(JobName::release().as_str());
-    view.pods.values().find(own)
+    view.all().find(own)
 }

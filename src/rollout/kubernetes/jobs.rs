@@ -14,7 +14,7 @@ impl Rollouts {
     /// Runs of the tool's jobs, the newest first.
     pub(crate) fn job_runs(&self, tool: &ToolName) -> Vec<JobRun> {
         let view = self.seen.tool(tool);
-        let mut runs: Vec<_> = view.pods.values().filter(|pod| pod.id.job().is_some()).map(run).collect();
+        let mut runs: Vec<_> = view.all().filter(|pod| pod.id.job().is_some()).map(run).collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.since));
         runs
     }
@@ -38,7 +38,7 @@ impl Rollouts {
     pub(crate) async fn end_job(&self, tool: &ToolName, place: &str) -> Result<bool, Fault> {
         let view = self.seen.tool(tool);
         let own = |pod: &&PodView| pod.id.job().is_some() && pod.id.place.to_string() == place;
-        let Some(pod) = view.pods.values().find(own).filter(|pod| run(pod).is_running()) else {
+        let Some(pod) = view.all().find(own).filter(|pod| run(pod).is_running()) else {
             return Ok(false);
         };
         // A pod of a Job is called after it, and a random end.

@@ -100,7 +100,7 @@ impl Logs {
     }
 
     /// Reads what these pods and those that come print, until `end`.
-    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: &[PodView]) {
+    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: &[Arc<PodView>]) {
         self.streams().clear();
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         for pod in pods {
@@ -119,7 +119,7 @@ impl Logs {
     }
 
     /// Begins a stream where a container has come, and tells its stream where one has ended.
-    pub(crate) fn look(self: &Arc<Self>, pod: &PodView) {
+    pub(crate) fn look(self: &Arc<Self>, pod: &Arc<PodView>) {
         let Some(reading) = self.reading() else { return };
         let mut all = self.streams();
         let streams = all.entry((pod.id.tool.clone(), pod.name.clone())).or_default();
@@ -163,7 +163,7 @@ impl Logs {
     }
 
     /// Carries one container's output until it has ended, then says so.
-    async fn carry(self: Arc<Self>, pod: PodView, mut end: watch::Receiver<Option<End>>) {
+    async fn carry(self: Arc<Self>, pod: Arc<PodView>, mut end: watch::Receiver<Option<End>>) {
         let folder = log_folder(&self.folder, &pod.id);
         let mut home = Home { logs: &self, pod: &pod, folder, spool: None, news: false };
         if home.folder.exists()

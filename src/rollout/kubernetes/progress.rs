@@ -118,7 +118,7 @@ fn cluster(what: String) -> Progress {
 
 /// What a node says of a pod that it cannot start yet, though it goes on trying.
 pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<String> {
-    let mut pods = view.pods.values().filter(|pod| pod.id.release == release && !pod.leaving);
+    let mut pods = view.all().filter(|pod| pod.id.release == release && !pod.leaving);
     pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
         (_, Some(message)) => Some(format!("no node takes it: {message}")),
         (Stage::Waiting { reason, message }, _) if !message.is_empty() => {

@@ -6,7 +6,7 @@ use crate::status::{InstanceState, InstanceStatus};
 use hythe_model::{InstanceId, Route, RouteTable, ToolName, Upstream};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// The longest wait that a node makes between two starts of a crashing container.
@@ -28,7 +28,7 @@ pub(crate) struct ToolView {
     /// Whether the platform knows of it; objects may be seen before.
     pub(crate) declared: bool,
     /// By name.
-    pub(crate) pods: BTreeMap<String, PodView>,
+    pub(crate) pods: BTreeMap<String, Arc<PodView>>,
     /// By the name of their process type.
     pub(crate) deployments: BTreeMap<String, DeploymentView>,
     /// Names of pods that take traffic, by slice.
@@ -38,7 +38,7 @@ pub(crate) struct ToolView {
 }
 
 impl ToolView {
-    pub(crate) fn pods(&mut self) -> &mut BTreeMap<String, PodView> {
+    pub(crate) fn pods(&mut self) -> &mut BTreeMap<String, Arc<PodView>> {
         &mut self.pods
     }
 
@@ -50,15 +50,20 @@ impl ToolView {
         &mut self.slices
     }
 
+    /// Every pod.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &PodView> {
+        self.pods.values().map(Arc::as_ref)
+    }
+
     /// Pods of the formation; the others are runs of jobs.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &PodView> {
-        self.pods.values().filter(|pod| pod.id.job().is_none())
+        self.all().filter(|pod| pod.id.job().is_none())
     }
 
     /// Pods that take traffic.
     pub(crate) fn in_route(&self) -> impl Iterator<Item = &PodView> {
         let names: HashSet<_> = self.slices.values().flatten().collect();
-        self.pods.values().filter(move |pod| names.contains(&pod.name))
+        self.all().filter(move |pod| names.contains(&pod.name))
     }
 
     fn is_gone(&self) -> bool {
@@ -75,7 +80,7 @@ impl ToolView {
             let upstreams = serving.iter().map(|pod| Upstream { instance: pod.id.clone(), port }).collect();
             return Some(Route::Live { release, upstreams });
         }
-        let web = self.pods.values().filter(|pod| pod.id.process.is_web() && !pod.leaving);
+        let web = self.all().filter(|pod| pod.id.process.is_web() && !pod.leaving);
         let wanted = self.deployments.get("web").map_or(0, |deployment| deployment.wanted);
         if wanted == 0 {
             return Some(Route::Empty);
@@ -171,7 +176,7 @@ impl Seen {
     }
 
     /// All pods.
-    pub(crate) fn pods(&self) -> Vec<PodView> {
+    pub(crate) fn pods(&self) -> Vec<Arc<PodView>> {
         self.tools().values().flat_map(|view| view.pods.values()).cloned().collect()
     }
 

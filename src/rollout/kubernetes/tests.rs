@@ -6,6 +6,7 @@ use super::view::{DeploymentView, PodView, Stage};
 use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
+use std::sync::Arc;
 
 mod back;
 
@@ -55,7 +56,7 @@ fn seen(deployment: DeploymentView, pods: Vec<PodView>) -> ToolView {
     let routed = pods.iter().filter(|pod| pod.ready && !pod.leaving).map(|pod| pod.name.clone()).collect();
     view.slices.insert("web-1".to_owned(), routed);
     view.deployments.insert("web".to_owned(), deployment);
-    view.pods.extend(pods.into_iter().map(|pod| (pod.name.clone(), pod)));
+    view.pods.extend(pods.into_iter().map(|pod| (pod.name.clone(), Arc::new(pod))));
     view
 }
 
@@ -120,7 +121,9 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
     assert!(!fails(&with(|_| ())), "it only has not listened yet");
 
     let mut view = with(|_| ());
-    let stage = |view: &mut ToolView, stage: Stage| view.pods.get_mut("web-abc-new").unwrap().stage = stage;
+    let stage = |view: &mut ToolView, stage: Stage| {
+        Arc::make_mut(view.pods.get_mut("web-abc-new").unwrap()).stage = stage;
+    };
     stage(&mut view, waiting("ErrImagePull", "dial tcp: connection refused"));
     assert!(!fails(&view), "the registry may come back");
     assert_eq!(hindrance(&view, ReleaseNumber(2)).unwrap(), "ErrImagePull: dial tcp: connection refused");
@@ -206,7 +209,8 @@ fn instances_read_as_people_know_them() {
         *known = seen(deployment(2, 3), vec![leaving, pod(2, "a"), starting, crashed]);
     });
     seen_all.update(&tool(), |known| {
-        known.pods.insert("first".to_owned(), PodView { set: "web-canary".to_owned(), ..pod(3, "first") });
+        let first = PodView { set: "web-canary".to_owned(), ..pod(3, "first") };
+        known.pods.insert("first".to_owned(), Arc::new(first));
     });
     let canaries = seen_all.instances(&tool()).into_iter().filter(|status| status.canary);
     assert_eq!(canaries.map(|status| status.id.to_string()).collect::<Vec<_>>(), ["weather.v3.web.first"]);

@@ -44,13 +44,13 @@ pub(crate) fn start(
     };
     let (came, went, dirty) = (logs.clone(), logs.clone(), dirty.clone());
     let pod = move |pod: Pod| {
-        let pod = PodView::of(&pod)?;
+        let pod = Arc::new(PodView::of(&pod)?);
         came.look(&pod);
         // Secrets are not watched.
         dirty.add(pod.lacks_secret().then(|| pod.id.tool.clone()));
         Some(pod)
     };
-    watching(0).follow(ToolView::pods, pod, move |pod| went.gone(&pod));
+    watching(0).follow(ToolView::pods, pod, move |pod: Arc<PodView>| went.gone(&pod));
     watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), drop);
     watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), drop);
     first

@@ -70,7 +70,7 @@ impl World {
         let id =
             InstanceId { process: ProcessType::of_job(&hythe_model::JobName::release()), ..pod(2, "x").id };
         let pod = PodView { id, stage, ready: false, ..pod(2, "x") };
-        self.rollouts.seen.update(&tool(), |view| drop(view.pods.insert(pod.name.clone(), pod)));
+        self.rollouts.seen.update(&tool(), |view| drop(view.pods.insert(pod.name.clone(), Arc::new(pod))));
     }
 
     /// Takes release 2 back to release 1; after how long that served, and after how long all was over.
