@@ -313,19 +313,11 @@ fn either(one: &CancellationToken, two: &CancellationToken) -> (CancellationToke
 }
 
 impl Platform {
-    /// Waits for a tool's turn. What a server that died had begun in its own is ended first.
+    /// Waits for a tool's turn. What was begun in an earlier one and left, by a server that died or work that did, is ended first.
     pub(crate) async fn turn(&self, tool: &ToolName) -> Result<Turn, Fault> {
         let turn = self.inner.turns.take(tool).await?;
-        self.begin_turn(tool).await?;
+        self.fail_left_over(tool).await?;
         Ok(turn)
-    }
-
-    /// Ends what servers that died had begun in their turns. Hold the tool's turn.
-    pub(crate) async fn begin_turn(&self, tool: &ToolName) -> Result<(), Fault> {
-        if self.inner.replica.is_some() {
-            self.fail_left_over(tool).await?;
-        }
-        Ok(())
     }
 
     /// Takes back what any other release of the tool has begun and not ended: a build may go on with it yet, and a command of its

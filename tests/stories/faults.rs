@@ -1,6 +1,6 @@
 //! Things that die, fill up or do not listen.
 
-use crate::support::{Client, Ran, Server, shared};
+use crate::support::{Client, Ran, Server, shared, until};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -174,7 +174,10 @@ fn a_full_disk_during_export_fails_the_push_and_leaves_nothing() {
     robin.commit("noise", "Noise");
     let child = robin.git_in_background("noise", &["push", "hythe", "main"]);
     robin.wait_for_build("noise", 1);
-    std::thread::sleep(Duration::from_secs(4));
+    until(Duration::from_mins(2), || {
+        let log = robin.hythe(&["logs", "--build", "2", "-t", "noise"]).out;
+        log.contains("WRITTEN").then_some(())
+    });
     let filler = server.fill_disk(40 << 20);
     let push = Ran::from(child.wait_with_output().expect("git ends")).failed();
     assert!(push.err.contains("disk-full") || push.err.contains("disk is full"), "{}", push.err);

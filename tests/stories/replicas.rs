@@ -11,7 +11,7 @@ const ALL: [&str; 2] = ["", ""];
 /// Waits until a build runs in its pod.
 fn runs(replicas: &Replicas) {
     let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
-    until(Duration::from_mins(1), || {
+    until(Duration::from_mins(3), || {
         let running = replicas.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
         running.contains("startedAt").then_some(())
     });
