@@ -312,6 +312,8 @@ impl Drop for Clustered {
             eprintln!("{}", self.cluster.kubectl(&["get", "pods,events", "-A", "-l", &ours]).out);
         }
         self.cluster.kubectl(&["delete", "namespace", "--wait=false", "-l", &ours]);
-        self.cluster.forget_registry(self.server.address("registry"));
+        if let Some(registry) = self.server.front("registry") {
+            self.cluster.forget_registry(&registry);
+        }
     }
 }
