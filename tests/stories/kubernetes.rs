@@ -188,7 +188,9 @@ fn what_is_mended_while_a_release_command_runs_is_what_served_before() {
     // Who gives up has nothing of the command left, though it hears no signal.
     robin.hythe(&["builds", "cancel", "2", "-t", "handbook"]).ok();
     push.wait().expect("git ends");
-    assert_eq!(server.kubectl("handbook", &of_command).out, "");
+    let left = || server.kubectl("handbook", &of_command).out;
+    assert!(!left().contains("Running"), "{}", left());
+    until(Duration::from_secs(20), || left().is_empty().then_some(()));
     assert_eq!(robin.get("handbook", "/").status, 200);
 }
 
