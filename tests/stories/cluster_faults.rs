@@ -1,6 +1,7 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
-use super::attack::build;
+use super::pods::runs;
+use super::replicas::{slow_tool, slowly};
 use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
 use std::process::Child;
 use std::time::Duration;
@@ -120,27 +121,6 @@ fn as_much_config_as_is_allowed_fits_a_secret_and_more_changes_nothing() {
     assert!(releases.lines().any(|line| line.starts_with("v4") && line.contains("live")), "{releases}");
 }
 
-/// A tool with a build that takes as long as its script says, live as v1.
-fn slow_tool(robin: &Client<'_>, tool: &str) {
-    robin.tool_from(tool, "static-site");
-    robin.git(tool, &["rm", "-rq", "public"]).ok();
-    build(robin, tool, "console.log('quick')\n").ok();
-}
-
-fn slowly(robin: &Client<'_>, tool: &str, seconds: u32) {
-    robin.write(tool, "build.js", &format!("setTimeout(() => {{}}, {seconds}000);\n"));
-    robin.commit(tool, "Slowly");
-}
-
-/// Waits until a build runs in its pod.
-fn builds(server: &Clustered) {
-    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
-    until(Duration::from_mins(3), || {
-        let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
-        running.contains("startedAt").then_some(())
-    });
-}
-
 /// What a push that ran in the background said, and that it ended well.
 #[track_caller]
 fn went_live(push: Child) -> String {
@@ -159,7 +139,7 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
     // Its database hangs for a minute, in the middle of a build and from before a push.
     slowly(&robin, "slow", 3);
     let first = push();
-    builds(&server);
+    runs(&server);
     under_load(router, "slow", || {
         cluster.freeze("etcd");
         std::thread::sleep(Duration::from_mins(1));
@@ -179,7 +159,7 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
     slowly(&robin, "slow", 5);
     under_load(router, "slow", || {
         let push = push();
-        builds(&server);
+        runs(&server);
         let killed = cluster.kill("kube-apiserver");
         std::thread::sleep(Duration::from_secs(10));
         killed.start();

@@ -78,16 +78,22 @@ fn page(number: u32) -> String {
     format!("<h1>number {number}</h1>")
 }
 
-/// The live release's commit by the API, and the branch's by git: they must be the same, and the page must be its.
+/// The live release's commit by the API; there is one, and none is half way.
 #[track_caller]
-fn expect_sound(robin: &Client<'_>, tool: &str) -> String {
+pub(super) fn live_commit(robin: &Client<'_>, tool: &str) -> String {
     let text = robin.hythe(&["releases", "-t", tool, "--json"]).ok().out;
     let releases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let list = releases.as_array().or_else(|| releases["releases"].as_array()).expect("a list");
     let live: Vec<_> = list.iter().filter(|release| release["state"] == "live").collect();
     assert_eq!(live.len(), 1, "{text}");
     assert!(list.iter().all(|release| release["state"] != "rolling-out"), "half-deployed: {text}");
-    let commit = live[0]["commit"].as_str().expect("a commit").to_owned();
+    live[0]["commit"].as_str().expect("a commit").to_owned()
+}
+
+/// The live release's commit by the API, and the branch's by git: they must be the same, and the page must be its.
+#[track_caller]
+fn expect_sound(robin: &Client<'_>, tool: &str) -> String {
+    let commit = live_commit(robin, tool);
     let branch = robin.git(tool, &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
     assert!(branch.starts_with(&commit), "git says {branch}, {commit} is live");
     let wanted = robin.git(tool, &["show", &format!("{commit}:public/index.html")]).ok().out;

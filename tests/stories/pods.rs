@@ -10,7 +10,7 @@ fn left(server: &Clustered) -> String {
 }
 
 /// Waits until a build runs in its pod.
-fn runs(server: &Clustered) {
+pub(super) fn runs(server: &Clustered) {
     let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
     until(Duration::from_mins(3), || {
         let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;

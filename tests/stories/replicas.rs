@@ -1,6 +1,7 @@
 //! Two servers that share all of the work, on one database, one folder and one cluster.
 
 use super::attack::build;
+use super::faults::live_commit;
 use crate::support::{Client, Replicas, under_load, until};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ fn is_live(client: &Client<'_>, tool: &str, release: &str) -> bool {
 }
 
 /// A tool whose build takes as long as its script says.
-fn slow_tool(robin: &Client<'_>, tool: &str) {
+pub(super) fn slow_tool(robin: &Client<'_>, tool: &str) {
     robin.tool_from(tool, "static-site");
     robin.git(tool, &["rm", "-rq", "public"]).ok();
     build(robin, tool, "console.log('quick')\n").ok();
@@ -51,7 +52,7 @@ fn kill(pid: &str) {
     assert!(killed.success());
 }
 
-fn slowly(robin: &Client<'_>, tool: &str, seconds: u32) {
+pub(super) fn slowly(robin: &Client<'_>, tool: &str, seconds: u32) {
     let script = format!("console.log('WORKING'); setTimeout(() => {{}}, {seconds}000);\n");
     robin.write(tool, "build.js", &script);
     robin.commit(tool, "Slowly");
@@ -217,13 +218,7 @@ fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
 
 /// That a tool's deploy branch is what is live, and that nothing is half way.
 fn is_sound(client: &Client<'_>, tool: &str) {
-    let text = client.hythe(&["releases", "-t", tool, "--json"]).ok().out;
-    let releases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let list = releases.as_array().or_else(|| releases["releases"].as_array()).expect("a list");
-    let live: Vec<_> = list.iter().filter(|release| release["state"] == "live").collect();
-    assert_eq!(live.len(), 1, "{text}");
-    assert!(list.iter().all(|release| release["state"] != "rolling-out"), "half-deployed: {text}");
-    assert_eq!(live[0]["commit"].as_str(), Some(&*told(client, tool)), "{text}");
+    assert_eq!(live_commit(client, tool), told(client, tool));
 }
 
 const PAGES: [&str; 4] = ["page0", "page1", "page2", "page3"];

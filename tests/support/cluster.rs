@@ -117,11 +117,13 @@ impl Cluster {
     }
 
     /// Sends a program of the cluster a signal.
-    fn signal(&self, program: &str, signal: &str) -> String {
-        let pid = fs::read_to_string(self.pid_file(program)).expect("it runs").trim().to_owned();
-        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill");
+    fn signal(&self, program: &str, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid(program)]).status().expect("kill");
         assert!(sent.success(), "{program}");
-        pid
+    }
+
+    fn pid(&self, program: &str) -> String {
+        fs::read_to_string(self.pid_file(program)).expect("it runs").trim().to_owned()
     }
 
     /// Lets a program stand still, as on a machine that hangs, until [`Cluster::thaw`].
@@ -135,7 +137,7 @@ impl Cluster {
 
     /// Kills a program as a crash would; what starts it again.
     pub(crate) fn kill(&self, program: &'static str) -> Killed<'_> {
-        let pid = fs::read_to_string(self.pid_file(program)).expect("it runs").trim().to_owned();
+        let pid = self.pid(program);
         let words = fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
         let words = String::from_utf8(words).expect("text").trim_end_matches('\0').replace('\0', "\n");
         self.signal(program, "-KILL");

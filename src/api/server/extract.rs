@@ -9,6 +9,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use hythe_model::{BuildId, Fault, ToolName};
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
+use std::str::FromStr;
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -80,6 +82,11 @@ pub(crate) fn parse_tool(name: &str) -> Result<ToolName, ApiError> {
         let name: String = name.chars().take(60).collect();
         ApiError::from(Fault::new("tools/absent", format!("There is no tool {name}, or it is not yours.")))
     })
+}
+
+/// A segment of the path that is more than text.
+pub(crate) fn parse<T: FromStr<Err: Display>>(segment: &str) -> Result<T, ApiError> {
+    segment.parse().map_err(|error| ApiError::new("malformed", format!("{error}.")))
 }
 
 /// The path's only segment, a build.

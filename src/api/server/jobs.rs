@@ -3,7 +3,7 @@
 use super::Api;
 use super::access::Caller;
 use super::error::{ApiError, Refused};
-use super::extract::{InTool, Path, parse_tool};
+use super::extract::{InTool, Path, parse, parse_tool};
 use crate::types::{Job, JobRun, Jobs};
 use axum::Json;
 use axum::extract::State;
@@ -40,7 +40,7 @@ pub(crate) async fn start(
 ) -> Result<StatusCode, ApiError> {
     let tool = parse_tool(&tool)?;
     caller.may(Action::RunOnce, Some(&tool)).await?;
-    let job: JobName = job.parse().map_err(|error| ApiError::new("malformed", format!("{error}.")))?;
+    let job: JobName = parse(&job)?;
     api.platform().start_job(&tool, &job).await?;
     Ok(StatusCode::NO_CONTENT)
 }

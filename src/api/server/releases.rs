@@ -4,7 +4,7 @@ use super::Api;
 use super::access::Caller;
 use super::builds::Page;
 use super::error::{ApiError, Refused};
-use super::extract::{Body, InTool, Path, Query, parse_tool};
+use super::extract::{Body, InTool, Path, Query, parse, parse_tool};
 use super::stream;
 use crate::types::{Instance, Progress, Release, Rollback, Scale};
 use axum::Json;
@@ -38,8 +38,7 @@ pub(crate) async fn cancel(
 ) -> Result<StatusCode, ApiError> {
     let tool = parse_tool(&tool)?;
     caller.may(Action::BuildCancel, Some(&tool)).await?;
-    let number = release.parse().map_err(|error| ApiError::new("malformed", format!("{error}.")))?;
-    api.platform().cancel_release(&tool, number).await?;
+    api.platform().cancel_release(&tool, parse(&release)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
