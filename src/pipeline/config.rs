@@ -106,7 +106,10 @@ impl Platform {
     pub(crate) async fn open_config(&self, tool: &ToolName, version: i64) -> Result<Vec<ConfigEntry>, Fault> {
         let open = |value: ConfigValue| {
             let plain = self.parts().keys.open(tool, &value.key, &value.sealed);
-            let plain = plain.map_err(|error| faults::internal("open a config value", &error))?;
+            let plain = plain.map_err(|error| {
+                tracing::error!(%tool, key = value.key, %error, "a config value cannot be opened");
+                faults::config_unreadable(tool, &value.key)
+            })?;
             Ok(ConfigEntry { key: value.key, value: plain, scope: value.scope })
         };
         self.store().config(tool, version).await?.into_iter().map(open).collect()

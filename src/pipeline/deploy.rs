@@ -59,6 +59,13 @@ impl Platform {
     ) -> Result<Release, Fault> {
         let turn = self.wait_for_turn(build, log, cancel).await?;
         let base = self.base_for(build).await?;
+        let release = match (&base.live, &build.image) {
+            // Its config and counts are those of its time, and would undo what people have changed since.
+            (Some(live), Some(image)) if live.number > release.number => {
+                self.overtake(&release, live.number, Self::draft_of(build, image, &base), log).await?
+            }
+            _ => release,
+        };
         let live = self.roll_out(release, &base, log, cancel).await;
         drop(turn);
         live

@@ -42,6 +42,14 @@ pub(crate) fn release_cancelled() -> Fault {
     Fault::new("releases/cancelled", "The release was cancelled by `hythe releases cancel`.")
 }
 
+pub(crate) fn overtaken(live: ReleaseNumber) -> Fault {
+    Fault::new(
+        "releases/overtaken",
+        format!("{live} went live before this release, which was begun earlier."),
+    )
+    .why("The server that rolled it out had stopped; the release is made again on what is live now.")
+}
+
 pub(crate) fn no_release(tool: &ToolName, number: ReleaseNumber) -> Fault {
     Fault::new("releases/absent", format!("{tool} has no release {number}."))
         .next(format!("See them: hythe releases -t {tool}"))
@@ -159,6 +167,17 @@ pub(crate) fn config_key(key: &str) -> Fault {
 
 pub(crate) fn config_reserved(key: &str) -> Fault {
     Fault::new("config/reserved", format!("`{key}` is set by the platform and cannot be changed."))
+}
+
+/// A stored value is not what the keys of this installation have sealed.
+pub(crate) const CONFIG_UNREADABLE: &str = "config/unreadable";
+
+pub(crate) fn config_unreadable(tool: &ToolName, key: &str) -> Fault {
+    Fault::new(CONFIG_UNREADABLE, format!("The value of `{key}` in the config of {tool} cannot be opened."))
+        .why("The installation's keys are not those that it was sealed with.")
+        .next(
+            "Tell the operator, who may have the keys in a backup; or set the value again: hythe config set",
+        )
 }
 
 pub(crate) fn config_too_large() -> Fault {

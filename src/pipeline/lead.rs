@@ -67,7 +67,7 @@ impl Platform {
     async fn end_left_over_rollouts(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Err(fault) = self.fail_all_left_over().await {
+            if let Err(fault) = self.end_all_left_over().await {
                 tracing::warn!(%fault, "rollouts that are left over could not be looked at");
             }
         }
@@ -112,18 +112,6 @@ impl Platform {
         self.parts().builder.sweep(Arc::new(stays)).await
     }
 
-    /// Fails the rollouts of all tools that nobody goes on with.
-    async fn fail_all_left_over(&self) -> Result<(), Fault> {
-        let tools: HashSet<ToolName> =
-            self.store().releases_rolling_out().await?.into_iter().map(|release| release.tool).collect();
-        for tool in tools {
-            if let Some(_turn) = self.inner.turns.try_take(&tool).await? {
-                self.fail_left_over(&tool).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Tells the runtime of tools that other servers make and remove, for as long as this one serves.
     pub(crate) async fn follow_tools(self) {
         let mut changes = self.store().changes();
@@ -155,7 +143,7 @@ impl Platform {
 }
 
 /// Does this until it is done, less and less often.
-async fn until_done<F: Future<Output = Result<(), Fault>>>(what: &str, step: impl Fn() -> F) {
+pub(crate) async fn until_done<F: Future<Output = Result<(), Fault>>>(what: &str, step: impl Fn() -> F) {
     let mut pause = AGAIN;
     while let Err(fault) = step().await {
         tracing::warn!(%fault, "could not {what}; it is tried again");

@@ -21,6 +21,8 @@ mod release;
 mod replica;
 mod run;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod turns;
 mod upkeep;

@@ -4,11 +4,12 @@
 //! how many run at once.
 
 use crate::cancel::Cancel;
+use crate::lead::until_done;
 use crate::log::BuildLog;
 use crate::replica::GOOD_FOR;
 use crate::{Platform, faults};
 use futures::FutureExt;
-use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseCause, ReleaseState, ToolName};
+use hythe_model::{BuildCause, BuildEvent, BuildId, Fault, Release, ReleaseState, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +25,8 @@ pub(crate) const LOOK_BACK: u32 = 50;
 const CLAIM: Duration = Duration::from_hours(24 * 365);
 /// How long nobody looks whether something waits who was not woken.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long a start waits for the end of something that the last stop has interrupted.
+const AT_START: Duration = Duration::from_secs(5);
 /// How long a build waits for its log to be begun by the server that took the push.
 const HEAD: Duration = Duration::from_secs(2);
 
@@ -183,8 +186,7 @@ impl Platform {
 
     /// A build of a tool that has not ended.
     pub(crate) async fn unfinished_build_of(&self, tool: &ToolName) -> Result<Option<BuildId>, Fault> {
-        let newest = self.store().builds(tool, 10).await?;
-        Ok(newest.into_iter().find(|build| !build.state.is_finished()).map(|build| build.id))
+        Ok(self.store().unfinished_builds_of(tool).await?.last().map(|build| build.id))
     }
 
     async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
@@ -217,13 +219,16 @@ impl Platform {
             }
         }
         let work = AssertUnwindSafe(Box::pin(work(&cancel))).catch_unwind();
-        let result = cancel.unless_lost(work).await;
-        drop(entry);
-        let Some(result) = result else {
-            self.logs().leave_build(build.id);
-            return tracing::warn!(build = %build.id, "let go of: another server may run it");
+        let result = match cancel.unless_lost(work).await {
+            None => {
+                self.logs().leave_build(build.id);
+                return tracing::warn!(build = %build.id, "let go of: another server may run it");
+            }
+            // Its claim is kept until it has ended: nobody else is to take it up meanwhile.
+            Some(Err(_)) => return self.end_broken(build, log, entry).await,
+            Some(Ok(result)) => result,
         };
-        let Ok(result) = result else { return self.end_broken(build, log).await };
+        drop(entry);
         let event = match result {
             Ok(release) => BuildEvent::Live {
                 release: release.number.to_string(),
@@ -233,6 +238,10 @@ impl Platform {
             Err(fault) => {
                 let fault = self.told(&build.tool, fault, &cancel).await;
                 self.finish(build.id, cancel.outcome(fault.clone())).await;
+                // It may have written a release that it could not go on with.
+                if let Err(fault) = self.end_left_over(&build.tool).await {
+                    tracing::warn!(build = %build.id, %fault, "its release is taken back later");
+                }
                 BuildEvent::Failed { fault }
             }
         };
@@ -242,7 +251,7 @@ impl Platform {
     }
 
     /// Ends a build whose task has panicked, with what it has left half done.
-    async fn end_broken(&self, build: &Build, log: &BuildLog) {
+    async fn end_broken(&self, build: &Build, log: &BuildLog, _entry: Entry) {
         let fault = faults::internal("run a build", &"its task has panicked");
         let outcome = BuildOutcome::Failed(fault.clone());
         let row = self.store().build(build.id).await.ok().flatten().unwrap_or_else(|| build.clone());
@@ -251,16 +260,21 @@ impl Platform {
             self.end_log(&row).await;
         } else if let Err(why) = self.interrupt(&row, outcome.clone()).await {
             tracing::warn!(build = %build.id, fault = %why, "its release could not be taken back");
-            self.finish(build.id, outcome).await;
-            log.end(&BuildEvent::Failed { fault });
+            // Else it is another server's, and so is its log.
+            if self.finish(build.id, outcome).await {
+                log.end(&BuildEvent::Failed { fault });
+            }
         }
         self.inner.running.wake();
     }
 
-    async fn finish(&self, build: BuildId, outcome: BuildOutcome) {
-        if let Err(error) = self.store().finish_build(build, outcome).await {
+    /// Writes a build's end down; whether it had not ended before.
+    async fn finish(&self, build: BuildId, outcome: BuildOutcome) -> bool {
+        let finished = self.store().finish_build(build, outcome).await;
+        finished.unwrap_or_else(|error| {
             tracing::error!(%build, %error, "the end of a build could not be written down");
-        }
+            false
+        })
     }
 
     /// Ends a build that has not switched the route.
@@ -271,12 +285,10 @@ impl Platform {
 
     /// Ends a build for this reason, queued or running.
     pub(crate) async fn end_build(&self, build: &Build, reason: Fault) -> Result<(), Fault> {
-        if self.inner.running.cancel(build.id, reason.clone()) {
-            return Ok(());
-        }
         if !self.store().end_queued_build(build.id, BuildOutcome::Cancelled(reason.clone())).await? {
-            // Another server runs it, this one is about to, or it is over.
+            // Its row first: whoever runs it, from then on its release does not go live.
             let asked = self.store().ask_to_end(build.id, &reason).await?;
+            self.inner.running.cancel(build.id, reason);
             return if asked { Ok(()) } else { Err(faults::build_over(build.id)) };
         }
         self.build_log(build).await.end(&BuildEvent::Failed { fault: reason });
@@ -308,18 +320,23 @@ impl Platform {
         for build in self.store().unfinished_builds().await? {
             // The client of an attached push was told by the lost connection.
             if build.cause == BuildCause::Push {
-                self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await?;
+                let platform = self.clone();
+                let end = move || {
+                    let (platform, build) = (platform.clone(), build.clone());
+                    let outcome = BuildOutcome::Failed(faults::interrupted());
+                    async move { platform.interrupt(&build, outcome).await }
+                };
+                now_or_later("end an interrupted push", end).await;
             } else if build.state == BuildState::Running {
                 self.resume_build(build).await?;
             }
         }
-        for release in self.store().releases_rolling_out().await? {
-            if !self.resumes(&release) {
-                self.take_back(&release.tool, release.number).await?;
-                let outcome = BuildOutcome::Failed(faults::interrupted());
-                self.store().fail_release(&release.tool, release.number, &outcome).await?;
-            }
-        }
+        let platform = self.clone();
+        let end = move || {
+            let platform = platform.clone();
+            async move { platform.end_all_left_over().await }
+        };
+        now_or_later("end what rolled out", end).await;
         Ok(())
     }
 
@@ -391,11 +408,17 @@ impl Platform {
         });
         Ok(())
     }
+}
 
-    /// Whether a resumed build goes on with this release.
-    fn resumes(&self, release: &Release) -> bool {
-        let ReleaseCause::Code { build, .. } = &release.cause else { return false };
-        self.inner.running.map().contains_key(build)
+/// Does this now, or, where it fails or takes long, until it is done: no start waits for a cluster that is away.
+async fn now_or_later<F, S>(what: &'static str, step: S)
+where
+    F: Future<Output = Result<(), Fault>> + Send,
+    S: Fn() -> F + Send + Sync + 'static,
+{
+    match tokio::time::timeout(AT_START, step()).await {
+        Ok(Ok(())) => {}
+        _ => drop(tokio::spawn(async move { until_done(what, step).await })),
     }
 }
 

@@ -9,7 +9,7 @@ use hythe_model::{
     ReleaseState, ToolName,
 };
 use hythe_registry::{Reference, Repository};
-use hythe_rollout::{InstanceStatus, Switched};
+use hythe_rollout::{InstanceStatus, Served, Switched};
 use hythe_store::{DeployRef, NewRelease, RefMove, StoreError};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -173,10 +173,16 @@ impl Platform {
             return Err(faults::release_over(tool, number));
         }
         if let ReleaseCause::Code { build, .. } = release.cause {
-            return self.cancel_build(build).await;
+            match self.cancel_build(build).await {
+                // Its build has ended without it.
+                Err(fault) if fault.id == "builds/over" => {}
+                done => return done,
+            }
         }
-        let asked = self.store().ask_release_to_end(tool, number, &faults::release_cancelled()).await?;
-        if asked { Ok(()) } else { Err(faults::release_over(tool, number)) }
+        if !self.store().ask_release_to_end(tool, number, &faults::release_cancelled()).await? {
+            return Err(faults::release_over(tool, number));
+        }
+        self.end_left_over(tool).await
     }
 
     /// What is live now and where the deploy ref stands. Hold the tool's turn.
@@ -191,13 +197,37 @@ impl Platform {
 
     /// Writes the release's row.
     pub(crate) async fn write_release(&self, draft: Draft, log: &BuildLog) -> Result<Release, Fault> {
+        let before = self.store().live_release(&draft.tool).await?.map(|live| live.number);
+        let release = self.store().create_release(self.new_release(draft).await?).await?;
+        let made_of = before.map_or("code".to_owned(), |number| format!("{number} + code"));
+        log.note(Phase::Release, format!("{}  ({made_of})", release.number));
+        Ok(release)
+    }
+
+    /// Writes a release in place of one that was begun before what is live now. Hold the tool's turn.
+    pub(crate) async fn overtake(
+        &self,
+        old: &Release,
+        live: ReleaseNumber,
+        draft: Draft,
+        log: &BuildLog,
+    ) -> Result<Release, Fault> {
+        self.take_back(&old.tool, old.number).await?;
+        let new = self.new_release(draft).await?;
+        let release = self.store().replace_release(old.number, &faults::overtaken(live), new).await?;
+        let made_of = format!("{live} + code, in place of {}", old.number);
+        log.note(Phase::Release, format!("{}  ({made_of})", release.number));
+        Ok(release)
+    }
+
+    /// A draft with all that its row says.
+    async fn new_release(&self, draft: Draft) -> Result<NewRelease, Fault> {
         self.expect_mounts(&draft.tool, &draft.project)?;
         let config = match draft.config {
             Some(version) => version,
             None => self.current_config(&draft.tool).await?,
         };
-        let before = self.store().live_release(&draft.tool).await?.map(|live| live.number);
-        let release = self.store().create_release(NewRelease {
+        Ok(NewRelease {
             tool: draft.tool,
             image: draft.image,
             commit: draft.commit,
@@ -209,11 +239,7 @@ impl Platform {
             message: draft.message,
             actor: draft.actor,
             build: draft.build,
-        });
-        let release = release.await?;
-        let made_of = before.map_or("code".to_owned(), |number| format!("{number} + code"));
-        log.note(Phase::Release, format!("{}  ({made_of})", release.number));
-        Ok(release)
+        })
     }
 
     /// Makes a written release run, or marks it failed. The switch of the route is the point of no return.
@@ -258,7 +284,7 @@ impl Platform {
             runtime.abandon(candidate).await;
             return Err(if cancel.is_asked() { cancel.fault() } else { faults::turn_lost() });
         }
-        let live = match self.make_live(release, base).await {
+        let live = match self.make_live(release, base, cancel).await {
             Ok(live) => live,
             Err(fault) => {
                 runtime.abandon(candidate).await;
@@ -271,7 +297,7 @@ impl Platform {
     }
 
     /// The store first, then the ref: a crash between the two is mended at start from what the store says.
-    async fn make_live(&self, release: &Release, base: &Base) -> Result<Release, Fault> {
+    async fn make_live(&self, release: &Release, base: &Base, cancel: &Cancel) -> Result<Release, Fault> {
         let expected = base.live.as_ref().map(|live| live.number);
         let deployed = DeployRef { reference: base.reference.clone(), commit: release.commit.clone() };
         // Where refs are rows this one moves with the release.
@@ -285,6 +311,10 @@ impl Platform {
         let activated = activating.await;
         let live = match activated {
             Ok(activation) => activation.release,
+            Err(StoreError::Ended { reason }) => {
+                cancel.ask(*reason);
+                return Err(cancel.fault());
+            }
             // The answer was lost: what is written is what holds.
             Err(unclear @ StoreError::Unclear { .. }) => {
                 let row = self.store().release(&release.tool, release.number).await?;
@@ -323,39 +353,34 @@ impl Platform {
     /// Takes back what any other release of the tool has begun and not ended: a build may go on with it yet, and a command of its
     /// own must not run beside this one's. Hold the tool's turn.
     async fn end_others(&self, release: &Release) -> Result<(), Fault> {
-        for other in self.store().releases_rolling_out().await? {
-            if other.tool == release.tool && other.number != release.number {
+        for other in self.store().rolling_out_of(&release.tool).await? {
+            if other.number != release.number {
                 self.take_back(&other.tool, other.number).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes back what a release has begun that nobody goes on with, before its row says that it failed: cut off in between it is done
-    /// again. One that cannot be run, as where its config does not open, is not taken back. Hold the tool's turn.
+    /// Takes back what a release has begun that nobody goes on with, before its row says that it failed: cut off in between, or after a
+    /// fault, it is done again. Hold the tool's turn.
     pub(crate) async fn take_back(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), Fault> {
         let left = self.store().release(tool, number).await?;
         let Some(left) = left.filter(|left| left.state == ReleaseState::RollingOut) else { return Ok(()) };
-        let live = self.store().live_release(tool).await?;
-        let runnable = async {
-            let live = match &live {
-                Some(live) => Some(self.runnable(live).await?),
-                None => None,
-            };
-            Ok((self.runnable(&left).await?, live))
-        };
-        let stays = |fault: Fault| {
-            tracing::error!(%tool, release = %number, %fault, "what it has begun could not be taken back");
-            Ok(())
-        };
-        match runnable.await {
-            Ok((left, live)) => match self.parts().runtime.take_back(left, live).await {
-                // Nobody would try again before the next start.
-                Err(fault) if self.inner.replica.is_none() => stays(fault),
-                done => done,
-            },
-            // Nor would it be another time.
-            Err(fault) => stays(fault),
+        let served = self.served(tool).await?;
+        self.parts().runtime.take_back(self.without_config(&left).await?, served).await
+    }
+
+    /// What is live of a tool, for what is to serve again.
+    async fn served(&self, tool: &ToolName) -> Result<Served, Fault> {
+        let Some(live) = self.store().live_release(tool).await? else { return Ok(Served::Nothing) };
+        match self.runnable(&live).await {
+            Ok(live) => Ok(Served::Release(Box::new(live))),
+            // Nor would it another time.
+            Err(fault) if fault.id == faults::CONFIG_UNREADABLE => {
+                tracing::error!(%tool, release = %live.number, %fault, "what is live cannot be put back");
+                Ok(Served::Unknown)
+            }
+            Err(fault) => Err(fault),
         }
     }
 

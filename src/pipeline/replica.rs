@@ -10,7 +10,7 @@ use crate::{Platform, faults};
 use hythe_model::{BuildCause, BuildId, Fault, ToolName};
 use hythe_store::{Build, BuildOutcome, BuildState, Lease, Store};
 use pulse::Pulse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -282,17 +282,42 @@ impl Platform {
     /// Fails the releases of a tool that nobody rolls out any more: their server died, and no build of them goes on. Hold the
     /// tool's turn.
     pub(crate) async fn fail_left_over(&self, tool: &ToolName) -> Result<(), Fault> {
-        for release in self.store().releases_rolling_out().await? {
-            if &release.tool != tool || self.goes_on(&release).await? {
+        for release in self.store().rolling_out_of(tool).await? {
+            if self.goes_on(&release).await? {
                 continue;
             }
             self.take_back(tool, release.number).await?;
-            let outcome = BuildOutcome::Failed(faults::interrupted());
+            let outcome = match release.fault {
+                Some(reason) => BuildOutcome::Cancelled(reason),
+                None => BuildOutcome::Failed(faults::interrupted()),
+            };
             if self.store().fail_release(tool, release.number, &outcome).await? {
                 tracing::warn!(%tool, release = %release.number, "its rollout was left over and is failed");
             }
         }
         Ok(())
+    }
+
+    /// The same where nobody has the turn; whoever has it next does it else.
+    pub(crate) async fn end_left_over(&self, tool: &ToolName) -> Result<(), Fault> {
+        match self.inner.turns.try_take(tool).await? {
+            Some(_turn) => self.fail_left_over(tool).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same of all tools. One's trouble is not another's.
+    pub(crate) async fn end_all_left_over(&self) -> Result<(), Fault> {
+        let tools: HashSet<ToolName> =
+            self.store().releases_rolling_out().await?.into_iter().map(|release| release.tool).collect();
+        let mut ended = Ok(());
+        for tool in tools {
+            if let Err(fault) = self.end_left_over(&tool).await {
+                tracing::warn!(%tool, %fault, "a rollout that is left over could not be ended");
+                ended = Err(fault);
+            }
+        }
+        ended
     }
 
     /// Whether a build goes on with this release.

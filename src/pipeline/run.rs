@@ -32,7 +32,7 @@ impl Platform {
 
     /// A release with its config opened and its settings resolved.
     pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
-        let settings = self.run_settings(release).await?;
+        let bare = self.without_config(release).await?;
         let values = self.open_config(&release.tool, release.config).await?;
         // Before anything of it runs: what it prints is masked from its first line on.
         self.logs().mask_tool(&release.tool, self.masker(&release.tool, [release.config]).await?);
@@ -41,11 +41,16 @@ impl Platform {
             .filter(|entry| entry.scope.in_run())
             .map(crate::ConfigEntry::into_pair)
             .collect();
+        Ok(RunnableRelease { env, ..bare })
+    }
+
+    /// The same without its config: enough to end what it has begun, and not to run it.
+    pub(crate) async fn without_config(&self, release: &Release) -> Result<RunnableRelease, Fault> {
         Ok(RunnableRelease {
             repository: format!("tools/{}", release.tool),
             release: release.clone(),
-            env,
-            settings,
+            env: Vec::new(),
+            settings: self.run_settings(release).await?,
             release_command: release_command(release),
             canary: canary(&release.project, &release.cause),
         })

@@ -1,6 +1,7 @@
 //! Tools: made and removed; their refs.
 
 use crate::copies::in_repository;
+use crate::turns::Turn;
 use crate::upkeep::BUILD_REFS;
 use crate::{Platform, faults};
 use hythe_model::push::clash;
@@ -8,10 +9,15 @@ use hythe_model::{Actor, CommitId, Fault, ToolName};
 use hythe_registry::Repository;
 use hythe_source::{Lineage, Repositories, SourceError};
 use hythe_store::{Build, DeployRef, Tool};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Time that builds of a tool which is removed are given to end.
 const LETTING_GO: Duration = Duration::from_secs(20);
+/// Time until the second look at whether they have, which doubles from then on.
+const LOOK: Duration = Duration::from_millis(50);
+/// The longest time between two looks.
+const LOOK_RARELY: Duration = Duration::from_secs(1);
 
 impl Platform {
     /// Makes a tool with its repository; the actor becomes its first maintainer.
@@ -52,29 +58,34 @@ impl Platform {
     /// Stops a tool and removes everything of it: instances, route, releases, repository, caches, logs.
     pub async fn delete_tool(&self, name: &ToolName) -> Result<(), Fault> {
         self.tool(name).await?;
-        self.end_work_of(name).await?;
-        let _turn = self.inner.turns.take(name).await?;
+        let _turn = match self.end_work_of(name).await? {
+            Some(turn) => turn,
+            None => self.inner.turns.take(name).await?,
+        };
         self.remove_tool(name).await
     }
 
-    /// Ends a tool's builds and rollouts and waits until they have let go.
-    async fn end_work_of(&self, name: &ToolName) -> Result<(), Fault> {
+    /// Ends a tool's builds and rollouts and waits until they have let go, at most for a while; the tool's turn, where it was free then.
+    async fn end_work_of(&self, name: &ToolName) -> Result<Option<Turn>, Fault> {
         let deadline = Instant::now() + LETTING_GO;
+        let (mut builds_asked, mut releases_asked) = (HashSet::new(), HashSet::new());
+        let mut pause = LOOK;
         loop {
-            let all = self.store().unfinished_builds().await?;
-            let builds: Vec<_> = all.into_iter().filter(|build| &build.tool == name).collect();
-            let all = self.store().releases_rolling_out().await?;
-            let releases: Vec<_> = all.into_iter().filter(|release| &release.tool == name).collect();
-            if (builds.is_empty() && releases.is_empty()) || Instant::now() > deadline {
-                return Ok(());
-            }
-            for build in &builds {
+            let builds = self.store().unfinished_builds_of(name).await?;
+            for build in builds.iter().filter(|build| builds_asked.insert(build.id)) {
                 let _ = self.end_build(build, faults::tool_deleted(name)).await;
             }
-            for release in &releases {
+            let releases = self.store().rolling_out_of(name).await?;
+            for release in releases.iter().filter(|release| releases_asked.insert(release.number)) {
                 self.store().ask_release_to_end(name, release.number, &faults::tool_deleted(name)).await?;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // What rolls out while nobody has the turn was left by somebody.
+            let turn = if builds.is_empty() { self.inner.turns.try_take(name).await? } else { None };
+            if turn.is_some() || Instant::now() > deadline {
+                return Ok(turn);
+            }
+            tokio::time::sleep(pause).await;
+            pause = LOOK_RARELY.min(pause * 2);
         }
     }
 

@@ -30,7 +30,8 @@ pub use settings::{ClusterSettings, Quota, Router};
 use crate::jobs::JobRun;
 use crate::one_off::{OneOff, OneOffSession};
 use crate::runtime::{
-    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Switched, Traffic, Wishes, Witness,
+    Adopted, Candidate, ImageName, Notes, RunnableRelease, Runtime, Served, Switched, Traffic, Wishes,
+    Witness,
 };
 use crate::status::InstanceStatus;
 use async_trait::async_trait;
@@ -120,8 +121,8 @@ impl Runtime for KubernetesRuntime {
         self.rollouts.abandon(candidate).await;
     }
 
-    async fn take_back(&self, left: RunnableRelease, live: Option<RunnableRelease>) -> Result<(), Fault> {
-        self.rollouts.take_back_left(&left, live.as_ref()).await
+    async fn take_back(&self, left: RunnableRelease, served: Served) -> Result<(), Fault> {
+        self.rollouts.take_back_left(&left, &served).await
     }
 
     async fn stop_tool(&self, tool: &ToolName) -> Result<(), Fault> {

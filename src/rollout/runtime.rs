@@ -65,11 +65,11 @@ pub trait Runtime: Send + Sync {
     /// Ends a candidate's instances. A dropped candidate is abandoned too, in the background.
     async fn abandon(&self, candidate: Candidate);
 
-    /// Takes back a release that nobody goes on with, as when its server died: what its command has begun ends, and what is live, or of
-    /// a first release nothing, is what runs again. It may be asked for more than once.
+    /// Takes back a release that nobody goes on with, as when its server died: what its command has begun ends, and what served before
+    /// is what runs again. It may be asked for more than once; after a fault it is to be. Nobody reads the release's `env` here.
     ///
     /// The caller has the tool's turn. Where a runtime ends with its server, there is nothing left that adopting has not ended.
-    async fn take_back(&self, _left: RunnableRelease, _live: Option<RunnableRelease>) -> Result<(), Fault> {
+    async fn take_back(&self, _left: RunnableRelease, _served: Served) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -130,6 +130,17 @@ pub struct Wished {
     pub release: RunnableRelease,
     /// The turn, until this is dropped.
     pub turn: Box<dyn Send>,
+}
+
+/// What serves while another release comes.
+#[derive(Debug, Clone)]
+pub enum Served {
+    /// Nothing: the other one is the first.
+    Nothing,
+    /// This release.
+    Release(Box<RunnableRelease>),
+    /// A release that cannot be made runnable, as where its config does not open: it is left as it is.
+    Unknown,
 }
 
 /// Takes the events of a rollout, in order.

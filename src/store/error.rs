@@ -46,6 +46,12 @@ pub enum StoreError {
         /// What was expected and what is.
         what: String,
     },
+    /// Somebody has asked for the end of the work that this row is about; nothing was changed.
+    #[error("{reason}")]
+    Ended {
+        /// Why it was to end.
+        reason: Box<Fault>,
+    },
     /// A stored value cannot be read back.
     #[error("the database holds an unreadable {column}: {reason}")]
     Corrupt {
@@ -115,6 +121,7 @@ impl From<StoreError> for Fault {
             StoreError::Exists { .. } => Fault::new("store/exists", what),
             StoreError::Absent { .. } => Fault::new("store/absent", what),
             StoreError::Conflict { .. } => Fault::new("store/conflict", what).next("Try again."),
+            StoreError::Ended { reason } => *reason,
             // Whoever reads these need not know where the database is.
             StoreError::Busy { operation, .. } => {
                 Fault::new("store/busy", format!("The database was too busy to {operation}."))

@@ -15,9 +15,10 @@ use crate::connection::AnyConnection;
 use crate::db::Outcome;
 use crate::dialect::clock;
 use crate::schema::{builds, tools};
+use crate::tools::tool_id;
 use crate::{Build, BuildState, Store, StoreError};
 use diesel::prelude::*;
-use hythe_model::BuildId;
+use hythe_model::{BuildId, ToolName};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -137,6 +138,18 @@ impl Store {
             Ok(rows.into_iter().map(|(row, tool)| row.read(&tool)).collect::<Result<_, _>>()?)
         };
         self.db.read("list unfinished builds", work).await
+    }
+
+    /// A tool's builds that have not ended, oldest first.
+    pub async fn unfinished_builds_of(&self, tool: &ToolName) -> Result<Vec<Build>, StoreError> {
+        let tool = tool.clone();
+        let work = move |reader: &mut AnyConnection| {
+            let mine = builds::table.filter(builds::tool_id.eq(tool_id(reader, &tool)?));
+            let open = mine.filter(builds::state.eq_any(UNFINISHED)).order(builds::id);
+            let rows = open.select(Row::as_select()).load(reader)?;
+            Ok(rows.into_iter().map(|row: Row| row.read(tool.as_str())).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list a tool's unfinished builds", work).await
     }
 
     /// How many queued builds go before this one; `None` where it is not queued.

@@ -206,6 +206,26 @@ fn insert(
     Ok(number(next)?)
 }
 
+/// Refuses to go on with a release whose end was asked for, or that of its build: whoever asked was told that it ends.
+fn expect_wanted(writer: &mut AnyConnection, tool: i64, number: ReleaseNumber) -> Outcome<()> {
+    let row = releases::table.find((tool, i64::from(number.0)));
+    let rolling = row.filter(releases::state.eq(word(ReleaseState::RollingOut)));
+    let found = rolling.select((releases::fault, releases::build_id));
+    let Some((own, build)) = found.first::<(Option<String>, Option<i64>)>(writer).optional()? else {
+        return Ok(());
+    };
+    let of_build = match build {
+        Some(build) => builds::table.find(build).select(builds::stop).first::<Option<String>>(writer)?,
+        None => None,
+    };
+    match own.or(of_build) {
+        Some(reason) => {
+            Err(StoreError::Ended { reason: Box::new(from_json("releases.fault", &reason)?) }.into())
+        }
+        None => Ok(()),
+    }
+}
+
 fn activate(
     writer: &mut AnyConnection,
     tool: &ToolName,
@@ -222,6 +242,7 @@ fn activate(
         let what = format!("{} of {tool} is live, not {}", name(found), name(expected));
         return Err(StoreError::Conflict { what }.into());
     }
+    expect_wanted(writer, id, new)?;
     if let Some(old) = found {
         shift(writer, (id, old), Live, Superseded, None)?;
     }
@@ -249,9 +270,37 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where the build is not running any more, as when it was superseded or cancelled.
     pub async fn create_release(&self, release: NewRelease) -> Result<Release, StoreError> {
+        self.write_release(release, None).await
+    }
+
+    /// The same in place of one that rolls out, which has failed for this reason from then on; their build goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] as above, and where the other one does not roll out any more.
+    pub async fn replace_release(
+        &self,
+        old: ReleaseNumber,
+        reason: &Fault,
+        release: NewRelease,
+    ) -> Result<Release, StoreError> {
+        self.write_release(release, Some((old, reason.clone()))).await
+    }
+
+    async fn write_release(
+        &self,
+        release: NewRelease,
+        instead_of: Option<(ReleaseNumber, Fault)>,
+    ) -> Result<Release, StoreError> {
         let holder = self.holder.clone();
         let work = move |writer: &mut AnyConnection| {
             let tool = tool_id(writer, &release.tool)?;
+            if let Some((old, reason)) = &instead_of {
+                let (from, to) = (ReleaseState::RollingOut, ReleaseState::Failed);
+                if shift(writer, (tool, *old), from, to, Some(reason))?.is_none() {
+                    let what = format!("{old} of {} is not rolling out", release.tool);
+                    return Err(StoreError::Conflict { what }.into());
+                }
+            }
             let number = insert(writer, tool, &release, holder.as_deref())?;
             let written = one(writer, &release.tool, tool, number)?;
             Ok(written.ok_or_else(|| StoreError::Absent { what: format!("release {number}") })?)
@@ -264,7 +313,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where another release is live, this one is not rolling out, or its build was ended
-    /// meanwhile; nothing has changed then.
+    /// meanwhile, [`StoreError::Ended`] where somebody has asked for its end; nothing has changed then.
     pub async fn activate(
         &self,
         tool: &ToolName,
@@ -404,7 +453,19 @@ impl Store {
         self.releases_in(ReleaseState::Live).await
     }
 
-    /// The releases that a stop has interrupted while they rolled out.
+    /// The releases of a tool that roll out.
+    pub async fn rolling_out_of(&self, tool: &ToolName) -> Result<Vec<Release>, StoreError> {
+        let tool = tool.clone();
+        let work = move |reader: &mut AnyConnection| {
+            let mine = releases::table.filter(releases::tool_id.eq(tool_id(reader, &tool)?));
+            let rolling = mine.filter(releases::state.eq(word(ReleaseState::RollingOut)));
+            let rows = rolling.order(releases::number).select(Row::as_select()).load(reader)?;
+            Ok(rows.into_iter().map(|row| row.read(tool.as_str())).collect::<Result<_, _>>()?)
+        };
+        self.db.read("list a tool's rollouts", work).await
+    }
+
+    /// The releases of all tools that roll out.
     pub async fn releases_rolling_out(&self) -> Result<Vec<Release>, StoreError> {
         self.releases_in(ReleaseState::RollingOut).await
     }

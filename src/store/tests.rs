@@ -2,6 +2,7 @@
 
 mod copying;
 mod crowd;
+mod ends;
 mod faults;
 mod file;
 mod leases;

@@ -108,9 +108,10 @@ impl From<Fault> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Exists { .. } | StoreError::Absent { .. } | StoreError::Conflict { .. } => {
-                Fault::from(error).into()
-            }
+            StoreError::Exists { .. }
+            | StoreError::Absent { .. }
+            | StoreError::Conflict { .. }
+            | StoreError::Ended { .. } => Fault::from(error).into(),
             // Their faults leave out where the database is and what it said.
             StoreError::Away { .. } | StoreError::Busy { .. } | StoreError::Unclear { .. } => {
                 tracing::error!(api.room = "store", error = %error, "a request failed");

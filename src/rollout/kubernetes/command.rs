@@ -14,15 +14,18 @@ use crate::fault::cancelled;
 use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_cluster::{ClusterError, Output, Position, create, remove};
-use hythe_model::{Fault, JobName, ReleaseNumber};
+use hythe_model::{Fault, JobName, ReleaseNumber, ToolName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Between two looks at a stream that broke.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Between two attempts at ending one that the cluster was not there for.
+const LATER: Duration = Duration::from_secs(15);
 /// How long a command that was told to end may take to be gone.
 const GONE: Duration = Duration::from_secs(20);
 /// How many looks at the output of a container that has ended are worth it.
@@ -40,6 +43,7 @@ impl Rollouts {
         let Some(command) = &release.release_command else { return Ok(()) };
         let not_applied = |error: ClusterError| fault::not_applied(&release.release, &error);
         let tool = &release.release.tool;
+        self.end_other_commands(release).await.map_err(not_applied)?;
         let pull = self.pull(tool);
         let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
         let alone = self.alone(tool).await;
@@ -56,10 +60,40 @@ impl Rollouts {
     /// Ends the release's command, should it still run, and waits until nothing of it does: the next one may be a migration of the
     /// same database.
     pub(super) async fn end_release_command(&self, release: &RunnableRelease) -> Result<(), ClusterError> {
-        if release.release_command.is_none() {
-            return Ok(());
+        match release.release_command {
+            Some(_) => self.end_command(&release.release.tool, release.release.number).await,
+            None => Ok(()),
         }
-        let (tool, number) = (&release.release.tool, release.release.number);
+    }
+
+    /// The same of every other release of the tool: one may have been left where its end could not be asked for.
+    async fn end_other_commands(&self, release: &RunnableRelease) -> Result<(), ClusterError> {
+        let (tool, own) = (&release.release.tool, release.release.number);
+        let others: BTreeSet<ReleaseNumber> = commands(&self.seen.tool(tool))
+            .map(|pod| pod.id.release)
+            .filter(|number| *number != own)
+            .collect();
+        for number in others {
+            self.end_command(tool, number).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the end of a release's command until the cluster has heard it.
+    pub(super) fn end_command_later(&self, tool: &ToolName, number: ReleaseNumber) {
+        let (jobs, end) = (self.api::<Job>(tool), self.end.clone());
+        tokio::spawn(end.run_until_cancelled_owned(async move {
+            let (name, how) = (desired::release_job_name(number), DeleteParams::background());
+            loop {
+                tokio::time::sleep(LATER).await;
+                if remove(&jobs, &name, &how).await.is_ok() {
+                    break;
+                }
+            }
+        }));
+    }
+
+    async fn end_command(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), ClusterError> {
         remove(&self.api::<Job>(tool), &desired::release_job_name(number), &DeleteParams::background())
             .await?;
         let mut changes = self.seen.changes(tool);
@@ -162,12 +196,19 @@ impl Rollouts {
 
 /// The name of the pod of a release's command, as long as it may run. One that has ended goes with its Job, when the cluster likes.
 fn runs(view: &ToolView, number: ReleaseNumber) -> Option<String> {
-    let pod = pod_of(view, number).filter(|pod| !matches!(pod.stage, Stage::Ended(_)));
-    pod.map(|pod| pod.name.clone())
+    commands(view).find(|pod| pod.id.release == number).map(|pod| pod.name.clone())
+}
+
+/// The pods of release commands that may run.
+fn commands(view: &ToolView) -> impl Iterator<Item = &PodView> {
+    view.all().filter(|pod| is_command(pod) && !matches!(pod.stage, Stage::Ended(_)))
 }
 
 /// The pod of a release's command.
 fn pod_of(view: &ToolView, number: ReleaseNumber) -> Option<&PodView> {
-    let own = |pod: &&PodView| pod.id.release == number && pod.id.job() == Some(JobName::release().as_str());
-    view.all().find(own)
+    view.all().find(|pod| is_command(pod) && pod.id.release == number)
+}
+
+fn is_command(pod: &PodView) -> bool {
+    pod.id.job() == Some(JobName::release().as_str())
 }

@@ -8,7 +8,9 @@ use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
-use crate::runtime::{Candidate, ImageName, Notes, RunnableRelease, Switched, Traffic, Wished, Wishes};
+use crate::runtime::{
+    Candidate, ImageName, Notes, RunnableRelease, Served, Switched, Traffic, Wished, Wishes,
+};
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
@@ -377,41 +379,48 @@ impl Rollouts {
         if self.wishes.get().is_some_and(|wishes| !wishes.has_turn(tool)) {
             return tracing::warn!(%tool, "a rollout is left to the server that has the turn now");
         }
-        if let Err(error) = self.restore(&pending.release, pending.before.as_ref()).await {
+        let left = &pending.release;
+        // What served before is to serve alone at once, however long the command takes to end, and also where it cannot be ended.
+        let putting_back = self.put_back(left, pending.before.as_ref());
+        let (restored, ended) = tokio::join!(putting_back, self.end_release_command(left));
+        if let Err(error) = restored {
             tracing::error!(%tool, %error, "the release before could not be restored");
             self.look_again(tool);
         }
+        if let Err(error) = ended {
+            tracing::error!(%tool, release = %left.release.number, %error, "a release command could not be ended yet");
+            self.end_command_later(tool, left.release.number);
+        }
     }
 
-    /// The same of a release that another process had begun. What the cluster refuses need not hold up who asked: it is tried again.
-    pub(crate) async fn take_back_left(
-        &self,
-        left: &RunnableRelease,
-        live: Option<&RunnableRelease>,
-    ) -> Result<(), Fault> {
+    /// The same of a release that another process had begun. Objects that the cluster refuses need not hold up who asked, for what is
+    /// live is looked after again; of the command nobody else would know.
+    pub(crate) async fn take_back_left(&self, left: &RunnableRelease, served: &Served) -> Result<(), Fault> {
         // What is not seen cannot be waited for.
         self.first_look(left).await?;
         let tool = &left.release.tool;
         let _alone = self.alone(tool).await;
-        match self.restore(left, live).await.inspect_err(|_| self.look_again(tool)) {
-            Err(error @ ClusterError::Api { .. }) => Err(fault::not_applied(&left.release, &error)),
+        let putting_back = async {
+            match served {
+                Served::Nothing => self.put_back(left, None).await,
+                Served::Release(live) => self.put_back(left, Some(live)).await,
+                Served::Unknown => Ok(()),
+            }
+        };
+        let (restored, ended) = tokio::join!(putting_back, self.end_release_command(left));
+        if restored.is_err() {
+            self.look_again(tool);
+        }
+        let told = |error: &ClusterError| fault::not_applied(&left.release, error);
+        ended.map_err(|error| told(&error))?;
+        match restored {
+            Err(error @ ClusterError::Api { .. }) => Err(told(&error)),
             Err(error) => {
                 tracing::error!(%tool, %error, "a release that is left over could not be taken back");
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
-    }
-
-    /// Ends what a release has begun, and makes what was before so again.
-    async fn restore(
-        &self,
-        left: &RunnableRelease,
-        before: Option<&RunnableRelease>,
-    ) -> Result<(), ClusterError> {
-        // What served before is to serve alone at once, however long the command takes to end, and also where it cannot be ended.
-        let (restored, ended) = tokio::join!(self.put_back(left, before), self.end_release_command(left));
-        restored.and(ended)
     }
 
     /// Makes the objects that stood before a release so again, and removes its own.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::kubernetes::rollout::Rollouts;
 use crate::kubernetes::{ClusterSettings, KubernetesParts};
-use crate::runtime::{RunnableRelease, Unwatched};
+use crate::runtime::{RunnableRelease, Served, Unwatched};
 use crate::settings::ProcessSettings;
 use hythe_cluster::Cluster;
 use hythe_model::project::{CommandLine, ReleaseCommand, ScaleRange};
@@ -24,6 +24,8 @@ struct World {
     asked: Asked,
     /// Whether the API server refuses what is written.
     refuses: Arc<AtomicBool>,
+    /// Whether it removes no Job.
+    keeps: Arc<AtomicBool>,
     _end: DropGuard,
 }
 
@@ -31,7 +33,8 @@ impl World {
     /// A cluster with nothing in it that takes all that is written, has looked at once, and shows none of it.
     async fn new() -> Self {
         let refuses = Arc::new(AtomicBool::new(false));
-        let refusing = refuses.clone();
+        let keeps = Arc::new(AtomicBool::new(false));
+        let (refusing, keeping) = (refuses.clone(), keeps.clone());
         let empty = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "7" }, "items": [] });
         let status = |code: u16, reason: &str| {
             json!({ "apiVersion": "v1", "kind": "Status", "code": code, "reason": reason, "message": reason,
@@ -45,7 +48,8 @@ impl World {
                 "GET" if path.contains('?') => Some((200, empty.to_string())),
                 "GET" => Some((404, status(404, "NotFound"))),
                 "PATCH" if refusing.load(Ordering::SeqCst) => Some((422, status(422, "Invalid"))),
-                "PATCH" => Some((200, body.to_owned())),
+                "PATCH" | "POST" => Some((200, body.to_owned())),
+                "DELETE" if keeping.load(Ordering::SeqCst) => Some((403, status(403, "Forbidden"))),
                 _ => Some((200, status(200, "Deleted"))),
             }
         });
@@ -62,7 +66,7 @@ impl World {
         };
         let rollouts = Rollouts::start(parts, end.clone());
         rollouts.looked.clone().wait_for(|lists| lists.iter().all(|done| *done)).await.unwrap();
-        Self { rollouts, asked, refuses, _end: end.drop_guard() }
+        Self { rollouts, asked, refuses, keeps, _end: end.drop_guard() }
     }
 
     /// Shows the pod of release 2's command.
@@ -75,14 +79,10 @@ impl World {
 
     /// Takes release 2 back to release 1; after how long that served, and after how long all was over.
     async fn taken_back(&self) -> (Option<Duration>, Duration) {
-        let (before, mut left) = (release(1), release(2));
-        left.release_command = Some(ReleaseCommand {
-            command: CommandLine::Text("migrate".to_owned()),
-            timeout: Span::seconds(300),
-        });
+        let (before, left) = (release(1), migrating(2));
         let begun = Instant::now();
         let back = async {
-            self.rollouts.take_back_left(&left, Some(&before)).await.unwrap();
+            self.rollouts.take_back_left(&left, &Served::Release(before.into())).await.unwrap();
             begun.elapsed()
         };
         tokio::join!(self.serves_after(Duration::from_mins(1)), back)
@@ -103,6 +103,13 @@ impl World {
 
 fn release(number: u32) -> RunnableRelease {
     testing::release("weather", number, "web=1")
+}
+
+/// One with a command before it takes traffic.
+fn migrating(number: u32) -> RunnableRelease {
+    let command = CommandLine::Text("migrate".to_owned());
+    let release_command = Some(ReleaseCommand { command, timeout: Span::seconds(300) });
+    RunnableRelease { release_command, ..release(number) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,11 +138,50 @@ async fn what_could_not_be_taken_back_is_looked_after_again() {
     sleep(Duration::from_secs(5)).await;
     world.asked.take();
     world.refuses.store(true, Ordering::SeqCst);
-    world.rollouts.take_back_left(&release(2), Some(&release(1))).await.unwrap();
+    let served = Served::Release(release(1).into());
+    world.rollouts.take_back_left(&release(2), &served).await.unwrap();
     world.refuses.store(false, Ordering::SeqCst);
     world.asked.take();
     let again = world.serves_after(Duration::from_mins(2)).await;
     assert!(again.is_some_and(|again| again < Duration::from_secs(20)), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_could_not_be_ended_is_not_told_as_ended() {
+    let world = World::new().await;
+    let served = Served::Release(release(1).into());
+    world.refuses.store(true, Ordering::SeqCst);
+    world.keeps.store(true, Ordering::SeqCst);
+    let told = world.rollouts.take_back_left(&migrating(2), &served).await;
+    assert_eq!(told.unwrap_err().id, "rollout/refused", "who asked asks again");
+    world.keeps.store(false, Ordering::SeqCst);
+    world.rollouts.take_back_left(&migrating(2), &served).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_back_is_left_as_it_is() {
+    let world = World::new().await;
+    world.asked.take();
+    world.rollouts.take_back_left(&migrating(2), &Served::Unknown).await.unwrap();
+    let written: Vec<_> = world.asked.take().into_iter().filter(|asked| !asked.starts_with("GET")).collect();
+    assert_eq!(written, ["DELETE /apis/batch/v1/namespaces/hythe-weather/jobs/release-v2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_command_begins_beside_one_that_was_left() {
+    const BEGUN: &str = "POST /apis/batch/v1/namespaces/hythe-weather/jobs";
+    let world = World::new().await;
+    world.command(Stage::Running);
+    let next = migrating(3);
+    let begins = world.rollouts.release_command(&next, &|_| ());
+    tokio::pin!(begins);
+    let waits = tokio::time::timeout(Duration::from_secs(10), &mut begins).await;
+    let asked = world.asked.take();
+    assert!(waits.is_err() && asked.iter().any(|asked| asked.ends_with("/jobs/release-v2")), "{asked:?}");
+    assert!(!asked.iter().any(|asked| asked == BEGUN), "{asked:?}");
+    world.rollouts.seen.update(&tool(), |view| view.pods.clear());
+    let _ = tokio::time::timeout(Duration::from_secs(5), &mut begins).await;
+    assert!(world.asked.take().iter().any(|asked| asked == BEGUN));
 }
 
 #[tokio::test(start_paused = true)]

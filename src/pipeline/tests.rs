@@ -1,0 +1,6 @@
+//! The story with real rows, repositories and logs, and a runtime that does as a test says.
+
+mod bed;
+mod left;
+
+use bed::{Bed, live, weather};
