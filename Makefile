@@ -50,6 +50,10 @@ test-kubernetes-versions: build cluster-programs ## Runs the stories of a cluste
 demo-kubernetes: build cluster-programs ## Installs Hythe in a cluster of this machine and deploys three sample tools by git push
 	@scripts/demo-kubernetes start
 
+demo-kubernetes-replicas: build cluster-programs ## The same with two servers on PostgreSQL, which are then replaced under pushes and requests
+	@scripts/demo-kubernetes start replicas
+	@scripts/demo-kubernetes replace
+
 demo-kubernetes-stop: ## Removes it
 	@scripts/demo-kubernetes stop
 
@@ -101,4 +105,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools
+.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-replicas demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools
