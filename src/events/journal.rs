@@ -4,17 +4,17 @@
 
 use crate::EventsError;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a line may wait for the disk.
 const BATCH: Duration = Duration::from_secs(1);
 
-/// An open file of lines.
+/// A file of lines.
 pub(crate) struct Journal {
     path: PathBuf,
     on_disk: Arc<OnDisk>,
@@ -22,10 +22,27 @@ pub(crate) struct Journal {
     syncer: Arc<Syncer>,
 }
 
-/// A file that may have unwritten pages.
+/// A file that may have unwritten pages. It is closed once they are on the disk: open are only those that are written, however many
+/// there are.
 pub(crate) struct OnDisk {
-    file: File,
+    open: Mutex<Open>,
     dirty: AtomicBool,
+    /// Held until what was written is on the disk.
+    syncing: Mutex<()>,
+}
+
+struct Open {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Open {
+    fn file(&mut self) -> std::io::Result<&File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(OpenOptions::new().write(true).open(&self.path)?)),
+        }
+    }
 }
 
 impl Journal {
@@ -33,7 +50,7 @@ impl Journal {
     pub(crate) fn open(path: &Path, syncer: &Arc<Syncer>) -> Result<Self, EventsError> {
         let fault = |error: std::io::Error| EventsError::write(path, &error);
         let mut options = OpenOptions::new();
-        let mut file = options
+        let file = options
             .create(true)
             .truncate(false)
             .read(true)
@@ -43,9 +60,12 @@ impl Journal {
             .map_err(fault)?;
         let whole = last_end(&file).map_err(fault)?;
         file.set_len(whole).map_err(fault)?;
-        file.seek(SeekFrom::Start(whole)).map_err(fault)?;
-        let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
-        Ok(Self { path: path.to_owned(), on_disk, len: whole, syncer: Arc::clone(syncer) })
+        Ok(Self {
+            path: path.to_owned(),
+            on_disk: OnDisk::new(path, None),
+            len: whole,
+            syncer: Arc::clone(syncer),
+        })
     }
 
     /// Bytes of whole lines.
@@ -55,12 +75,12 @@ impl Journal {
 
     /// Appends whole lines, all or none.
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), EventsError> {
-        let mut file = &self.on_disk.file;
-        if let Err(error) = file.write_all(lines) {
-            let _ = file.set_len(self.len);
-            let _ = file.seek(SeekFrom::Start(self.len));
-            return Err(EventsError::write(&self.path, &error));
-        }
+        let written = self.on_disk.with(|file| {
+            file.write_all_at(lines, self.len).inspect_err(|_| {
+                let _ = file.set_len(self.len);
+            })
+        });
+        written.map_err(|error| EventsError::write(&self.path, &error))?;
         self.len += lines.len() as u64;
         self.syncer.note(&self.on_disk);
         Ok(())
@@ -68,10 +88,10 @@ impl Journal {
 
     /// Cuts everything after this length off.
     pub(crate) fn truncate(&mut self, len: u64) -> Result<(), EventsError> {
-        let mut file = &self.on_disk.file;
-        let cut = file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len)));
+        let cut = self.on_disk.with(|file| file.set_len(len));
         cut.map_err(|error| EventsError::write(&self.path, &error))?;
         self.len = len;
+        self.syncer.note(&self.on_disk);
         Ok(())
     }
 
@@ -79,6 +99,7 @@ impl Journal {
     pub(crate) fn rename(&mut self, to: &Path) -> Result<(), EventsError> {
         std::fs::rename(&self.path, to).map_err(|error| EventsError::write(to, &error))?;
         to.clone_into(&mut self.path);
+        to.clone_into(&mut self.on_disk.open().path);
         Ok(())
     }
 
@@ -97,10 +118,25 @@ impl Journal {
 }
 
 impl OnDisk {
+    fn new(path: &Path, file: Option<File>) -> Arc<Self> {
+        let open = Mutex::new(Open { path: path.to_owned(), file });
+        Arc::new(Self { open, dirty: AtomicBool::new(false), syncing: Mutex::default() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&File) -> std::io::Result<T>) -> std::io::Result<T> {
+        work(self.open().file()?)
+    }
+
     /// Waits until what was written is on the disk.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.dirty.store(false, Ordering::Release);
-        self.file.sync_data()
+        let written = self.open().file.take();
+        written.map_or(Ok(()), |file| file.sync_data())
     }
 }
 
@@ -198,7 +234,7 @@ impl Journal {
     /// A file on a disk that is full.
     pub(crate) fn full(syncer: &Arc<Syncer>) -> Self {
         let file = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-        let on_disk = Arc::new(OnDisk { file, dirty: AtomicBool::new(false) });
+        let on_disk = OnDisk::new(Path::new("/dev/full"), Some(file));
         Self { path: "/dev/full".into(), on_disk, len: 0, syncer: Arc::clone(syncer) }
     }
 }
@@ -222,6 +258,27 @@ mod tests {
         }
         std::fs::write(&path, [b"x\n".to_vec(), vec![b'y'; 200_000]].concat()).unwrap();
         assert_eq!(Journal::open(&path, &syncer).unwrap().len(), 2, "however long the half is");
+        syncer.close();
+    }
+
+    #[test]
+    fn a_file_that_nobody_writes_is_not_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let syncer = Syncer::start().unwrap();
+        let mut journal = Journal::open(&path, &syncer).unwrap();
+        let is_open = |journal: &Journal| journal.on_disk.open().file.is_some();
+        assert!(!is_open(&journal));
+        journal.append(b"one\n").unwrap();
+        assert!(is_open(&journal));
+        journal.on_disk().sync().unwrap();
+        assert!(!is_open(&journal));
+        let moved = dir.path().join("moved");
+        journal.rename(&moved).unwrap();
+        journal.append(b"two\n").unwrap();
+        journal.truncate(4).unwrap();
+        journal.append(b"three\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\nthree\n");
         syncer.close();
     }
 

@@ -46,6 +46,8 @@ const LAST_ATTEMPTS: u32 = 10;
 /// Last lines asked of a node where none have come home.
 const TAIL: i64 = 50;
 const TAIL_BYTES: i64 = 64 << 10;
+/// How long a container may print nothing until its file is closed: there are as many as there are containers.
+const REST: Duration = Duration::from_secs(2);
 /// Bytes of a line's time.
 const TIME: usize = 64;
 
@@ -221,7 +223,16 @@ impl Logs {
         let Ok(mut output) = output else { return Copied::Nothing };
         let until = Instant::now() + TURN;
         loop {
-            let next = self.within_turn(until, output.next(&mut at)).await;
+            let next = {
+                let mut next = pin!(self.within_turn(until, output.next(&mut at)));
+                match timeout(REST, next.as_mut()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        home.rest();
+                        next.await
+                    }
+                }
+            };
             let Some(next) = next else { return Copied::Turn };
             let text = match next {
                 Ok(Some(text)) => text,
@@ -301,6 +312,12 @@ impl Home<'_> {
     /// Whether a line has come since this was asked last.
     fn has_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
+    }
+
+    fn rest(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            spool.rest();
+        }
     }
 
     fn take(&mut self, at: Position, text: &[u8]) -> io::Result<()> {

@@ -21,7 +21,8 @@ pub(super) struct Spool {
     segment_bytes: u64,
     number: u64,
     written: u64,
-    file: File,
+    /// None while nothing is printed.
+    file: Option<File>,
     /// Where the last line was printed.
     pub(super) last: Option<Position>,
 }
@@ -35,9 +36,8 @@ impl Spool {
         let number = numbers.max().unwrap_or(1);
         let path = name(folder, number);
         let last = last_time(&path);
-        let file = File::options().create(true).append(true).open(&path)?;
-        let written = file.metadata()?.len();
-        Ok(Self { folder: folder.to_owned(), segment_bytes, number, written, file, last })
+        let written = fs::metadata(&path).map_or(0, |file| file.len());
+        Ok(Self { folder: folder.to_owned(), segment_bytes, number, written, file: None, last })
     }
 
     /// A piece of a line.
@@ -50,7 +50,7 @@ impl Spool {
             let mut bytes = format!("{nanos} o ").into_bytes();
             bytes.extend_from_slice(piece);
             bytes.push(b'\n');
-            self.file.write_all(&bytes)?;
+            self.file()?.write_all(&bytes)?;
             self.written += bytes.len() as u64;
             rest = more;
             if rest.is_empty() {
@@ -60,9 +60,24 @@ impl Spool {
         if self.written >= self.segment_bytes { self.roll() } else { Ok(()) }
     }
 
+    /// Closes the file until the next line.
+    pub(super) fn rest(&mut self) {
+        self.file = None;
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => {
+                let path = name(&self.folder, self.number);
+                Ok(none.insert(File::options().create(true).append(true).open(path)?))
+            }
+        }
+    }
+
     fn roll(&mut self) -> io::Result<()> {
         self.number += 1;
-        self.file = File::options().create(true).append(true).open(name(&self.folder, self.number))?;
+        self.file = None;
         self.written = 0;
         if let Some(oldest) = self.number.checked_sub(SEGMENTS) {
             let _ = fs::remove_file(name(&self.folder, oldest));
@@ -109,6 +124,7 @@ mod tests {
         let mut spool = Spool::open(folder.path(), 64 << 10).unwrap();
         assert_eq!(spool.last, None);
         spool.take(at(1), b"one").unwrap();
+        spool.rest();
         spool.take(at(2), b"two").unwrap();
         spool.take(Position { count: 2, ..at(2) }, b"\xff").unwrap();
         drop(spool);
