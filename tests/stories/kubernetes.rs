@@ -202,14 +202,12 @@ fn a_tool_reaches_neither_the_cluster_nor_another_tool_nor_the_metadata() {
     robin.push("weather").ok();
     robin.tool_from("victim", "static-site");
     robin.push("victim").ok();
-    let of_victim = |path: &str| server.kubectl("victim", &["get", "pods,services", "-o", path]).ok().out;
-    let pod = of_victim("jsonpath={.items[?(@.kind==\"Pod\")].status.podIP}");
-    let service = of_victim("jsonpath={.items[?(@.kind==\"Service\")].spec.clusterIP}");
+    let pod = ["get", "pods", "-o", "jsonpath={.items[0].status.podIP}"];
+    let pod = server.kubectl("victim", &pod).ok().out;
     let api = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]).ok().out;
     let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]).ok().out;
     let places = [
         (pod, 8080),
-        (service, 80),
         (api, 443),
         (node.clone(), 10250),
         (node, 6443),

@@ -63,6 +63,8 @@ fn meta(wish: &Wish<'_>, set: &Set<'_>) -> ObjectMeta {
     meta
 }
 
+/// What the cluster makes endpoints of, which the router follows. It has no address: nobody would use it, a cluster has few, and
+/// each is a rule on every node.
 fn service(wish: &Wish<'_>, set: &Set<'_>) -> Service {
     let port = ServicePort {
         name: Some("http".to_owned()),
@@ -71,8 +73,12 @@ fn service(wish: &Wish<'_>, set: &Set<'_>) -> Service {
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
     };
-    let spec =
-        ServiceSpec { selector: Some(pods_of(wish, set)), ports: Some(vec![port]), ..ServiceSpec::default() };
+    let spec = ServiceSpec {
+        cluster_ip: Some("None".to_owned()),
+        selector: Some(pods_of(wish, set)),
+        ports: Some(vec![port]),
+        ..ServiceSpec::default()
+    };
     Service { metadata: meta(wish, set), spec: Some(spec), ..Service::default() }
 }
 
