@@ -1,6 +1,6 @@
 //! The same corridor, ending in a real cluster.
 
-use crate::support::{Client, Clustered, kubectl, under_load, until};
+use crate::support::{Client, Clustered, Ran, kubectl, under_load, until};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -70,8 +70,7 @@ fn a_registry_that_comes_back_and_a_pod_that_is_deleted_are_lived_with() {
         pods.contains("Pull").then_some(())
     });
     server.registry_away(false);
-    let push = push.wait_with_output().expect("git ends");
-    assert!(push.status.success(), "{}", String::from_utf8_lossy(&push.stderr));
+    Ran::ended(push).ok();
     assert_eq!(robin.get("handbook", "/").status, 200);
 
     server.kubectl("handbook", &["delete", "pods", "--all", "--wait=false"]).ok();
