@@ -17,6 +17,10 @@ fn a_push_ends_in_pods_of_its_own_namespace() {
     assert!(labels.contains(r#""hythe.dev/release":"v1""#), "{labels}");
     let ps = robin.hythe(&["ps", "-t", "handbook"]).ok().out;
     assert!(ps.contains("ready"), "{ps}");
+    let image = ["get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
+    let image = server.kubectl("handbook", &image).ok().out;
+    let releases = robin.hythe(&["releases", "-t", "handbook", "--json"]).ok().out;
+    assert!(image.contains("/tools/handbook@sha256:") && releases.contains(&image), "{image} {releases}");
 
     robin.write("handbook", "public/index.html", "<h1>Second edition</h1>");
     robin.commit("handbook", "Second edition");
