@@ -28,7 +28,9 @@ pub use runs::Runs;
 use axum::Router;
 use hythe_auth::Auth;
 use hythe_pipeline::Platform;
+use hythe_registry::Prefix;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -47,6 +49,10 @@ pub struct ApiParts {
     pub git: String,
     /// The largest body of a request, in bytes.
     pub body: usize,
+    /// Where nodes pull images from.
+    pub images: Prefix,
+    /// How long a database that is away is waited for.
+    pub patience: Duration,
     /// Cancelled when the server drains: streams that would wait end, `/readyz` says no.
     pub shutdown: CancellationToken,
     /// One-off processes under way.
@@ -61,14 +67,18 @@ impl Api {
     fn platform(&self) -> &Platform {
         &self.0.platform
     }
+
+    fn images(&self) -> &Prefix {
+        &self.0.images
+    }
 }
 
 /// Every route of the API, to be served on the platform's own host name, behind the router: `X-Forwarded-For` is its
 /// word on who asks.
 pub fn routes(parts: ApiParts) -> Router {
-    let body = parts.body;
+    let (body, patience) = (parts.body, parts.patience);
     let api = Api(Arc::new(parts));
-    let (router, document) = described().split_for_parts();
+    let (router, document) = described(patience).split_for_parts();
     let document = Arc::new(in_json(&document));
     let serve = move || async move { health::document(&document) };
     let router = router.route("/api/v1/openapi.json", axum::routing::get(serve));
@@ -86,7 +96,7 @@ pub fn health(parts: ApiParts) -> Router {
 
 /// The `OpenAPI` document as JSON, indented.
 pub fn document() -> String {
-    in_json(&described().into_openapi())
+    in_json(&described(Duration::ZERO).into_openapi())
 }
 
 fn in_json(document: &utoipa::openapi::OpenApi) -> String {
@@ -119,8 +129,8 @@ impl Modify for BearerToken {
     }
 }
 
-/// Routes and their description, registered together.
-fn described() -> OpenApiRouter<Api> {
+/// Routes and their description, registered together; a database that is away is waited for so long.
+fn described(patience: Duration) -> OpenApiRouter<Api> {
     let quick = OpenApiRouter::new()
         .routes(handlers!(accounts::whoami))
         .routes(handlers!(accounts::list, accounts::create))
@@ -158,6 +168,6 @@ fn described() -> OpenApiRouter<Api> {
         .routes(handlers!(attach::attach))
         .routes(handlers!(logs::read));
     let health = OpenApiRouter::new().routes(handlers!(health::healthz)).routes(handlers!(health::readyz));
-    let v1 = limits::timed(quick).merge(slow);
+    let v1 = limits::timed(quick, patience).merge(slow);
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).merge(health)
 }

@@ -1,6 +1,5 @@
 //! The way to the cluster.
 
-use crate::streams::connection;
 use crate::{Cluster, Streams};
 use hythe_model::Fault;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -25,17 +24,32 @@ impl Cluster {
             }
             None => Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
-        let client = Client::try_from(config.clone()).map_err(|error| no_cluster(&error))?;
-        let streams = Streams::new(move || connection(&config));
+        // A program that the kubeconfig names may run for it.
+        let clients = tokio::task::spawn_blocking(move || clients(&config)).await;
+        let (client, streams) =
+            clients.map_err(|error| no_cluster(&error))?.map_err(|error| no_cluster(&error))?;
         Ok(Self { client, streams, platform: platform.to_owned(), known: Arc::default() })
     }
 
     /// The cluster that is reached this way.
     pub fn over(client: Client, platform: &str) -> Self {
-        let own = client.clone();
-        let streams = Streams::new(move || Ok(own.clone()));
+        let streams = each_its_own(&client);
         Self { client, streams, platform: platform.to_owned(), known: Arc::default() }
     }
+}
+
+/// What asks the cluster, and what stays open.
+fn clients(config: &Config) -> Result<(Client, Streams), kube::Error> {
+    let client = Client::try_from(config.clone())?;
+    let is_plain = config.proxy_url.is_none() && config.tls_server_name.is_none();
+    let streams = if is_plain { Streams::of(config)? } else { each_its_own(&client) };
+    Ok((client, streams))
+}
+
+/// Streams of a client that speaks HTTP/1.1 alone: each has a connection of its own.
+fn each_its_own(client: &Client) -> Streams {
+    let client = client.clone();
+    Streams::new(move || client.clone())
 }
 
 fn no_cluster(error: &dyn Display) -> Fault {

@@ -10,7 +10,6 @@ use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, ServiceBuilder};
 
 /// Streams that one connection carries: less than the hundred that an API server allows, of which some may still be ending.
@@ -28,70 +27,69 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub struct Streams(Arc<Inner>);
 
 struct Inner {
-    connect: Box<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>,
-    /// For one connection each, and how many more streams it takes.
-    shared: Mutex<Vec<(Client, Arc<Semaphore>)>>,
+    connect: Box<dyn Fn() -> Client + Send + Sync>,
+    /// For one connection each, and as often as it has streams.
+    shared: Mutex<Vec<(Client, Arc<()>)>>,
 }
 
 /// Room for one stream on a connection.
 pub struct Place {
     /// Opens it.
     pub client: Client,
-    _room: OwnedSemaphorePermit,
+    _counted: Arc<()>,
 }
 
 impl Streams {
     /// With clients that are made so, each for one connection.
-    pub(crate) fn new(connect: impl Fn() -> Result<Client, kube::Error> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(connect: impl Fn() -> Client + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { connect: Box::new(connect), shared: Mutex::default() }))
     }
 
+    /// Over HTTP/2 where the API server speaks it. What a connection needs is read here, and not once more for each: a program
+    /// that a kubeconfig names may run for it, and whoever calls this waits for that.
+    pub(crate) fn of(config: &Config) -> Result<Self, kube::Error> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(CONNECT));
+        let https = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(config.rustls_client_config()?)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(http);
+        let (auth, headers) = (config.auth_layer()?, config.extra_headers_layer()?);
+        let (base, namespace) = (config.base_uri_layer(), config.default_namespace.clone());
+        Ok(Self::new(move || {
+            let client: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .http2_initial_stream_window_size(WINDOW)
+                .http2_initial_connection_window_size(WINDOWS)
+                .http2_keep_alive_interval(ASK)
+                .http2_keep_alive_timeout(ANSWER)
+                .build(https.clone());
+            let service = ServiceBuilder::new()
+                .layer(base.clone())
+                .option_layer(auth.as_ref())
+                .layer(headers.clone())
+                .map_err(BoxError::from)
+                .service(client);
+            Client::new(service, namespace.clone())
+        }))
+    }
+
     /// Room for a stream, for as long as it is kept.
-    ///
-    /// # Errors
-    /// Where the cluster's settings do not make a client.
-    pub fn place(&self) -> Result<Place, kube::Error> {
+    pub fn place(&self) -> Place {
         let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = shared.iter().find_map(|(client, room)| {
-            let room = room.clone().try_acquire_owned().ok()?;
-            Some(Place { client: client.clone(), _room: room })
+        // One is counted by the list itself.
+        let free = shared.iter().find(|(_, counted)| Arc::strong_count(counted) <= EACH).cloned();
+        let (client, counted) = free.unwrap_or_else(|| {
+            let new = ((self.0.connect)(), Arc::default());
+            shared.push(new.clone());
+            new
         });
-        if let Some(place) = free {
-            return Ok(place);
-        }
-        let (client, room) = ((self.0.connect)()?, Arc::new(Semaphore::new(EACH)));
-        shared.push((client.clone(), room.clone()));
-        let room = room.try_acquire_owned().map_err(|error| kube::Error::Service(Box::new(error)))?;
-        Ok(Place { client, _room: room })
+        Place { client, _counted: counted }
     }
 }
 
-/// A client of one connection, where the API server speaks HTTP/2.
-pub(crate) fn connection(config: &Config) -> Result<Client, kube::Error> {
-    if config.proxy_url.is_some() || config.tls_server_name.is_some() {
-        return Client::try_from(config.clone());
-    }
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_connect_timeout(Some(CONNECT));
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(config.rustls_client_config()?)
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(http);
-    let client: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .http2_initial_stream_window_size(WINDOW)
-        .http2_initial_connection_window_size(WINDOWS)
-        .http2_keep_alive_interval(ASK)
-        .http2_keep_alive_timeout(ANSWER)
-        .build(https);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(client);
-    Ok(Client::new(service, config.default_namespace.clone()))
-}
+#[cfg(test)]
+mod tests;

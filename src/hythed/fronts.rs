@@ -118,6 +118,8 @@ impl Fronts {
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
             body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),
+            images: rooms.images(settings),
+            patience: settings.config.store.patience.duration(),
         })
     }
 }

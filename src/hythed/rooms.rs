@@ -75,6 +75,11 @@ impl Rooms {
     pub(crate) fn helper(&self) -> Option<&Helper> {
         self.sandboxes.as_ref().map(|sandboxes| &sandboxes.helper)
     }
+
+    /// Where images are pulled from.
+    pub(crate) fn images(&self, settings: &Settings) -> Prefix {
+        settings.images(self.external.as_ref(), self.registry_address)
+    }
 }
 
 /// Opens everything below the story.
@@ -194,17 +199,18 @@ fn images(
     listener: Option<SocketAddr>,
     keys: &KeyRing,
 ) -> Result<(Prefix, Pull)> {
-    let Some(prefix) = external.map(External::prefix) else {
+    let prefix = settings.images(external, listener);
+    if external.is_none() {
         let keys = keys.clone();
         let pull: Pull = Arc::new(move |tool| Some(pull_access(&keys, &Machine::Tool(tool.clone()))));
-        return Ok((Prefix::embedded(settings.registry_host(listener)), pull));
-    };
+        return Ok((prefix, pull));
+    }
     let access = |credentials: &Credentials| {
         let login = credentials.login();
         PullAccess { user: login.user, password: login.password.expose_secret().to_owned() }
     };
-    let credentials = settings.external_pull(prefix)?;
-    Ok((prefix.clone(), Arc::new(move |_| credentials.as_ref().map(access))))
+    let credentials = settings.external_pull(&prefix)?;
+    Ok((prefix, Arc::new(move |_| credentials.as_ref().map(access))))
 }
 
 fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {

@@ -9,7 +9,7 @@ use hythe_build::PodSettings;
 use hythe_cluster::fence::Account;
 use hythe_config::{Config, TlsMode};
 use hythe_pipeline::{AllowedMount, Keep, Settings as PlatformSettings};
-use hythe_registry::{Credentials, ExternalOptions, Prefix};
+use hythe_registry::{Credentials, External, ExternalOptions, Prefix};
 use hythe_rollout::{
     ClusterSettings, EgressSettings, Quota, ReadMount, Router, RunLimits, RunSettings, Volume,
 };
@@ -130,10 +130,18 @@ impl Settings {
         Ok(path.map(|path| Credentials::open(path, prefix.host())).transpose()?)
     }
 
-    /// Where nodes and pods find the embedded registry; `listener` is the address of its own listener.
-    pub(crate) fn registry_host(&self, listener: Option<SocketAddr>) -> String {
-        let chosen = self.config.kubernetes.registry.clone();
-        chosen.or(listener.map(|address| address.to_string())).unwrap_or_default()
+    /// Where images are pulled from: the external registry, else the embedded one.
+    pub(crate) fn images(&self, external: Option<&External>, listener: Option<SocketAddr>) -> Prefix {
+        let embedded = || Prefix::embedded(self.registry_host(listener));
+        external.map_or_else(embedded, |external| external.prefix().clone())
+    }
+
+    /// Where nodes and pods find the embedded registry; `listener` is the address of its own listener. It is at the API's address too.
+    fn registry_host(&self, listener: Option<SocketAddr>) -> String {
+        let Config { kubernetes, registry, api, .. } = &self.config;
+        let own = listener.or(registry.listen).map(|address| address.to_string());
+        let chosen = kubernetes.registry.clone().or(own).or_else(|| api.public.clone());
+        chosen.unwrap_or_else(|| api.listen.to_string())
     }
 
     /// The server's own account, where its rights are to be given namespace by namespace.

@@ -89,12 +89,7 @@ impl Platform {
             if pass.is_over() {
                 break;
             }
-            let there = pass.images(&tool).await;
-            let is_there = |image: &&Digest| there.as_ref().is_some_and(|there| there.contains(*image));
-            if let Some(image) = live.get(&tool).filter(|image| !is_there(image)) {
-                pass.provide(&tool, image).await;
-            }
-            let there = there.unwrap_or_default();
+            let there = pass.tend(&tool, live.get(&tool)).await;
             let needed = kept.get(&tool).is_some_and(|kept| there.is_subset(kept));
             if !there.is_empty() && !needed {
                 removed += self.remove_unneeded(&mut pass, &tool, there).await?;

@@ -14,6 +14,7 @@ mod manifest;
 
 pub(crate) use blob::Begun;
 pub(crate) use error::{Answer, ClientError};
+pub(crate) use manifest::Tags;
 
 use crate::{Login, Repository};
 use reqwest::{Certificate, RequestBuilder, Response, StatusCode, Url};

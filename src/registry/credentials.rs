@@ -69,14 +69,7 @@ impl Credentials {
 
     fn login_at(&self, now: SystemTime) -> Login {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = Stamp::of(&self.path);
-        if file.is_none() || last.file != file {
-            last.file = file.filter(|file| file.is_settled(now));
-            match read(&self.path, &self.host) {
-                Ok(login) => (last.login, last.trouble) = (login, None),
-                Err(error) => last.fail(error.to_string()),
-            }
-        }
+        last.look(Stamp::of(&self.path), now, || read(&self.path, &self.host));
         last.login.clone()
     }
 }
@@ -103,6 +96,27 @@ impl Stamp {
 }
 
 impl Last {
+    /// Reads the file where it is another one than before, or may be. What cannot be read now may be read the next time.
+    fn look(
+        &mut self,
+        file: Option<Stamp>,
+        now: SystemTime,
+        read: impl FnOnce() -> Result<Login, CredentialsError>,
+    ) {
+        if file.is_some() && self.file == file {
+            return;
+        }
+        match read() {
+            Ok(login) => {
+                *self = Self { login, file: file.filter(|file| file.is_settled(now)), trouble: None };
+            }
+            Err(error) => {
+                self.file = None;
+                self.fail(error.to_string());
+            }
+        }
+    }
+
     /// Says why it is used still, once.
     fn fail(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
@@ -240,5 +254,23 @@ mod tests {
         assert_eq!(credentials.login().password.expose_secret(), "another");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(credentials.login().password.expose_secret(), "another");
+    }
+
+    #[test]
+    fn a_failure_that_passes_does_not_keep_the_last_password() {
+        let now = UNIX_EPOCH + 10 * SETTLING;
+        let stamp = |size| Some(Stamp { place: (1, 2), size, changed: SETTLING });
+        let login = |password: &str| Login { user: "a".to_owned(), password: SecretString::from(password) };
+        let failed = || CredentialsError { path: "a".into(), why: "too many open files".to_owned() };
+        let mut last = Last { login: login("one"), file: stamp(1), trouble: None };
+        last.look(stamp(1), now, || panic!("it is the same file"));
+        last.look(stamp(2), now, || Err(failed()));
+        assert_eq!(last.login.password.expose_secret(), "one");
+        last.look(stamp(2), now, || Ok(login("two")));
+        assert_eq!(last.login.password.expose_secret(), "two");
+        // Nor does one in between, where the file has not changed.
+        last.look(None, now, || Err(failed()));
+        last.look(stamp(2), now, || Ok(login("three")));
+        assert_eq!(last.login.password.expose_secret(), "three");
     }
 }

@@ -27,6 +27,7 @@ use known::Known;
 use name::Names;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -63,6 +64,8 @@ struct Inner {
     patience: Duration,
     at_once: Semaphore,
     known: Known,
+    /// The registry removes no names.
+    keeps_names: AtomicBool,
 }
 
 /// The registry, with what is shown to it.
@@ -78,8 +81,9 @@ impl External {
     /// Opens a registry for the images of this store. It is asked nothing yet.
     pub fn open(options: &ExternalOptions, content: ContentStore) -> Result<Self, OpenError> {
         let (place, patience) = (Place::open(options)?, options.patience);
-        let (at_once, known) = (Semaphore::new(AT_ONCE), Known::default());
-        Ok(Self { inner: Arc::new(Inner { place, content, patience, at_once, known }) })
+        let (at_once, known, keeps_names) =
+            (Semaphore::new(AT_ONCE), Known::default(), AtomicBool::default());
+        Ok(Self { inner: Arc::new(Inner { place, content, patience, at_once, known, keeps_names }) })
     }
 
     /// Where images are.

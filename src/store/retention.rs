@@ -67,16 +67,7 @@ const BUILDS: &str = "SELECT id FROM ( \
 impl Store {
     /// The live releases of all tools, those that roll out, and of each tool the newest `per_tool` that did not fail.
     pub async fn retained_releases(&self, per_tool: u32) -> Result<Vec<RetainedRelease>, StoreError> {
-        let work = move |reader: &mut AnyConnection| {
-            let rows: Vec<ReleaseRow> = diesel::sql_query(placeholders(reader, RELEASES))
-                .bind::<Text, _>(word(ReleaseState::Failed))
-                .bind::<BigInt, _>(i64::from(per_tool))
-                .bind::<Text, _>(word(ReleaseState::Live))
-                .bind::<Text, _>(word(ReleaseState::RollingOut))
-                .load(reader)?;
-            Ok(rows.into_iter().map(ReleaseRow::read).collect::<Result<_, StoreError>>()?)
-        };
-        self.db.read("list the releases to keep", work).await
+        self.retained("list the releases to keep", None, per_tool).await
     }
 
     /// The same of one tool.
@@ -85,19 +76,30 @@ impl Store {
         tool: &ToolName,
         most: u32,
     ) -> Result<Vec<RetainedRelease>, StoreError> {
-        let tool = tool.to_string();
+        self.retained("list a tool's releases to keep", Some(tool), most).await
+    }
+
+    async fn retained(
+        &self,
+        operation: &'static str,
+        of: Option<&ToolName>,
+        per_tool: u32,
+    ) -> Result<Vec<RetainedRelease>, StoreError> {
+        let of = of.map(ToString::to_string);
         let work = move |reader: &mut AnyConnection| {
-            let query = format!("{RELEASES}{OF_TOOL}");
-            let rows: Vec<ReleaseRow> = diesel::sql_query(placeholders(reader, &query))
+            let text = if of.is_some() { format!("{RELEASES}{OF_TOOL}") } else { RELEASES.to_owned() };
+            let query = diesel::sql_query(placeholders(reader, &text))
                 .bind::<Text, _>(word(ReleaseState::Failed))
-                .bind::<BigInt, _>(i64::from(most))
+                .bind::<BigInt, _>(i64::from(per_tool))
                 .bind::<Text, _>(word(ReleaseState::Live))
-                .bind::<Text, _>(word(ReleaseState::RollingOut))
-                .bind::<Text, _>(&tool)
-                .load(reader)?;
+                .bind::<Text, _>(word(ReleaseState::RollingOut));
+            let rows: Vec<ReleaseRow> = match &of {
+                Some(tool) => query.bind::<Text, _>(tool).load(reader)?,
+                None => query.load(reader)?,
+            };
             Ok(rows.into_iter().map(ReleaseRow::read).collect::<Result<_, StoreError>>()?)
         };
-        self.db.read("list a tool's releases to keep", work).await
+        self.db.read(operation, work).await
     }
 
     /// The newest `per_tool` builds of each tool and all that have not ended.

@@ -1,9 +1,7 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
-use super::pods::runs;
 use super::replicas::{slow_tool, slowly};
 use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
-use std::process::Child;
 use std::time::Duration;
 
 /// An object of the whole cluster's that goes with the story.
@@ -121,13 +119,6 @@ fn as_much_config_as_is_allowed_fits_a_secret_and_more_changes_nothing() {
     assert!(releases.lines().any(|line| line.starts_with("v4") && line.contains("live")), "{releases}");
 }
 
-/// What a push that ran in the background said, and that it ended well.
-#[track_caller]
-fn went_live(push: Child) -> String {
-    let push = Ran::from(push.wait_with_output().expect("git ends"));
-    push.ok().err
-}
-
 #[test]
 fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
     let server = Clustered::start_alone("kube-breaks", "start = \"2 min\"\n");
@@ -139,12 +130,12 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
     // Its database hangs for a minute, in the middle of a build and from before a push.
     slowly(&robin, "slow", 3);
     let first = push();
-    runs(&server);
+    server.until_a_build_runs();
     under_load(router, "slow", || {
         cluster.freeze("etcd");
         std::thread::sleep(Duration::from_mins(1));
         cluster.thaw("etcd");
-        assert!(went_live(first).contains("v2 is live"));
+        Ran::ended(first).ok().says("v2 is live");
     });
     slowly(&robin, "slow", 0);
     under_load(router, "slow", || {
@@ -152,18 +143,18 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
         let second = push();
         std::thread::sleep(Duration::from_mins(1));
         cluster.thaw("etcd");
-        assert!(went_live(second).contains("v3 is live"));
+        Ran::ended(second).ok().says("v3 is live");
     });
 
     // Its API server dies, in the middle of a build and in the middle of a rollout.
     slowly(&robin, "slow", 5);
     under_load(router, "slow", || {
         let push = push();
-        runs(&server);
+        server.until_a_build_runs();
         let killed = cluster.kill("kube-apiserver");
         std::thread::sleep(Duration::from_secs(10));
         killed.start();
-        assert!(went_live(push).contains("v4 is live"));
+        Ran::ended(push).ok().says("v4 is live");
     });
     robin.commit("slow", "Again");
     under_load(router, "slow", || {
@@ -176,7 +167,7 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
         let killed = cluster.kill("kube-apiserver");
         std::thread::sleep(Duration::from_secs(5));
         killed.start();
-        assert!(went_live(push).contains("v5 is live"));
+        Ran::ended(push).ok().says("v5 is live");
     });
 
     // Its node is lost, and comes back.

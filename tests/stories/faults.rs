@@ -124,7 +124,7 @@ fn a_kill_at_any_moment_of_a_push_leaves_no_half() {
         server.kill();
         // A push that began when there was no server waits for the next one.
         server.spawn();
-        let push = Ran::from(child.wait_with_output().expect("git ends"));
+        let push = Ran::ended(child);
         let robin = Client::again(&server, "robin");
         let live = expect_sound(&robin, "target");
         let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
@@ -185,7 +185,7 @@ fn a_full_disk_during_export_fails_the_push_and_leaves_nothing() {
         log.contains("WRITTEN").then_some(())
     });
     let filler = server.fill_disk(40 << 20);
-    let push = Ran::from(child.wait_with_output().expect("git ends")).failed();
+    let push = Ran::ended(child).failed();
     assert!(push.err.contains("disk-full") || push.err.contains("disk is full"), "{}", push.err);
     assert_eq!(robin.get("heavy", "/").body, before, "what runs goes on");
 

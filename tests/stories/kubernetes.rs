@@ -1,6 +1,6 @@
 //! The same corridor, ending in a real cluster.
 
-use crate::support::{Client, Clustered, kubectl, under_load, until};
+use crate::support::{Client, Clustered, Ran, kubectl, under_load, until};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ fn a_push_ends_in_pods_of_its_own_namespace() {
     assert!(labels.contains(r#""hythe.dev/release":"v1""#), "{labels}");
     let ps = robin.hythe(&["ps", "-t", "handbook"]).ok().out;
     assert!(ps.contains("ready"), "{ps}");
+    let image = ["get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
+    let image = server.kubectl("handbook", &image).ok().out;
+    let releases = robin.hythe(&["releases", "-t", "handbook", "--json"]).ok().out;
+    assert!(image.contains("/tools/handbook@sha256:") && releases.contains(&image), "{image} {releases}");
 
     robin.write("handbook", "public/index.html", "<h1>Second edition</h1>");
     robin.commit("handbook", "Second edition");
@@ -70,8 +74,7 @@ fn a_registry_that_comes_back_and_a_pod_that_is_deleted_are_lived_with() {
         pods.contains("Pull").then_some(())
     });
     server.registry_away(false);
-    let push = push.wait_with_output().expect("git ends");
-    assert!(push.status.success(), "{}", String::from_utf8_lossy(&push.stderr));
+    Ran::ended(push).ok();
     assert_eq!(robin.get("handbook", "/").status, 200);
 
     server.kubectl("handbook", &["delete", "pods", "--all", "--wait=false"]).ok();

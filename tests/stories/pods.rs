@@ -1,21 +1,12 @@
 //! Builds in pods of the cluster: the same log, the same faults, and nothing left behind.
 
 use super::attack::build;
-use crate::support::{Client, Clustered, until};
+use crate::support::{Client, Clustered, Ran, until};
 use std::time::{Duration, Instant};
 
 /// The names of what is left of builds.
 fn left(server: &Clustered) -> String {
     server.kubectl_of_builds(&["get", "pods,secrets", "-l", "hythe.dev/build", "-o", "name"]).ok().out
-}
-
-/// Waits until a build runs in its pod.
-pub(super) fn runs(server: &Clustered) {
-    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
-    until(Duration::from_mins(3), || {
-        let running = server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
-        running.contains("startedAt").then_some(())
-    });
 }
 
 #[test]
@@ -114,7 +105,7 @@ fn a_pod_that_is_lost_is_made_once_more_and_one_that_is_not_wanted_goes_at_once(
     robin.write("slow", "build.js", wait);
     robin.commit("slow", "Slowly");
     let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    runs(&server);
+    server.until_a_build_runs();
     server
         .kubectl_of_builds(&[
             "delete",
@@ -126,19 +117,14 @@ fn a_pod_that_is_lost_is_made_once_more_and_one_that_is_not_wanted_goes_at_once(
             "--force",
         ])
         .ok();
-    let push = push.wait_with_output().expect("git ends");
-    let said = String::from_utf8_lossy(&push.stderr).into_owned();
-    assert!(
-        push.status.success() && said.contains("trying once more") && said.contains("v2 is live"),
-        "{said}"
-    );
+    Ran::ended(push).ok().says("trying once more").says("v2 is live");
 
     robin.write("slow", "build.js", &wait.replace("8000", "100000"));
     robin.commit("slow", "For ever");
     let said = robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok().err;
     let number =
         said.split("Build ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a build's number");
-    runs(&server);
+    server.until_a_build_runs();
     let begun = Instant::now();
     robin.hythe(&["builds", "cancel", number, "-t", "slow"]).ok();
     until(Duration::from_secs(20), || left(&server).trim().is_empty().then_some(()));
@@ -158,7 +144,7 @@ fn a_detached_build_goes_on_after_the_server_was_killed() {
         robin.commit("slow", "Slowly");
         robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
     }
-    runs(&server);
+    server.until_a_build_runs();
     server.kill();
     let robin = Client::again(&server, "robin");
     until(Duration::from_mins(2), || {
@@ -182,7 +168,7 @@ fn a_release_whose_push_died_with_the_server_leaves_nothing_that_runs() {
     let command = "jsonpath={.items[?(@.kind==\"Pod\")].status.containerStatuses[*].state.running}";
     until(Duration::from_mins(1), || what_runs(command).contains("startedAt").then_some(()));
     server.kill();
-    drop(push.wait_with_output());
+    Ran::ended(push);
     let robin = Client::again(&server, "robin");
     let builds = robin.hythe(&["builds", "list", "-t", "half", "--json"]).ok().out;
     assert!(builds.contains("push/interrupted"), "{builds}");

@@ -125,7 +125,7 @@ fn a_registry_that_goes_away_is_waited_for_and_what_serves_goes_on() {
     });
     assert_eq!(robin.get("handbook", "/").status, 200);
     registry.resume();
-    Ran::from(push.wait_with_output().expect("git ends")).ok().says("v2 is live");
+    Ran::ended(push).ok().says("v2 is live");
 
     // Not back in time.
     registry.stop();
@@ -149,7 +149,7 @@ fn a_registry_that_goes_away_is_waited_for_and_what_serves_goes_on() {
     });
     assert!(!robin.get("handbook", "/").body.contains("Another edition"));
     Cluster::shared().registry_at(registry.address(), registry.address());
-    Ran::from(push.wait_with_output().expect("git ends")).ok().says("is live");
+    Ran::ended(push).ok().says("is live");
     assert!(robin.get("handbook", "/").body.contains("Another edition"));
     Cluster::shared().forget_registry(registry.address());
 }

@@ -2,27 +2,12 @@
 
 use super::attack::build;
 use super::faults::live_commit;
-use crate::support::{Client, Replicas, under_load, until};
+use crate::support::{Client, Ran, Replicas, under_load, until};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Everything.
 const ALL: [&str; 2] = ["", ""];
-
-/// Waits until a build runs in its pod.
-fn runs(replicas: &Replicas) {
-    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
-    until(Duration::from_mins(3), || {
-        let running = replicas.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
-        running.contains("startedAt").then_some(())
-    });
-}
-
-/// What a command that ran in the background has said, and whether it ended well.
-fn ended(child: Child) -> (bool, String) {
-    let output = child.wait_with_output().expect("it ends");
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
 
 fn head(client: &Client<'_>, tool: &str) -> String {
     client.git(tool, &["rev-parse", "HEAD"]).ok().out.trim().to_owned()
@@ -97,9 +82,9 @@ fn either_server_takes_any_push_and_knows_what_the_other_took() {
     }
     let push = ["push", "hythe", "main"];
     let both = [&robin, &other].map(|client| client.git_in_background("handbook", &push));
-    let [one, two] = both.map(ended);
-    assert!(one.0 != two.0, "one of them is live\n{}\n{}", one.1, two.1);
-    let (loser, winner) = if one.0 { (&two.1, &robin) } else { (&one.1, &other) };
+    let [one, two] = both.map(Ran::ended);
+    assert!((one.code == 0) != (two.code == 0), "one of them is live\n{}\n{}", one.err, two.err);
+    let (loser, winner) = if one.code == 0 { (&two.err, &robin) } else { (&one.err, &other) };
     assert!(loser.contains("push/superseded") || loser.contains("push/branch-moved"), "{loser}");
     for client in [&robin, &other] {
         assert_eq!(told(client, "handbook"), head(winner, "handbook"));
@@ -119,16 +104,15 @@ fn what_one_server_took_the_other_builds_and_a_cancel_reaches_it() {
     slow_tool(&robin, "slow");
     slowly(&robin, "slow", 6);
     let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    runs(&replicas);
+    replicas.until_a_build_runs();
     let reader = robin.hythe_in_background(&["builds", "attach", "2", "-t", "slow"]);
-    let (well, said) = ended(push);
-    assert!(well && said.contains("WORKING") && said.contains("v2 is live"), "{said}");
-    let reader = reader.wait_with_output().expect("it ends");
-    assert!(String::from_utf8_lossy(&reader.stdout).contains("WORKING"), "{reader:?}");
+    Ran::ended(push).ok().says("WORKING").says("v2 is live");
+    let reader = Ran::ended(reader);
+    assert!(reader.out.contains("WORKING"), "{reader:?}");
 
     slowly(&robin, "slow", 100);
     robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
-    runs(&replicas);
+    replicas.until_a_build_runs();
     robin.hythe(&["builds", "cancel", "3", "-t", "slow"]).ok();
     until(Duration::from_secs(20), || {
         let builds = robin.hythe(&["builds", "list", "-t", "slow", "--json"]).ok().out;
@@ -137,7 +121,7 @@ fn what_one_server_took_the_other_builds_and_a_cancel_reaches_it() {
     // A client that goes away ends what runs elsewhere.
     slowly(&robin, "slow", 101);
     let mut push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    runs(&replicas);
+    replicas.until_a_build_runs();
     let children = ["-KILL", "-P", &push.id().to_string()];
     assert!(std::process::Command::new("pkill").args(children).status().expect("pkill").success());
     push.wait().expect("it ends");
@@ -155,8 +139,7 @@ fn what_one_server_took_the_other_builds_and_a_cancel_reaches_it() {
     };
     let pushes: Vec<_> = tools.iter().enumerate().map(push).collect();
     for push in pushes {
-        let (well, said) = ended(push);
-        assert!(well && said.contains("v1 is live"), "{said}");
+        Ran::ended(push).ok().says("v1 is live");
     }
     for tool in &tools {
         robin.get_until(tool, |answer| answer.status == 200);
@@ -172,7 +155,7 @@ fn a_server_that_is_killed_loses_nothing() {
     let other = Client::moved(&replicas.two, &robin, "robin");
     slowly(&robin, "slow", 8);
     robin.git("slow", &["push", "-o", "detach", "hythe", "main"]).ok();
-    runs(&replicas);
+    replicas.until_a_build_runs();
     let holder = replicas.rows.sql(&replicas.url, "SELECT claimed_by FROM builds WHERE state = 'running'");
     // Whichever runs it dies; the other one takes the build up within the time of its claim.
     let pid = holder.rsplit('-').nth(1).expect("a process").to_owned();
@@ -193,10 +176,9 @@ fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
     slow_tool(&robin, "slow");
     slowly(&robin, "slow", 60);
     let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    runs(&replicas);
+    replicas.until_a_build_runs();
     kill(&replicas.one.pid());
-    let (well, said) = ended(push);
-    assert!(!well, "{said}");
+    Ran::ended(push).failed();
     let other = Client::moved(&replicas.two, &robin, "robin");
     // What the dead one had taken is ended with its reason, and its pod goes.
     until(Duration::from_mins(1), || {
@@ -210,10 +192,9 @@ fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
     // The database is started again in the middle of a push.
     slowly(&other, "slow", 6);
     let push = other.git_in_background("slow", &["push", "hythe", "main"]);
-    runs(&replicas);
+    replicas.until_a_build_runs();
     replicas.rows.crash_and_restart();
-    let (well, said) = ended(push);
-    assert!(well && said.contains("v3 is live"), "{said}");
+    Ran::ended(push).ok().says("v3 is live");
 }
 
 /// That a tool's deploy branch is what is live, and that nothing is half way.
@@ -262,8 +243,7 @@ fn a_database_that_starts_again_and_again_under_load_or_is_away_loses_nothing() 
             std::thread::sleep(Duration::from_secs(2));
         }
         for push in pushes {
-            let (well, said) = ended(push);
-            assert!(well && said.contains("v2 is live"), "{said}");
+            Ran::ended(push).ok().says("v2 is live");
         }
     });
     for tool in PAGES {
@@ -286,8 +266,8 @@ fn away(replicas: &Replicas, clients: [&Client<'_>; 2], router: &str) {
         std::thread::sleep(Duration::from_secs(45));
         replicas.rows.resume();
         for push in pushes {
-            let (well, said) = ended(push);
-            assert!(well == said.contains("is live"), "{said}");
+            let push = Ran::ended(push);
+            assert!((push.code == 0) == push.err.contains("is live"), "{}", push.err);
         }
     });
     for tool in PAGES {
@@ -298,8 +278,7 @@ fn away(replicas: &Replicas, clients: [&Client<'_>; 2], router: &str) {
         });
     }
     for push in push_all(clients, "afterwards") {
-        let (well, said) = ended(push);
-        assert!(well && said.contains("is live"), "{said}");
+        Ran::ended(push).ok().says("is live");
     }
     for tool in PAGES {
         is_sound(other, tool);
@@ -327,7 +306,7 @@ fn a_release_command_of_a_server_that_died_is_over_before_the_next_one_begins() 
     let first = command(&robin, 300);
     until(Duration::from_mins(1), || (running() == ["v1"]).then_some(()));
     kill(&replicas.one.pid());
-    drop(first.wait_with_output());
+    Ran::ended(first);
     let other = Client::moved(&replicas.two, &robin, "robin");
     let second = command(&other, 5);
     until(Duration::from_mins(1), || {
@@ -335,8 +314,7 @@ fn a_release_command_of_a_server_that_died_is_over_before_the_next_one_begins() 
         assert!(running.len() < 2, "{running:?}");
         (running == ["v2"]).then_some(())
     });
-    let (well, said) = ended(second);
-    assert!(well && said.contains("v2 is live"), "{said}");
+    Ran::ended(second).ok().says("v2 is live");
 }
 
 #[test]
@@ -355,11 +333,10 @@ fn servers_that_are_replaced_one_after_the_other_drop_neither_a_push_nor_a_reque
         robin.git("slow", &["pull", "-q", "--ff-only", "hythe", "main"]).ok();
         slowly(&robin, "slow", 8);
         let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-        runs(&replicas);
+        replicas.until_a_build_runs();
         under_load(&router, "slow", || {
             replicas.replace(number, || {
-                let (well, said) = ended(push);
-                assert!(well && said.contains(&format!("{release} is live")), "{said}");
+                Ran::ended(push).ok().says(&format!("{release} is live"));
             });
         });
     }

@@ -11,11 +11,15 @@ fn server(args: &[&str]) -> Ran {
     kubectl(&[&[SERVER], args].concat())
 }
 
-/// Applies a document with the rights of the server's account.
+/// Makes what a document says with the rights of the server's account.
 fn server_applies(document: &str) -> Ran {
+    server_writes(&["create"], document)
+}
+
+fn server_writes(verb: &[&str], document: &str) -> Ran {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), document).expect("a file");
-    server(&["create", "-f", file.path().to_str().expect("a path")])
+    server(&[verb, &["-f", file.path().to_str().expect("a path")]].concat())
 }
 
 fn namespace(name: &str, labels: &str) -> String {
@@ -145,36 +149,87 @@ fn within_its_own(own: &str) {
     volumes_of_others(own);
 }
 
-/// A claim of a volume that is not for tools to read, and a pod that would write to one.
+/// A claim of a volume that is not for tools to read, and pods that would write to one or have one made.
 fn volumes_of_others(own: &str) {
-    let claim = |mode: &str, spec: &str| {
+    let annotated = |annotations: &str, mode: &str, spec: &str| {
         format!(
-            r#"{{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {{"name": "taker", "namespace": "{own}"}}, "spec": {{
-            "accessModes": ["{mode}"], "resources": {{"requests": {{"storage": "1Gi"}}}}, {spec}}}}}"#
+            r#"{{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {{"name": "taker", "namespace": "{own}", "annotations": {{{annotations}}}}},
+            "spec": {{"accessModes": ["{mode}"], "resources": {{"requests": {{"storage": "1Gi"}}}}, {spec}}}}}"#
         )
     };
+    let claim = |mode: &str, spec: &str| annotated("", mode, spec);
     let class = r#""storageClassName": "dumps""#;
+    // It outranks the field.
+    let outranked = r#""volume.beta.kubernetes.io/storage-class": "somebodys""#;
     for taker in [
         claim("ReadWriteMany", class),
         claim("ReadOnlyMany", r#""storageClassName": """#),
         claim("ReadOnlyMany", &format!(r#"{class}, "volumeName": "somebodys""#)),
+        claim("ReadOnlyMany", &format!(r#"{class}, "selector": {{"matchLabels": {{"of": "somebody"}}}}"#)),
+        claim(
+            "ReadOnlyMany",
+            &format!(r#"{class}, "dataSource": {{"kind": "PersistentVolumeClaim", "name": "a"}}"#),
+        ),
+        annotated(outranked, "ReadOnlyMany", class),
     ] {
         server_applies(&taker).failed().says("to be read by many");
     }
     server_applies(&claim("ReadOnlyMany", class)).ok();
-    let writer = |kind: &str, group: &str, around: &dyn Fn(&str) -> String| {
-        let pod = r#"{"containers": [{"name": "a", "image": "a"}], "restartPolicy": "Never",
-            "volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "taker"}}]}"#;
+    // Nor may one get it that is there.
+    server_writes(&["apply", "--server-side"], &annotated(outranked, "ReadOnlyMany", class)).failed();
+    for volume in [
+        r#""persistentVolumeClaim": {"claimName": "taker"}"#,
+        r#""ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "somebodys",
+            "resources": {"requests": {"storage": "1Gi"}}}}}"#,
+        r#""csi": {"driver": "secrets.example.org", "volumeAttributes": {"of": "somebody"}}"#,
+    ] {
+        for writer in with_volumes(own, "writer", volume) {
+            server_applies(&writer).failed().says("volumes of their own, and others to be read");
+        }
+    }
+    for (number, volume) in [
+        r#""emptyDir": {}"#,
+        r#""configMap": {"name": "a"}"#,
+        r#""secret": {"secretName": "config"}"#,
+        r#""persistentVolumeClaim": {"claimName": "taker", "readOnly": true}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for reader in with_volumes(own, &format!("reader-{number}"), volume) {
+            server_applies(&reader).ok();
+        }
+    }
+}
+
+/// All that a pod can come from, with this volume.
+fn with_volumes(own: &str, name: &str, volume: &str) -> [String; 4] {
+    let pod = |restart: &str| {
         format!(
-            r#"{{"apiVersion": "{group}", "kind": "{kind}", "metadata": {{"name": "writer", "namespace": "{own}"}}, "spec": {}}}"#,
-            around(pod)
+            r#"{{"restartPolicy": "{restart}", "automountServiceAccountToken": false, "volumes": [{{"name": "a", {volume}}}],
+            "containers": [{{"name": "a", "image": "localhost/absent", "volumeMounts": [{{"name": "a", "mountPath": "/a"}}],
+            "securityContext": {{"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {{"drop": ["ALL"]}},
+            "seccompProfile": {{"type": "RuntimeDefault"}}}}}}]}}"#
         )
     };
-    let job = |pod: &str| format!(r#"{{"template": {{"spec": {pod}}}}}"#);
-    let cron = |pod: &str| format!(r#"{{"schedule": "0 4 * * *", "jobTemplate": {{"spec": {}}}}}"#, job(pod));
-    for writer in [writer("Job", "batch/v1", &job), writer("CronJob", "batch/v1", &cron)] {
-        server_applies(&writer).failed().says("volumes to be read");
-    }
+    let object = |kind: &str, group: &str, spec: &str| {
+        format!(
+            r#"{{"apiVersion": "{group}", "kind": "{kind}", "metadata": {{"name": "{name}", "namespace": "{own}"}}, "spec": {spec}}}"#
+        )
+    };
+    let labels = r#"{"app": "a"}"#;
+    let deployment = format!(
+        r#"{{"replicas": 0, "selector": {{"matchLabels": {labels}}}, "template": {{"metadata": {{"labels": {labels}}}, "spec": {}}}}}"#,
+        pod("Always")
+    );
+    let job = format!(r#"{{"template": {{"spec": {}}}}}"#, pod("Never"));
+    let cron = format!(r#"{{"schedule": "0 4 1 1 *", "jobTemplate": {{"spec": {job}}}}}"#);
+    [
+        object("Pod", "v1", &pod("Never")),
+        object("Deployment", "apps/v1", &deployment),
+        object("Job", "batch/v1", &job),
+        object("CronJob", "batch/v1", &cron),
+    ]
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn of_pushes_at_the_same_instant_one_wins_and_git_tells_the_truth() {
     }
     let push = |name: &str| robin.git_in_background("busy", &["push", "hythe", &format!("{name}:main")]);
     let pushes = ["one", "two", "three"].map(|name| (name, push(name)));
-    let ended = pushes.map(|(name, child)| (name, Ran::from(child.wait_with_output().expect("git ends"))));
+    let ended = pushes.map(|(name, child)| (name, Ran::ended(child)));
     let won: Vec<_> = ended.iter().filter(|(_, ran)| ran.code == 0).map(|(name, _)| *name).collect();
     assert_eq!(won.len(), 1, "{ended:#?}");
     assert!(robin.get("busy", "/").body.contains(won[0]));

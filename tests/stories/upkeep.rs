@@ -60,7 +60,7 @@ fn of_two_config_changes_at_once_none_is_lost() {
     let set = |pair: &str| robin.hythe_in_background(&["config", "set", pair, "-t", "both"]);
     let both = [set("A=first"), set("B=second")];
     for child in both {
-        Ran::from(child.wait_with_output().expect("hythe ends")).ok();
+        Ran::ended(child).ok();
     }
     assert_eq!(robin.get("both", "/env/A").body.trim(), "first");
     assert_eq!(robin.get("both", "/env/B").body.trim(), "second");

@@ -34,6 +34,11 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
+    /// What a command that ran in the background has said, once it has ended.
+    pub(crate) fn ended(child: Child) -> Self {
+        child.wait_with_output().expect("it ends").into()
+    }
+
     /// Itself, where it ended well; a panic with all it said otherwise.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
@@ -177,7 +182,7 @@ impl<'a> Client<'a> {
         let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_owned());
         // Beside the reading: both may be more than fits into a pipe. Whether all of it is read is the command's choice.
         let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-        let ran = child.wait_with_output().expect("hythe ends").into();
+        let ran = Ran::ended(child);
         writer.join().expect("no panic");
         ran
     }
@@ -191,7 +196,7 @@ impl<'a> Client<'a> {
         let pid = i32::try_from(child.id()).expect("a process id");
         nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("it runs");
         out.read_to_string(&mut text).expect("text");
-        let ran = Ran::from(child.wait_with_output().expect("hythe ends"));
+        let ran = Ran::ended(child);
         Ran { out: text, ..ran }
     }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What `make test` says of the cluster.
@@ -36,6 +37,19 @@ pub(crate) fn kubectl_apply(document: &str) {
     kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
 }
 
+/// Waits until a build runs in its pod, as this `kubectl` in the namespace of builds sees it.
+pub(crate) fn until_a_build_runs(kubectl: impl Fn(&[&str]) -> Ran) {
+    let path = "jsonpath={.items[*].status.initContainerStatuses[?(@.name==\"build\")].state.running}";
+    until(Duration::from_mins(3), || {
+        let running = kubectl(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out;
+        running.contains("startedAt").then_some(())
+    });
+}
+
+/// What folders of stories' own clusters begin with, and how many this process has started.
+const OWN: &str = "/var/tmp/hythe-test-cluster-";
+static OWNS: AtomicU32 = AtomicU32::new(1);
+
 /// A cluster: the one that `make test` starts and all stories share, or a story's own, which it may break.
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: String,
@@ -53,24 +67,48 @@ impl Cluster {
         Self { kubeconfig: told("KUBECONFIG"), folder, host: host(), own: None }
     }
 
-    /// Starts one.
+    /// Starts one. What is left of others whose test run was killed is ended before.
     pub(crate) fn own() -> Self {
-        // A network device's name has fifteen letters at most.
-        let name = format!("hythe-{}", std::process::id());
-        let folder = PathBuf::from(format!("/var/tmp/hythe-test-cluster-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
+        // One at a time, of all test runs: until its device is there, a network looks free.
+        let lock = File::create(format!("{OWN}lock")).expect("a file");
+        lock.lock().expect("a lock");
+        Self::end_left();
+        let cluster =
+            Self::called(&format!("{}-{}", std::process::id(), OWNS.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&cluster.folder).expect("a folder");
+        cluster.script("up").ok();
+        cluster
+    }
+
+    /// A story's own of this name: the process id of its test run, a dash and a number.
+    fn called(name: &str) -> Self {
         let addresses = Command::new("ip").args(["-o", "-4", "address"]).output().expect("ip runs");
         let addresses = String::from_utf8_lossy(&addresses.stdout).into_owned();
         let free = |net: &String| !addresses.contains(&format!(" {net}."));
         let net = (220..250).map(|number| format!("10.{number}")).find(free).expect("a free network");
-        let cluster = Self {
+        let folder = PathBuf::from(format!("{OWN}{name}"));
+        // A network device's name has fifteen letters at most.
+        let device = format!("hythe-{name}");
+        assert!(device.len() <= 15, "{device}");
+        Self {
             kubeconfig: format!("{}/admin.kubeconfig", folder.display()),
             folder,
             host: format!("{net}.0.1"),
-            own: Some((name, net)),
-        };
-        cluster.script("up").ok();
-        cluster
+            own: Some((device, net)),
+        }
+    }
+
+    /// Ends the clusters of test runs that are gone: dropping them does it.
+    fn end_left() {
+        let (folder, begin) = OWN.rsplit_once('/').expect("a path");
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix(begin) else { continue };
+            let pid = name.split('-').next().and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
+                drop(Self::called(name));
+            }
+        }
     }
 
     /// Runs a script of the cluster's, which takes its programs and its folder.
@@ -285,6 +323,11 @@ impl Clustered {
     /// The namespace of a tool.
     pub(crate) fn namespace(&self, tool: &str) -> String {
         format!("{}-{tool}", self.platform)
+    }
+
+    /// Waits until a build runs in its pod.
+    pub(crate) fn until_a_build_runs(&self) {
+        until_a_build_runs(|args| self.kubectl_of_builds(args));
     }
 
     /// `kubectl` in the namespace of builds.

@@ -1,6 +1,6 @@
 //! Two servers on one PostgreSQL database, one shared folder and the cluster.
 
-use super::cluster::{Cluster, free_port, host, kubectl, told};
+use super::cluster::{Cluster, free_port, host, kubectl, told, until_a_build_runs};
 use super::server::Server;
 use hythe_testing::Postgres;
 use std::fs;
@@ -108,6 +108,11 @@ impl Replicas {
     pub(crate) fn kubectl_of(&self, tool: &str, args: &[&str]) -> super::Ran {
         let namespace = format!("{}-{tool}", self.platform);
         kubectl(&[&["--namespace", &namespace], args].concat())
+    }
+
+    /// Waits until a build runs in its pod.
+    pub(crate) fn until_a_build_runs(&self) {
+        until_a_build_runs(|args| self.kubectl_of_builds(args));
     }
 
     /// `kubectl` in the namespace of builds.

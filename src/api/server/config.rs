@@ -62,7 +62,8 @@ pub(crate) async fn change(
     caller.may(Action::ConfigWrite, Some(&tool)).await?;
     let changes = changes(patch)?;
     let platform = api.platform().clone();
-    stream::progress(async move { platform.change_config(&caller.actor, &tool, changes).await }).await
+    stream::progress(api.images(), async move { platform.change_config(&caller.actor, &tool, changes).await })
+        .await
 }
 
 fn changes(patch: ConfigPatch) -> Result<Vec<ConfigChange>, ApiError> {

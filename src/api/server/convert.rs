@@ -7,6 +7,7 @@ use crate::types::{
 use hythe_events::{LineSource, LoggedEvent};
 use hythe_model::BuildCause;
 use hythe_model::render::branch;
+use hythe_registry::Prefix;
 use hythe_rollout::InstanceStatus;
 
 impl From<hythe_store::Maintainer> for Account {
@@ -124,10 +125,12 @@ impl From<LoggedEvent> for BuildRecord {
     }
 }
 
-impl From<hythe_model::Release> for Release {
-    fn from(release: hythe_model::Release) -> Self {
+impl Release {
+    /// A release whose image is pulled from there.
+    pub(crate) fn of(release: hythe_model::Release, images: &Prefix) -> Self {
         let commands = release.processes.into_iter().map(|process| (process.kind.into(), process.command));
         Self {
+            reference: Some(images.image(&release.tool, &release.image)),
             tool: release.tool,
             number: release.number,
             image: release.image,

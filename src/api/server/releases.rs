@@ -26,7 +26,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<Release>>, ApiError> {
     caller.may(Action::ToolRead, Some(&tool)).await?;
     let rows = api.platform().store().releases(&tool, page.limit()).await?;
-    Ok(Json(rows.into_iter().map(Release::from).collect()))
+    Ok(Json(rows.into_iter().map(|row| Release::of(row, api.images())).collect()))
 }
 
 /// Ends a rollout whose release is not live yet.
@@ -64,7 +64,8 @@ pub(crate) async fn rollback(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Rollback, Some(&tool)).await?;
     let platform = api.platform().clone();
-    stream::progress(async move { platform.rollback(&caller.actor, &tool, to).await.map(Some) }).await
+    stream::progress(api.images(), async move { platform.rollback(&caller.actor, &tool, to).await.map(Some) })
+        .await
 }
 
 /// Replaces every instance.
@@ -76,7 +77,8 @@ pub(crate) async fn restart(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Restart, Some(&tool)).await?;
     let platform = api.platform().clone();
-    stream::progress(async move { platform.restart(&caller.actor, &tool).await.map(Some) }).await
+    stream::progress(api.images(), async move { platform.restart(&caller.actor, &tool).await.map(Some) })
+        .await
 }
 
 /// Changes how many instances run.
@@ -95,5 +97,9 @@ pub(crate) async fn scale(
         return Err(ApiError::new("scale", format!("{process} may have {COUNT_MAX} instances at most.")));
     }
     let platform = api.platform().clone();
-    stream::progress(async move { platform.scale(&caller.actor, &tool, formation).await.map(Some) }).await
+    stream::progress(
+        api.images(),
+        async move { platform.scale(&caller.actor, &tool, formation).await.map(Some) },
+    )
+    .await
 }

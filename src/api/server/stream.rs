@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use hythe_model::{Fault, Release};
+use hythe_registry::Prefix;
 use serde::Serialize;
 use std::convert::Infallible;
 use std::future::Future;
@@ -72,20 +73,21 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
 
 /// Does work that takes long, to its end whoever goes on listening, and says how it stands.
 ///
-/// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells.
-pub(crate) async fn progress<F>(work: F) -> Result<Response, ApiError>
+/// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells. Images
+/// of releases are pulled from `images`.
+pub(crate) async fn progress<F>(images: &Prefix, work: F) -> Result<Response, ApiError>
 where
     F: Future<Output = Result<Option<Release>, Fault>> + Send + 'static,
 {
-    let begun = Instant::now();
+    let (begun, images) = (Instant::now(), images.clone());
     let mut task = tokio::spawn(work);
     let first = match tokio::time::timeout(TICK, &mut task).await {
         Ok(ended) => Step::Done(joined(ended)?.map(Box::new)),
         Err(_) => Step::Working(task),
     };
-    let steps = futures::stream::unfold(first, move |step| async move {
-        let (line, next) = step.take(begun).await?;
-        Some((Ok::<_, Infallible>(line), next))
+    let steps = futures::stream::unfold((first, images), move |(step, images)| async move {
+        let (line, next) = step.take(begun, &images).await?;
+        Some((Ok::<_, Infallible>(line), (next, images)))
     });
     // No stop: a release on its way is finished while the server drains.
     Ok(lines(steps, CancellationToken::new()))
@@ -101,10 +103,10 @@ enum Step {
 }
 
 impl Step {
-    async fn take(self, begun: Instant) -> Option<(Progress, Self)> {
+    async fn take(self, begun: Instant, images: &Prefix) -> Option<(Progress, Self)> {
         let millis = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let done = |release: Option<Box<Release>>| {
-            let release = release.map(|release| Box::new(types::Release::from(*release)));
+            let release = release.map(|release| Box::new(types::Release::of(*release, images)));
             (Progress::Done { release, millis: millis() }, Self::Over)
         };
         match self {
@@ -133,6 +135,9 @@ mod tests {
     use super::*;
     use futures::stream;
     use http_body_util::BodyExt;
+    use std::sync::LazyLock;
+
+    static NOWHERE: LazyLock<Prefix> = LazyLock::new(Prefix::default);
 
     /// The whole of an answer's body.
     async fn text(response: Response) -> String {
@@ -167,9 +172,9 @@ mod tests {
     #[tokio::test]
     async fn what_fails_at_once_has_a_status_and_what_fails_later_a_line() {
         let fault = || Fault::new("releases/none", "Nothing is deployed yet.");
-        let early = progress(async move { Err(fault()) }).await.unwrap_err();
+        let early = progress(&NOWHERE, async move { Err(fault()) }).await.unwrap_err();
         assert_eq!(early.status(), axum::http::StatusCode::CONFLICT);
-        let late = progress(async move {
+        let late = progress(&NOWHERE, async move {
             tokio::time::sleep(TICK * 5 / 2).await;
             Err(fault())
         });
@@ -186,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn work_goes_on_when_nobody_listens() {
         let (told, heard) = tokio::sync::oneshot::channel();
-        let response = progress(async move {
+        let response = progress(&NOWHERE, async move {
             tokio::time::sleep(TICK * 2).await;
             let _ = told.send(());
             Ok(None)

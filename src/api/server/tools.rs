@@ -83,7 +83,7 @@ pub(crate) async fn delete(
 ) -> Result<Response, ApiError> {
     caller.may(Action::ToolDelete, Some(&name)).await?;
     let platform = api.platform().clone();
-    stream::progress(async move { platform.delete_tool(&name).await.map(|()| None) }).await
+    stream::progress(api.images(), async move { platform.delete_tool(&name).await.map(|()| None) }).await
 }
 
 fn absent(name: &hythe_model::ToolName) -> ApiError {

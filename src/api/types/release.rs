@@ -21,6 +21,9 @@ pub struct Release {
     /// Digest of its image.
     #[schema(value_type = String)]
     pub image: Digest,
+    /// The image as nodes pull it, as in `registry.example.org/tools/weather@sha256:...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// The commit that its image was built from.
     #[schema(value_type = String)]
     pub commit: CommitId,

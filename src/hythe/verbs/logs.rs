@@ -11,6 +11,9 @@ use hythe_model::{BuildId, ToolName};
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 
+/// Last lines that are shown where nothing else is said.
+const LINES: u32 = 100;
+
 /// Show what a tool prints, or the log of one of its builds
 #[derive(Args)]
 pub(crate) struct Logs {
@@ -20,9 +23,9 @@ pub(crate) struct Logs {
     /// Only lines of this last span, as in 90s, 15m, 1h or 2d
     #[arg(long, value_name = "SPAN", value_parser = span)]
     since: Option<jiff::SignedDuration>,
-    /// How many of the last lines
-    #[arg(long, short = 'n', default_value_t = 100)]
-    lines: u32,
+    /// How many of the last lines: 100, or with --since all of them
+    #[arg(long, short = 'n')]
+    lines: Option<u32>,
     /// What the instance that ended last has printed last, and why it ended; with --json of all that are kept
     #[arg(long, conflicts_with_all = ["follow", "since", "build"])]
     previous: bool,
@@ -53,18 +56,22 @@ impl Logs {
         let Some(ended) = read::<Vec<EndedInstance>>(answer)?.into_iter().next() else {
             return output::note(format!("No instance of {tool} has ended."));
         };
-        let skipped = ended.lines.len().saturating_sub(self.lines as usize);
+        let skipped = ended.lines.len().saturating_sub(self.lines.unwrap_or(LINES) as usize);
         ended.lines.iter().skip(skipped).try_for_each(show)?;
         let (at, instance, text) = (ended.at, ended.instance, format!("ended: {}", ended.reason));
         show(&LogLine { position: 0, at, instance, source: LogSource::Platform, text })
+    }
+
+    /// How many of the last lines; every one of a span where only that is named.
+    fn tail(&self) -> Option<u32> {
+        self.lines.or(self.since.is_none().then_some(LINES))
     }
 
     async fn runtime(self, context: &Context, tool: &ToolName) -> Result<(), Failure> {
         let client = context.client()?;
         let mut part = Part {
             since: self.since.and_then(|span| Timestamp::now().checked_sub(span).ok()),
-            // With --since every line of the span is wanted.
-            tail: if self.since.is_some() { None } else { Some(self.lines) },
+            tail: self.tail(),
             follow: self.follow,
             from: None,
         };
@@ -155,7 +162,23 @@ fn span(text: &str) -> Result<jiff::SignedDuration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::span;
+    use super::{LINES, Logs, span};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        logs: Logs,
+    }
+
+    #[test]
+    fn a_span_and_a_number_of_lines_both_count() {
+        let tail = |words: &str| Line::parse_from(words.split(' ')).logs.tail();
+        assert_eq!(tail("logs"), Some(LINES));
+        assert_eq!(tail("logs -n 5"), Some(5));
+        assert_eq!(tail("logs --since 1h"), None);
+        assert_eq!(tail("logs --since 1h -n 5"), Some(5));
+    }
 
     #[test]
     fn spans_are_numbers_with_units() {

@@ -2,7 +2,7 @@
 
 use super::{ClientError, REQUEST, Session, body, refusal};
 use crate::Login;
-use reqwest::header::WWW_AUTHENTICATE;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -48,8 +48,7 @@ impl Session<'_> {
             let why = format!("it leaves the question to {place}, and nothing is shown there");
             return Err(ClientError::Odd { what: "ask who this is", why });
         }
-        let mut values = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let shown = match values.find_map(|value| challenge(value.to_str().ok()?)) {
+        let shown = match asked(response.headers()) {
             Some(Challenge::Bearer { realm, service }) => {
                 Some(Shown::Token(self.token(&realm, service.as_deref()).await?))
             }
@@ -85,6 +84,16 @@ impl Session<'_> {
             .map_err(|_| odd("its answer is no token"))?;
         read.token.or(read.access_token).ok_or_else(|| odd("its answer has no token"))
     }
+}
+
+/// Whether an answer asks for a token.
+pub(super) fn wants_token(headers: &HeaderMap) -> bool {
+    matches!(asked(headers), Some(Challenge::Bearer { .. }))
+}
+
+/// The first challenge of an answer that this client knows.
+fn asked(headers: &HeaderMap) -> Option<Challenge> {
+    headers.get_all(WWW_AUTHENTICATE).iter().find_map(|value| challenge(value.to_str().ok()?))
 }
 
 /// The first challenge of a header that this client knows.

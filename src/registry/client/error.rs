@@ -1,5 +1,6 @@
 //! What goes wrong with a registry, told apart by what can be done about it.
 
+use super::auth;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
@@ -75,6 +76,8 @@ pub(crate) struct Answer {
     /// Its own words; empty where there are none.
     pub(crate) message: String,
     wait: Option<Duration>,
+    /// Whether it asks for a token, and so may mean the rights of the one that it was shown.
+    wants_token: bool,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +104,8 @@ impl Answer {
             None => (String::new(), clean(&String::from_utf8_lossy(body))),
         };
         let wait = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { what, status, code, message, wait: wait.map(Duration::from_secs) }
+        let wait = wait.map(Duration::from_secs);
+        Self { what, status, code, message, wait, wants_token: auth::wants_token(headers) }
     }
 
     /// Whether it may say yes the next time.
@@ -124,6 +128,12 @@ impl Answer {
     /// Whether it does not let this user do it.
     pub(crate) fn is_denied(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
+    }
+
+    /// Whether it does not know this user at all, whatever it is about; or is asked too much, by whatever.
+    pub(crate) fn is_general(&self) -> bool {
+        let is_stranger = self.status == StatusCode::UNAUTHORIZED && !self.wants_token;
+        is_stranger || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Whether it does not do this for anybody.

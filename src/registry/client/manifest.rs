@@ -9,13 +9,21 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 /// Tags of one answer, and answers that are read.
-const TAGS: usize = 1000;
+const MOST: usize = 1000;
 const ANSWERS: usize = 50;
 /// What says which manifest a registry means.
 const DIGEST: &str = "docker-content-digest";
 
+/// The names in a repository.
+#[derive(Debug, Default)]
+pub(crate) struct Tags {
+    pub(crate) found: Vec<Tag>,
+    /// Whether these are all: a list may be too long, or go on at another place.
+    pub(crate) are_all: bool,
+}
+
 #[derive(Deserialize)]
-struct Tags {
+struct Page {
     /// `null` where there is none.
     tags: Option<Vec<String>>,
 }
@@ -76,27 +84,34 @@ impl Session<'_> {
     }
 
     /// The repository's tags, as far as they can be read; none where there is no such repository.
-    pub(crate) async fn tags(&self) -> Result<Vec<Tag>, ClientError> {
+    pub(crate) async fn tags(&self) -> Result<Tags, ClientError> {
         const WHAT: &str = "list an image's names";
-        let mut next = Some(self.url(&format!("tags/list?n={TAGS}"))?);
-        let mut found = Vec::new();
+        let mut next = self.url(&format!("tags/list?n={MOST}"))?;
+        let mut tags = Tags::default();
         for _ in 0..ANSWERS {
-            let Some(url) = next.take() else { break };
-            let response = self.ask(|http| http.get(url.clone())).await?;
+            let response = self.ask(|http| http.get(next.clone())).await?;
             match response.status() {
                 StatusCode::OK => {}
-                StatusCode::NOT_FOUND => break,
+                StatusCode::NOT_FOUND => {
+                    tags.are_all = tags.found.is_empty();
+                    break;
+                }
                 _ => return Err(refusal(WHAT, response).await),
             }
-            let links =
-                response.headers().get(LINK).and_then(|value| value.to_str().ok()).and_then(next_link);
-            // Nothing is shown to another place.
-            next = links.and_then(|link| response.url().join(&link).ok()).filter(|url| self.is_home(url));
+            let mut links = response.headers().get_all(LINK).iter();
+            let link = links.find_map(|value| next_link(value.to_str().ok()?));
+            let rest = link.as_ref().and_then(|link| response.url().join(link).ok());
             let odd = |_| ClientError::Odd { what: WHAT, why: "its answer is no list of tags".to_owned() };
-            let page: Tags = serde_json::from_slice(&body(WHAT, response).await?).map_err(odd)?;
-            found.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+            let page: Page = serde_json::from_slice(&body(WHAT, response).await?).map_err(odd)?;
+            tags.found.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+            // Nothing is shown to another place.
+            let Some(url) = rest.filter(|url| self.is_home(url)) else {
+                tags.are_all = link.is_none();
+                break;
+            };
+            next = url;
         }
-        Ok(found)
+        Ok(tags)
     }
 }
 

@@ -79,6 +79,17 @@ impl ExternalError {
         matches!(&self.cause, Cause::Client(Away(_) | Untrusted(_) | Unusable(_)))
     }
 
+    /// Whether the registry would say the same whatever it is asked about: it is away, does not know the platform, or wants to be
+    /// left alone.
+    pub fn is_general(&self) -> bool {
+        self.is_away() || self.answer().is_some_and(Answer::is_general)
+    }
+
+    /// Whether it is the registry that failed, and not the platform.
+    pub fn is_the_registrys(&self) -> bool {
+        matches!(self.cause, Cause::Client(_))
+    }
+
     /// Whether the image is nowhere at all.
     pub fn is_nowhere(&self) -> bool {
         matches!(self.cause, Cause::Nowhere { .. })

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 mod answers;
 mod distribution;
+mod removal;
 mod tokens;
 
 /// A content store with an image of the tool `weather`.

@@ -34,8 +34,9 @@ const CUT: usize = 16 << 10;
 /// Streams that are open at once, and how long one stays open where others wait.
 const STREAMS: usize = 10_000;
 const TURN: Duration = Duration::from_mins(1);
-/// Streams that are being opened at once.
+/// Streams that are being opened at once, and how long one may take: a node that hangs holds nobody else up.
 const OPENING: usize = 32;
+const OPENED: Duration = Duration::from_secs(30);
 /// Between two attempts to take up a stream; at least and, where it is refused again and again, at most.
 const AGAIN: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_mins(10);
@@ -206,7 +207,7 @@ impl Logs {
         let waits = self.waiting.clone();
         let Ok(_turn) = self.turns.acquire().await else { return Copied::Nothing };
         drop(waits);
-        let Ok(place) = self.cluster.streams.place() else { return Copied::Nothing };
+        let place = self.cluster.streams.place();
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
             follow: !replaced,
@@ -218,9 +219,9 @@ impl Logs {
             let _opening = self.opening.acquire().await;
             let api = self.api(place.client.clone(), &home.pod.id);
             // Kept apart: what it takes to open a stream is not held while it is read.
-            Box::pin(Output::open(&api, &home.pod.name, params, at, CUT + TIME)).await
+            timeout(OPENED, Box::pin(Output::open(&api, &home.pod.name, params, at, CUT + TIME))).await
         };
-        let Ok(mut output) = output else { return Copied::Nothing };
+        let Ok(Ok(mut output)) = output else { return Copied::Nothing };
         let until = Instant::now() + TURN;
         loop {
             let next = {
@@ -335,3 +336,6 @@ impl Home<'_> {
 fn tell(stream: &watch::Sender<Option<End>>, end: impl FnOnce() -> End) {
     stream.send_if_modified(|known| known.is_none().then(|| *known = Some(end())).is_some());
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,7 +232,7 @@ impl Machine for Sandboxes {
                 instance,
                 image: status.labels.get(IMAGE).cloned(),
                 port: status.labels.get(PORT).and_then(|port| port.parse().ok()),
-                folders: status.labels.get(FOLDERS).and_then(|text| serde_json::from_str(text).ok()),
+                folders: folders_of(&status.labels),
                 running: !matches!(status.state, SandboxState::Ended { .. }),
                 guest: Arc::new(guest),
             });
@@ -251,6 +251,12 @@ fn image_of(status: &SandboxStatus) -> Option<ImageName> {
 
 fn instance_of(status: &SandboxStatus) -> Option<InstanceId> {
     serde_json::from_str(status.labels.get(ID)?).ok()
+}
+
+/// The folders that a sandbox reads, by the place where it finds them; `None` where its label cannot be read. One without a label
+/// is of a version whose sandboxes read none.
+fn folders_of(labels: &BTreeMap<String, String>) -> Option<BTreeMap<String, PathBuf>> {
+    labels.get(FOLDERS).map_or(Some(BTreeMap::new()), |text| serde_json::from_str(text).ok())
 }
 
 /// The labels that every sandbox of a release bears.
@@ -478,6 +484,27 @@ async fn remove(log: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_sandbox_reads_stands_in_its_label() {
+        let mut release = crate::local::testing::release("weather", 4, "web=1");
+        let of = |release: &RunnableRelease| labels(release, INSTANCE, &release.settings.limits);
+        assert_eq!(folders_of(&of(&release)), Some(release.settings.folders()), "none");
+        let mount = crate::ReadMount {
+            name: "dumps".parse().unwrap(),
+            folder: Some("/srv/dumps".into()),
+            volume: None,
+        };
+        release.settings.mounts = vec![mount];
+        assert_eq!(release.settings.folders().len(), 1);
+        let mut labels = of(&release);
+        assert_eq!(folders_of(&labels), Some(release.settings.folders()));
+        labels.insert(FOLDERS.to_owned(), "{".to_owned());
+        assert_eq!(folders_of(&labels), None, "whatever it is, it is not kept");
+        // As before there were folders to read: it is kept where none are read now.
+        labels.remove(FOLDERS);
+        assert_eq!(folders_of(&labels), Some(BTreeMap::new()));
+    }
 
     #[test]
     fn folders_of_a_sandbox_that_is_on_its_way_are_nobody_elses() {

@@ -48,6 +48,7 @@ pub(crate) fn release(number: u32, minutes: i64, cause: ReleaseCause) -> Release
         tool: "weather".parse().unwrap(),
         number: ReleaseNumber(number),
         image: Digest::sha256([7; 32]),
+        reference: None,
         commit: commit(),
         processes: [("web".to_owned(), "gunicorn app:app".to_owned())].into(),
         config: 2,

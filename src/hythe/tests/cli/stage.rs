@@ -85,6 +85,8 @@ pub(crate) struct Stage {
     pub(crate) url: String,
     answers: Arc<Mutex<VecDeque<(String, Answer)>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Held while a connection is served.
+    serving: Arc<Mutex<()>>,
 }
 
 /// What a run left.
@@ -120,10 +122,12 @@ impl Stage {
             url,
             answers: Arc::new(Mutex::new(answers)),
             seen: Arc::default(),
+            serving: Arc::default(),
         };
-        let (answers, seen) = (stage.answers.clone(), stage.seen.clone());
+        let (answers, seen, serving) = (stage.answers.clone(), stage.seen.clone(), stage.serving.clone());
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
+                let _serving = serving.lock().expect("no panic");
                 serve(connection, &answers, &seen);
             }
         });
@@ -158,8 +162,9 @@ impl Stage {
         finish(&mut self.command(args), input)
     }
 
-    /// What was asked so far.
+    /// What was asked so far, by conversations that are over: a program may end before what it said last has been heard.
     pub(crate) fn seen(&self) -> Vec<Seen> {
+        let _served = self.serving.lock().expect("no panic");
         self.seen.lock().expect("no panic").clone()
     }
 

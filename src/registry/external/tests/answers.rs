@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Answerer = dyn Fn(&Method, &str, usize) -> Response + Send + Sync;
 
 /// A registry that has nothing and takes everything, but for what this answers; how often it was asked for it is counted.
-async fn stranger(
+pub(super) async fn stranger(
     answer: impl Fn(&Method, &str, usize) -> Option<Response> + Send + Sync + 'static,
 ) -> String {
     let count = Arc::new(AtomicUsize::new(0));
@@ -42,11 +42,11 @@ fn status(code: u16) -> Response {
     Response::builder().status(code).body(Body::empty()).unwrap()
 }
 
-fn with(code: u16, header: &str, value: &str) -> Response {
+pub(super) fn with(code: u16, header: &str, value: &str) -> Response {
     Response::builder().status(code).header(header, value).body(Body::empty()).unwrap()
 }
 
-fn error(code: u16, name: &str, message: &str) -> Response {
+pub(super) fn error(code: u16, name: &str, message: &str) -> Response {
     let text = serde_json::json!({"errors": [{"code": name, "message": message}]}).to_string();
     Response::builder().status(code).body(Body::from(text)).unwrap()
 }

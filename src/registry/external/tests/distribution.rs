@@ -14,6 +14,12 @@ fn options(registry: &Distribution) -> ExternalOptions {
     ExternalOptions { push: Some(registry.login(Distribution::USER)), ..Built::options(&prefix) }
 }
 
+/// Whether this names this image of the tool `weather`.
+async fn has(external: &External, reference: &crate::Reference, image: &Digest) -> bool {
+    let session = external.inner.place.session(&named("weather"), "pull", Vec::new());
+    session.has_manifest(reference, image).await.unwrap()
+}
+
 async fn crane(login: &Path, words: &str) -> String {
     let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
     let folder = login.parent().unwrap().display().to_string();
@@ -64,9 +70,10 @@ async fn images_that_nobody_needs_are_removed_and_others_left_alone() {
     let weather = named("weather");
     let all = external.images(&weather).await.unwrap();
     assert_eq!(all, [built.image.clone()].into());
-    external.remove(&weather, &all).await.unwrap();
+    assert_eq!(external.remove(&weather, &all).await.unwrap(), 1);
     external.remove(&weather, &all).await.unwrap();
     assert!(external.images(&weather).await.unwrap().is_empty());
+    assert!(!has(&external, &built.image.clone().into(), &built.image).await);
     assert_eq!(
         crane(&registry.login(Distribution::USER), &format!("ls {}/hythe/weather", registry.address())).await,
         "somebodys"
@@ -101,13 +108,28 @@ async fn two_platforms_of_one_place_leave_each_other_their_images() {
     assert_eq!(second, Provided::Sent { layers: 2, sent: 0, bytes: 0 });
     assert_eq!(other.images(&weather).await.unwrap(), all);
 
-    one.remove(&weather, &all).await.unwrap();
+    assert_eq!(one.remove(&weather, &all).await.unwrap(), 1);
     assert!(one.images(&weather).await.unwrap().is_empty());
     assert_eq!(provide(&other, "weather", &built.image).await.unwrap(), Provided::There);
     let place = format!("{}/hythe/weather@{}", registry.address(), built.image);
     crane(&registry.login(Distribution::USER), &format!("validate --remote {place}")).await;
     other.remove(&weather, &all).await.unwrap();
     assert!(other.images(&weather).await.unwrap().is_empty());
+    assert!(!has(&other, &built.image.clone().into(), &built.image).await, "nobody needs it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_person_has_named_stays_under_that_name() {
+    let (registry, built, weather) = (with_login(), built(), named("weather"));
+    let external = built.to(&options(&registry));
+    provide(&external, "weather", &built.image).await.unwrap();
+    let place = format!("{}/hythe/weather@{}", registry.address(), built.image);
+    crane(&registry.login(Distribution::USER), &format!("tag {place} audited")).await;
+    let all = external.images(&weather).await.unwrap();
+    assert_eq!(external.remove(&weather, &all).await.unwrap(), 1, "this platform's name went");
+    assert!(external.images(&weather).await.unwrap().is_empty());
+    let audited = "audited".parse::<crate::Tag>().unwrap().into();
+    assert!(has(&external, &audited, &built.image).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
