@@ -90,6 +90,9 @@ bench-many-tools: build cluster-programs ## Measures the server with 100, 1,000 
 	@cargo build --locked -p hythe-tests --example seed
 	@scripts/bench-many-tools
 
+bench-logs: ## Measures runtime logs that several servers share
+	@cargo run --locked --release -p hythe-tests --example logs
+
 $(TOOLS)/bin/crane: scripts/go
 	@mkdir -p $(TOOLS)
 	@go=$$(scripts/go $(TOOLS)) && GOBIN=$(TOOLS)/bin $$go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
@@ -105,4 +108,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-replicas demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools
+.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-replicas demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools bench-logs

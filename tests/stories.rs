@@ -15,6 +15,7 @@ mod stories {
     mod pods;
     mod push;
     mod registries;
+    mod replica_logs;
     mod replicas;
     mod restart;
     mod rights;

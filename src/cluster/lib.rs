@@ -17,6 +17,6 @@ mod streams;
 pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, stays, watched_kinds};
 pub use known::Known;
 pub use object::Object;
-pub use output::{Output, Position};
+pub use output::{Output, Piece, Position};
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};
 pub use streams::{Place, Streams};

@@ -28,6 +28,15 @@ impl Position {
     }
 }
 
+/// A piece of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'o> {
+    /// Its bytes, without the line's end.
+    pub text: &'o [u8],
+    /// Whether the line is whole with it.
+    pub whole: bool,
+}
+
 /// A stream of output.
 pub struct Output {
     reader: Compat<Pin<Box<dyn AsyncBufRead + Send>>>,
@@ -61,8 +70,8 @@ impl Output {
         Self { reader: stream.compat(), behind: at, passed: 0, broken: None, line: Vec::new(), most }
     }
 
-    /// The next piece, without its line's end; `at` moves with it. `None` at the end.
-    pub async fn next(&mut self, at: &mut Option<Position>) -> io::Result<Option<&[u8]>> {
+    /// The next piece; `at` moves with the first one of each line. `None` at the end.
+    pub async fn next(&mut self, at: &mut Option<Position>) -> io::Result<Option<Piece<'_>>> {
         loop {
             self.line.clear();
             let limit = self.most as u64;
@@ -78,7 +87,7 @@ impl Output {
                 if passed {
                     continue;
                 }
-                return Ok(Some(&self.line));
+                return Ok(Some(Piece { text: &self.line, whole }));
             }
             let Some((time, text)) = timed(&self.line) else {
                 self.broken = (!whole).then_some(true);
@@ -88,7 +97,7 @@ impl Output {
             self.broken = (!whole).then_some(passed);
             if !passed {
                 *at = Some(at.map_or(Position { time, count: 1 }, |at| at.after(time)));
-                return Ok(Some(&self.line[text..]));
+                return Ok(Some(Piece { text: &self.line[text..], whole }));
             }
         }
     }
@@ -122,8 +131,9 @@ mod tests {
     async fn read(text: &[u8], at: &mut Option<Position>, most: usize) -> Vec<String> {
         let mut output = Output::over(Box::pin(futures::io::Cursor::new(text.to_vec())), *at, most);
         let mut lines = Vec::new();
-        while let Some(line) = output.next(at).await.unwrap() {
-            lines.push(String::from_utf8_lossy(line).into_owned());
+        while let Some(Piece { text, whole }) = output.next(at).await.unwrap() {
+            let end = if whole { "" } else { "…" };
+            lines.push(format!("{}{end}", String::from_utf8_lossy(text)));
         }
         lines
     }
@@ -152,7 +162,11 @@ mod tests {
         text.extend(b"\n2026-11-21T10:00:06Z \xff\n2026-11-21T10:00:07Z \n");
         let lines = read(&text, &mut None, 50).await;
         assert_eq!(lines.len(), 5, "{lines:?}");
-        assert_eq!(lines[..3].concat(), "x".repeat(100));
+        assert_eq!(lines[..3].concat().replace('…', ""), "x".repeat(100));
+        assert_eq!(
+            lines.iter().map(|line| line.ends_with('…')).collect::<Vec<_>>(),
+            [true, true, false, false, false]
+        );
         assert_eq!(lines[3..], ["\u{fffd}", ""]);
     }
 }

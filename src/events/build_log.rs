@@ -180,8 +180,9 @@ impl LogStore {
         }
     }
 
-    /// Waits until everything appended to the logs of builds is where it outlives this server.
+    /// Waits until everything appended so far is where it outlives this server.
     pub async fn settled(&self) {
+        self.inner.gathered.settled().await;
         if let Some(shared) = &self.inner.shared {
             shared.all_settled().await;
         }

@@ -1,7 +1,7 @@
 //! From the log files of instances, written by the sandbox helper, into the runtime logs of their tools.
 //!
-//! One task an instance looks for new lines (often while there are some, seldom while there are none, and not at all where it
-//! is told of them) and appends them together with how far it has read.
+//! One task an instance looks for new lines (often while there are some, seldom while there are none) and appends them together
+//! with how far it has read. What is brought line by line comes by `reading` instead; both end here.
 
 mod files;
 
@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How often a follower looks, at most and at least.
@@ -25,7 +25,7 @@ const SELDOM: Duration = Duration::from_millis(320);
 /// How long the continuation of a cut line is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Last lines kept of an ended instance, and ended instances kept of a tool.
-const LAST_LINES: usize = 50;
+pub(crate) const LAST_LINES: usize = 50;
 const ENDED: usize = 20;
 
 /// The log of one instance, as the helper writes it: numbered files of lines `<unix-nanos> <o|e> text`.
@@ -38,8 +38,6 @@ pub struct InstanceLog {
     pub instance: String,
     /// The folder of its files.
     pub dir: PathBuf,
-    /// Whether whoever writes them says so by [`LogStore::instance_printed`].
-    pub told: bool,
 }
 
 /// What is kept of an instance that has ended, however chatty the others are.
@@ -58,8 +56,6 @@ pub struct EndedInstance {
 /// A task that follows an instance.
 pub(crate) struct Follower {
     stop: watch::Sender<bool>,
-    /// Told of what is written.
-    printed: Arc<Notify>,
     /// Ends once everything has been read, or with what kept it from that.
     task: JoinHandle<Result<(), EventsError>>,
 }
@@ -82,9 +78,7 @@ impl LogStore {
             return Ok(());
         }
         let (stop, stopped) = watch::channel(false);
-        let printed = Arc::<Notify>::default();
         let reader = Reading {
-            printed: log.told.then(|| printed.clone()),
             files: InstanceFiles::new(log.dir, at),
             instance: log.instance,
             to,
@@ -92,15 +86,8 @@ impl LogStore {
             held: None,
         };
         let task = tokio::spawn(follow(reader, stopped));
-        followers.insert(key, Follower { stop, printed, task });
+        followers.insert(key, Follower { stop, task });
         Ok(())
-    }
-
-    /// Says that there is more of an instance's log.
-    pub fn instance_printed(&self, tool: &ToolName, instance: &str) {
-        if let Some(follower) = self.followers().get(&(tool.clone(), instance.to_owned())) {
-            follower.printed.notify_one();
-        }
     }
 
     /// Reads what is left of an instance's log, writes its end into the tool's, keeps its last lines, and stops following.
@@ -115,6 +102,11 @@ impl LogStore {
         reason: &str,
     ) -> Result<EndedInstance, EventsError> {
         check_name(instance)?;
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.end(tool, instance, reason).await;
+        }
+        // What was brought line by line comes before its end.
+        self.inner.gathered.settled().await;
         let follower = self.followers().remove(&(tool.clone(), instance.to_owned()));
         if let Some(follower) = follower {
             let _ = follower.stop.send(true);
@@ -146,6 +138,9 @@ impl LogStore {
 
     /// The instances of a tool that ended last, newest first, at most twenty.
     pub async fn ended_instances(&self, tool: &ToolName) -> Result<Vec<EndedInstance>, EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.ended(tool).await;
+        }
         let dir = self.ended_dir(tool);
         blocking(&self.ended_dir(tool), move || read_ended(&dir)).await
     }
@@ -157,6 +152,9 @@ impl LogStore {
         instance: &str,
         count: usize,
     ) -> Result<Vec<LogLine>, EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.last_lines(tool, instance, count).await;
+        }
         let query = LogQuery {
             instance: Some(instance.to_owned()),
             sources: vec![LineSource::Out, LineSource::Err],
@@ -200,8 +198,6 @@ struct Reading {
     instance: String,
     to: Arc<ToolLog>,
     line_bytes: usize,
-    /// Tells of what is written; none where it has to be looked for.
-    printed: Option<Arc<Notify>>,
     /// Since when a cut line has waited for its continuation.
     held: Option<Instant>,
 }
@@ -233,18 +229,6 @@ impl Reading {
         Ok(if more { Taken::Part } else { Taken::All })
     }
 
-    /// Returns once it is worth a look: when it is told, or after a while where it is not, or where a line waits for its rest.
-    async fn rest(&self, taken: Taken, pause: Duration) {
-        match &self.printed {
-            Some(printed) if taken == Taken::Nothing && self.held.is_none() => {
-                printed.notified().await;
-                // Lines that come together are taken together.
-                tokio::time::sleep(OFTEN).await;
-            }
-            _ => tokio::time::sleep(pause).await,
-        }
-    }
-
     fn drain(&mut self) -> Result<(), EventsError> {
         while self.step(true)? != Taken::Nothing {}
         Ok(())
@@ -258,21 +242,17 @@ async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) -> Res
     while !*stopped.borrow() {
         let (back, taken) = look(&path, reading, |reading| reading.step(false)).await?;
         reading = back;
-        let taken = match taken {
+        match taken {
             // However fast it prints: what is not read in time is rotated away.
             Ok(Taken::Part) => continue,
-            Ok(taken) => {
-                pause = if taken == Taken::All { OFTEN } else { (pause * 2).min(SELDOM) };
-                taken
-            }
+            Ok(taken) => pause = if taken == Taken::All { OFTEN } else { (pause * 2).min(SELDOM) },
             Err(error) => {
                 tracing::error!(log = %path.display(), instance = %reading.instance, %error, "an instance's lines wait");
                 pause = SELDOM * 4;
-                Taken::Part
             }
-        };
+        }
         tokio::select! {
-            () = reading.rest(taken, pause) => {}
+            () = tokio::time::sleep(pause) => {}
             changed = stopped.changed() => if changed.is_err() { return Ok(()) },
         }
     }
@@ -292,7 +272,7 @@ async fn look<T: Send + 'static>(
     .await
 }
 
-fn check_name(name: &str) -> Result<(), EventsError> {
+pub(crate) fn check_name(name: &str) -> Result<(), EventsError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(allowed) {
         return Err(EventsError::Name { name: name.chars().take(200).collect() });

@@ -1,8 +1,8 @@
 //! Build and runtime logs: stored first, streamed second.
 //!
-//! Enter at [`LogStore`]. A build's log is a file of numbered events; a tool's runtime log is a row of bounded segments.
-//! Every reader follows the files, so that any number of them sees the same lines, from any position, and a slow one
-//! slows nobody. Secrets are replaced on the way in ([`Masker`]). This room never drops a line without saying so and
+//! Enter at [`LogStore`]. A build's log is a file of numbered events; a tool's runtime log is a row of bounded segments. Where several
+//! servers share the logs (`shared`), both are rows and objects. Every reader follows what is stored, so that any number of them
+//! sees the same lines, from any position, and a slow one slows nobody. Secrets are replaced on the way in ([`Masker`]). This room never drops a line without saying so and
 //! never knows who reads.
 
 mod build_log;
@@ -14,6 +14,7 @@ mod journal;
 mod line;
 mod mask;
 mod query;
+mod reading;
 mod runtime_log;
 mod shared;
 mod tail;
@@ -27,7 +28,8 @@ pub use ingest::{EndedInstance, InstanceLog};
 pub use line::{LineSource, LogLine, NewLine};
 pub use mask::{MaskedLines, Masker};
 pub use query::LogQuery;
-pub use shared::SharedPlace;
+pub use reading::{InstanceLines, LinePlace};
+pub use shared::{MaskerOf, SharedPlace};
 
 use hythe_model::{BuildId, ToolName};
 use std::collections::HashMap;
@@ -65,7 +67,7 @@ struct Inner {
     tools: Mutex<runtime_log::ToolLogs>,
     followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
     gathered: Arc<gather::Gathered>,
-    /// The build logs, where several servers share them.
+    /// The logs, where several servers share them.
     shared: Option<Arc<shared::SharedLogs>>,
 }
 
@@ -79,22 +81,31 @@ impl Drop for Inner {
 impl LogStore {
     /// Opens or makes the folder of logs, `logs/` of the data folder; `builds/` and `tools/` in it are this room's.
     pub fn open(dir: impl Into<PathBuf>, limits: LogLimits) -> Result<Self, EventsError> {
-        Self::open_with(dir, limits, None)
+        let gathered = Arc::<gather::Gathered>::default();
+        let store = Self::open_with(dir, limits, gathered.clone(), None)?;
+        let started = gather::start(gathered, Arc::downgrade(&store.inner));
+        started.map_err(|error| EventsError::Open {
+            path: store.inner.dir.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(store)
     }
 
-    /// The same with build logs that several servers share. Call it on a runtime.
+    /// The same with logs that several servers share. Call it on a runtime.
     pub fn open_shared(
         dir: impl Into<PathBuf>,
         limits: LogLimits,
         place: SharedPlace,
     ) -> Result<Self, EventsError> {
-        let shared = shared::SharedLogs::new(place, limits.clone());
-        Self::open_with(dir, limits, Some(shared))
+        let gathered = Arc::<gather::Gathered>::default();
+        let shared = shared::SharedLogs::new(place, limits.clone(), gathered.clone());
+        Self::open_with(dir, limits, gathered, Some(shared))
     }
 
     fn open_with(
         dir: impl Into<PathBuf>,
         limits: LogLimits,
+        gathered: Arc<gather::Gathered>,
         shared: Option<Arc<shared::SharedLogs>>,
     ) -> Result<Self, EventsError> {
         let dir: PathBuf = dir.into();
@@ -104,11 +115,8 @@ impl LogStore {
         std::fs::create_dir_all(dir.join("tools")).map_err(fault)?;
         let syncer = journal::Syncer::start().map_err(fault)?;
         let (builds, tools, followers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let gathered = Arc::<gather::Gathered>::default();
         let inner = Inner { dir: dir.clone(), limits, syncer, builds, tools, followers, gathered, shared };
-        let inner = Arc::new(inner);
-        gather::start(inner.gathered.clone(), Arc::downgrade(&inner)).map_err(fault)?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 

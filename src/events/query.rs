@@ -28,7 +28,12 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
-    fn wants(&self, line: &LogLine) -> bool {
+    /// Whether every line behind its beginning is wanted.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.since.is_none() && self.instance.is_none() && self.sources.is_empty()
+    }
+
+    pub(crate) fn wants(&self, line: &LogLine) -> bool {
         let under = |name: &String| {
             let rest = line.instance.strip_prefix(name.as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -162,6 +167,9 @@ impl LogStore {
         tool: &ToolName,
         query: LogQuery,
     ) -> BoxStream<'static, Result<LogLine, EventsError>> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.read(tool, query);
+        }
         let (store, tool) = (self.clone(), tool.clone());
         let reader = Reader { store, tool, query, open: None, ready: VecDeque::new() };
         let next = |mut reader: Reader| async move { Ok(reader.next().await?.map(|line| (line, reader))) };

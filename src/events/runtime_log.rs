@@ -1,15 +1,17 @@
 //! A tool's runtime log: bounded segments.
 //!
 //! Positions rise by one a line over all segments. How far each instance's own log has been read is written with the lines
-//! themselves, so that the two cannot part: see `segments`.
+//! themselves, so that the two cannot part: see `segments`. Where several servers share the logs they are elsewhere: see `shared`.
 
 mod segments;
 mod stored;
 
 pub(crate) use segments::segment_path;
-pub(crate) use stored::{SourceAt, read_line};
+pub(crate) use stored::{SourceAt, Stored, read_line, read_line_at};
 
 use crate::clean::{clean, pieces};
+use crate::gather::Read;
+use crate::shared::MaskerOf;
 use crate::{EventsError, LineSource, LogStore, Masker, NewLine, blocking};
 use hythe_model::ToolName;
 use jiff::Timestamp;
@@ -68,34 +70,69 @@ impl ToolLog {
         source: Option<(&str, SourceAt)>,
         line_bytes: usize,
     ) -> Result<u64, EventsError> {
-        let mut state = self.state();
-        let State { segments, masker, removed } = &mut *state;
+        self.append_to(&mut self.state(), lines, source, line_bytes)
+    }
+
+    /// Appends lines of an instance that go on from what is stored of it; else they are refused.
+    fn append_read(&self, lines: &[NewLine], read: &Read, line_bytes: usize) -> Result<(), EventsError> {
+        let (mut state, instance) = (self.state(), &read.source.instance);
+        if state.removed || state.segments.source(instance) != read.from {
+            read.source.refuse();
+            return Ok(());
+        }
+        self.append_to(&mut state, lines, Some((instance, read.to)), line_bytes).map(drop)
+    }
+
+    fn append_to(
+        &self,
+        state: &mut State,
+        lines: &[NewLine],
+        source: Option<(&str, SourceAt)>,
+        line_bytes: usize,
+    ) -> Result<u64, EventsError> {
+        let State { segments, masker, removed } = state;
         if *removed {
             return Ok(0);
         }
-        let mut shown = Vec::with_capacity(lines.len());
-        for line in lines {
-            let text = clean(&line.text);
-            let text = masker.mask(&text);
-            for piece in pieces(&text, line_bytes) {
-                shown.push(NewLine { text: piece.to_owned(), instance: line.instance.clone(), ..*line });
-            }
-        }
-        segments.append(&shown, source)?;
+        segments.append(&shown(lines, masker, line_bytes), source)?;
         self.reached.send_replace(segments.reached());
         Ok(segments.last())
     }
+}
+
+/// Lines as they are stored: clean, masked and cut.
+pub(crate) fn shown(lines: &[NewLine], masker: &Masker, line_bytes: usize) -> Vec<NewLine> {
+    let mut shown = Vec::with_capacity(lines.len());
+    for line in lines {
+        let text = clean(&line.text);
+        let text = masker.mask(&text);
+        for piece in pieces(&text, line_bytes) {
+            shown.push(NewLine { text: piece.to_owned(), instance: line.instance.clone(), ..*line });
+        }
+    }
+    shown
 }
 
 impl LogStore {
     /// Masks these values in every line of this tool from now on, and begins its log where it has none: call it before
     /// anything of the tool runs.
     pub fn mask_tool(&self, tool: &ToolName, masker: Masker) {
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.mask(tool, masker);
+        }
         self.begin_again(tool);
         match self.tool_log(tool) {
             Ok(Some(log)) => log.state().masker = masker,
             Ok(None) => {}
             Err(error) => tracing::error!(%tool, %error, "a tool's log could not be opened"),
+        }
+    }
+
+    /// Asks this for what is to be masked of a tool that other servers roll out too, whenever that may have changed. Where logs are
+    /// not shared it is said by [`LogStore::mask_tool`] alone.
+    pub fn mask_by(&self, masker_of: MaskerOf) {
+        if let Some(shared) = &self.inner.shared {
+            shared.tools.mask_by(masker_of);
         }
     }
 
@@ -108,7 +145,7 @@ impl LogStore {
     }
 
     /// Appends a line of the platform or of the router to a tool's log, and answers its position; 0 where the log was
-    /// removed, which takes nothing. As quick as [`LogStore::append`].
+    /// removed, which takes nothing, and where a shared log gives it later. As quick as [`LogStore::append`].
     pub fn append_line(
         &self,
         tool: &ToolName,
@@ -123,13 +160,41 @@ impl LogStore {
 
     /// As [`LogStore::append_line`], several lines in one write; answers the position of the last.
     pub fn append_lines(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
+        if self.inner.shared.is_some() {
+            lines.iter().for_each(|line| self.inner.gathered.push(tool, line.clone()));
+            return Ok(0);
+        }
+        self.append_own(tool, lines)
+    }
+
+    /// Appends lines to files.
+    pub(crate) fn append_own(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
         let Some(log) = self.tool_log(tool)? else { return Ok(0) };
         log.append(lines, None, self.inner.limits.line_bytes)
+    }
+
+    /// Appends lines that were read of an instance to files.
+    pub(crate) fn append_read(
+        &self,
+        tool: &ToolName,
+        lines: &[NewLine],
+        read: &Read,
+    ) -> Result<(), EventsError> {
+        match self.begun_log(tool)? {
+            Some(log) => log.append_read(lines, read, self.inner.limits.line_bytes),
+            None => {
+                read.source.refuse();
+                Ok(())
+            }
+        }
     }
 
     /// Removes everything of a tool; its readers come to an end, and nothing is followed into it any more. What still
     /// comes for it is left out until [`LogStore::mask_tool`] begins a log for a tool of the same name.
     pub async fn remove_tool(&self, tool: &ToolName) -> Result<(), EventsError> {
+        if let Some(shared) = &self.inner.shared {
+            return shared.tools.remove(tool).await;
+        }
         self.unfollow_tool(tool);
         if let Some(log) = self.tools().insert(tool.clone(), None).flatten() {
             log.state().removed = true;
@@ -143,6 +208,14 @@ impl LogStore {
             _ => Ok(()),
         })
         .await
+    }
+
+    /// Tidies what several servers share of tools' logs, and removes what was left over; how many objects went.
+    pub async fn prune_tools(&self) -> Result<usize, EventsError> {
+        match &self.inner.shared {
+            Some(shared) => shared.tools.prune().await,
+            None => Ok(0),
+        }
     }
 
     /// The folder of a tool's runtime log.

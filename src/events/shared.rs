@@ -1,11 +1,14 @@
-//! Build logs that several servers write and read: rows while they grow, an object each once they have ended.
+//! Logs that several servers write and read: those of tools (`tools`), and those of builds: rows while they grow, an object each once
+//! they have ended.
 //!
-//! A log's events wait here for a moment and go to the store in batches, where they get their numbers; readers everywhere follow the
+//! A build's events wait here for a moment and go to the store in batches, where they get their numbers; readers everywhere follow the
 //! store, that of the writer too, so that nobody sees what is not kept. What waits is bounded by the size of a log.
 
 mod reader;
+mod tools;
 mod writer;
 
+use crate::gather::Gathered;
 use crate::{EventsError, LogLimits, LoggedEvent, Masker};
 use futures::stream::BoxStream;
 use hythe_model::{BuildEvent, BuildId};
@@ -16,7 +19,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tools::SharedTools;
 use writer::Writer;
+
+pub use tools::MaskerOf;
 
 /// What the names of build logs begin with, in the store and among the objects.
 const BUILDS: &str = "builds/";
@@ -32,8 +38,10 @@ pub struct SharedPlace {
     pub objects: Arc<dyn Objects>,
 }
 
-/// The build logs of all servers.
+/// The logs of all servers.
 pub(crate) struct SharedLogs {
+    /// Those of tools; all else here is about builds.
+    pub(crate) tools: Arc<SharedTools>,
     place: SharedPlace,
     limits: LogLimits,
     /// Where writers work: events come from threads that know no runtime, too.
@@ -59,8 +67,9 @@ fn failed_write(build: BuildId, error: &dyn std::fmt::Display) -> EventsError {
 }
 
 impl SharedLogs {
-    pub(crate) fn new(place: SharedPlace, limits: LogLimits) -> Arc<Self> {
-        Arc::new(Self { place, limits, runtime: Handle::current(), writers: Mutex::default() })
+    pub(crate) fn new(place: SharedPlace, limits: LogLimits, gathered: Arc<Gathered>) -> Arc<Self> {
+        let tools = SharedTools::start(place.clone(), limits.clone(), gathered);
+        Arc::new(Self { tools, place, limits, runtime: Handle::current(), writers: Mutex::default() })
     }
 
     fn writers(&self) -> MutexGuard<'_, HashMap<BuildId, Arc<Writer>>> {

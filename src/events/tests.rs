@@ -4,6 +4,7 @@ mod builds;
 mod instances;
 mod runtime;
 mod shared;
+mod shared_tools;
 
 use crate::*;
 use futures::{StreamExt, TryStreamExt};

@@ -117,8 +117,6 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
                 settings: settings.cluster(images)?,
                 port: settings.config.rollout.port,
                 pull,
-                logs: data.instance_logs(),
-                log_bytes: settings.config.logs.instance.bytes(),
                 witness,
                 traffic: Arc::new(Counted(in_flight.clone())),
             };
@@ -160,7 +158,7 @@ fn local_parts(
     }
 }
 
-/// The logs; those of builds are where every server sees them, where there are several.
+/// The logs, where every server sees them if there are several.
 fn logs(
     settings: &Settings,
     data: &Data,

@@ -12,12 +12,15 @@ use hythe_ssh::HostKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::io::IsTerminal;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// What is told where nothing else is asked for. An error is told by whoever handles it, and not by the client that met it too.
 const USUAL: &str = "info,kube_client=off";
+/// How long a stop waits for the database to take the last lines of tools' logs.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn main(settings: &Settings) -> Result<()> {
@@ -94,6 +97,9 @@ async fn serve(settings: &Settings) -> Result<()> {
     platform.retire().await;
     // Last, so that tools are served while all else drains.
     let ended = running.close().await;
+    if tokio::time::timeout(LAST_LINES, rooms.logs.settled()).await.is_err() {
+        tracing::warn!("the last lines of tools' logs could not be kept");
+    }
     let _ = fs::remove_file(data.addresses());
     tracing::info!("stopped; tools run on");
     ended

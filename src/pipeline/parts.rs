@@ -81,6 +81,7 @@ impl Platform {
         let noted = images::Noted::default();
         let inner = Inner { parts, holder, replica, copying, turns, running, noted };
         let platform = Self { inner: Arc::new(inner) };
+        platform.mask_logs();
         match platform.inner.replica.clone() {
             Some(replica) => platform.begin_to_live(replica).await?,
             None => platform.put_right().await?,

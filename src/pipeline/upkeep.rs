@@ -145,7 +145,9 @@ impl Platform {
         let keep = self.store().newest_builds(self.parts().settings.keep.builds).await?;
         let stays = move |build| Some(build) > last || keep.contains(&build);
         let removed = self.logs().prune_builds(stays).await;
-        removed.map_err(|error| faults::internal("remove logs of builds", &error))
+        let builds = removed.map_err(|error| faults::internal("remove logs of builds", &error))?;
+        let removed = self.logs().prune_tools().await;
+        Ok(builds + removed.map_err(|error| faults::internal("tidy logs of tools", &error))?)
     }
 
     /// Drops the names of commits that no release needs, and repacks where there was work.

@@ -40,7 +40,6 @@ use hythe_cluster::fence::PullAccess;
 use hythe_model::{Fault, InstanceId, JobName, RouteTable, ToolName};
 use rollout::Rollouts;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch as channel;
@@ -59,10 +58,6 @@ pub struct KubernetesParts {
     pub port: u16,
     /// Makes what a node shows to the registry, for one tool; `None` where images are pulled freely.
     pub pull: Pull,
-    /// The folder that pods' output is brought to, `<logs>/<tool>/<instance>/`.
-    pub logs: PathBuf,
-    /// Bytes that are kept of an instance's output until somebody has taken it.
-    pub log_bytes: u64,
     /// Who takes what instances print.
     pub witness: Arc<dyn Witness>,
     /// Who knows what instances answer: the router.

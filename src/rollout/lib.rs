@@ -17,13 +17,14 @@ mod runtime;
 mod settings;
 mod status;
 
+pub use hythe_cluster::{Piece, Position};
 pub use jobs::{JobRun, JobState};
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};
 pub use local::{LocalParts, LocalRuntime};
 pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Answers, Candidate, ImageName, Notes, RunnableRelease, Runtime, Served, Switched, Traffic,
-    Unwatched, Wished, Wishes, Witness,
+    Adopted, Answers, Candidate, ImageName, Lines, Notes, RunnableRelease, Runtime, Served, Switched,
+    Traffic, Unwatched, Wished, Wishes, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, ReadMount, Readiness, RunLimits, RunSettings, Volume};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

@@ -23,8 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod tools;
 
-pub(crate) use leftovers::folder as log_folder;
-pub(crate) use lines::{last_lines, without_controls};
+pub(crate) use lines::without_controls;
 
 use crate::jobs::JobRun;
 use crate::one_off::{OneOff, OneOffSession};

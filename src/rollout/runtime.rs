@@ -5,6 +5,7 @@ use crate::one_off::{OneOff, OneOffSession};
 use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
+use hythe_cluster::{Piece, Position};
 use hythe_model::project::{Canary, ReleaseCommand};
 use hythe_model::{
     BuildEvent, Digest, Fault, InstanceId, JobName, Release, ReleaseNumber, RouteTable, ToolName,
@@ -276,18 +277,34 @@ impl std::iter::Sum for Answers {
     }
 }
 
-/// Takes what instances print, from the files that the sandbox helper writes for each.
+/// Takes what instances print: from the files that the sandbox helper writes for each, or line by line.
 #[async_trait]
 pub trait Witness: Send + Sync {
-    /// An instance's output goes to this folder from now on, or still does after a restart of the server. Where it is `told`, each
-    /// new line is followed by [`Witness::printed`]; else the folder is to be looked at now and then.
-    fn started(&self, instance: &InstanceId, log: &Path, told: bool);
+    /// An instance's output goes to files in this folder from now on, or still does after a restart of the server.
+    fn started(&self, instance: &InstanceId, log: &Path);
 
-    /// There is more in the folder of an instance.
-    fn printed(&self, _instance: &InstanceId) {}
+    /// Who takes the lines of an instance that are to be brought; `None` where none of them are wanted: it is known to have ended.
+    async fn reader(&self, _instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
+        Ok(None)
+    }
 
-    /// It has ended and its log is complete. The folder is removed afterwards where the answer is true.
+    /// It has ended and its log is complete. Where the answer is false that could not be kept, and is to be said again; what is left of
+    /// its output stays until then.
     async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool;
+}
+
+/// Takes the lines of one instance.
+#[async_trait]
+pub trait Lines: Send {
+    /// The last line that was taken, by whichever server: what is brought next is what comes behind it.
+    fn last(&mut self) -> Option<Position>;
+
+    /// Takes a piece of the line at this place, and waits while there is too much of it. `false` where it is not taken: somebody else
+    /// has read on, and another [`Witness::reader`] is to be asked for.
+    async fn take(&mut self, at: Position, piece: Piece<'_>) -> bool;
+
+    /// Waits until all that was taken is kept; `false` where it is not, as above.
+    async fn finish(&mut self) -> bool;
 }
 
 /// No router and no log: nothing is ever under way, and what instances print stays in its files.
@@ -305,7 +322,7 @@ impl Traffic for Unwatched {
 
 #[async_trait]
 impl Witness for Unwatched {
-    fn started(&self, _: &InstanceId, _: &Path, _: bool) {}
+    fn started(&self, _: &InstanceId, _: &Path) {}
 
     async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
         false

@@ -3,6 +3,7 @@
 use crate::codec::now;
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
@@ -29,6 +30,16 @@ pub(crate) fn number_in_order(connection: &mut AnyConnection) -> Outcome<()> {
     if let AnyConnection::Postgres(server) = connection {
         let query = diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(NUMBERS);
         query.execute(server)?;
+    }
+    Ok(())
+}
+
+/// Waits until this transaction is the only one that writes lines of tools' logs: two would meet in the rows of busy tools, and
+/// be refused again and again. Call it first: what the transaction sees is what is there once it has its turn. A file has one
+/// writer anyway.
+pub(crate) fn only_log_writer(connection: &mut AnyConnection) -> Outcome<()> {
+    if let AnyConnection::Postgres(server) = connection {
+        server.batch_execute("LOCK TABLE log_writers IN EXCLUSIVE MODE")?;
     }
     Ok(())
 }

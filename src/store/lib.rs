@@ -30,6 +30,7 @@ mod retention;
 mod schema;
 mod sqlite;
 mod tokens;
+mod tool_logs;
 mod tools;
 
 #[cfg(test)]
@@ -50,6 +51,9 @@ pub use releases::{Activation, NewRelease};
 pub use repositories::{RefMove, RepositoryState, RepositoryVersion};
 pub use retention::RetainedRelease;
 pub use tokens::{NewToken, Token};
+pub use tool_logs::{
+    LogBatch, LogLines, LogSegment, LogSource, OpenLog, SourceMove, ToolLines, ToolLogPart, WrittenLog,
+};
 pub use tools::{DeployRef, Member, Role, Tool, ToolSettings};
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Logs that several servers write and read: numbered lines in pieces, until the whole is an object.
+//! Logs that several servers write and read: numbered lines in pieces, until the whole is an object. Those of builds are written here,
+//! those of tools in `tool_logs`.
 //!
 //! A line gets its number when its piece is written, so that writers on different servers never give one twice. What is in a
 //! line is its writer's.
@@ -47,8 +48,33 @@ fn state(connection: &mut AnyConnection, name: &str) -> Outcome<Option<LogState>
     Ok(Some(LogState { last, bytes, ended, closed }))
 }
 
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl LogPiece {
+    pub(crate) fn read((first, lines): (i64, String)) -> Result<Self, StoreError> {
+        let lines = lines.split('\n').map(str::to_owned).collect();
+        Ok(Self { first: narrow("log_pieces.first", first)?, lines })
+    }
+}
+
+/// Pieces behind a line, oldest first: not more than some.
+pub(crate) fn pieces(reader: &mut AnyConnection, name: &str, after: u64) -> Outcome<Vec<LogPiece>> {
+    let mine = log_pieces::table.filter(log_pieces::log.eq(name));
+    // The piece that the line is in comes too, where there is more in it.
+    let from = mine.filter(log_pieces::first.le(signed(after) + 1)).order(log_pieces::first.desc());
+    let from = from.select(log_pieces::first).first::<i64>(reader).optional()?.unwrap_or(0);
+    let rows = mine.filter(log_pieces::first.ge(from)).order(log_pieces::first).limit(AT_ONCE);
+    let rows = rows.select((log_pieces::first, log_pieces::lines)).load::<(i64, String)>(reader)?;
+    let mut pieces = Vec::new();
+    for row in rows {
+        let piece = LogPiece::read(row)?;
+        if piece.first + piece.lines.len() as u64 > after + 1 {
+            pieces.push(piece);
+        }
+    }
+    Ok(pieces)
 }
 
 fn append(writer: &mut AnyConnection, name: &str, lines: &[String], ends: bool) -> Outcome<LogState> {
@@ -124,22 +150,7 @@ impl Store {
         let name = name.to_owned();
         let work = move |reader: &mut AnyConnection| {
             let state = state(reader, &name)?;
-            let mine = log_pieces::table.filter(log_pieces::log.eq(&name));
-            // The piece that the line is in comes too, where there is more in it.
-            let from = mine.filter(log_pieces::first.le(signed(after) + 1)).order(log_pieces::first.desc());
-            let from = from.select(log_pieces::first).first::<i64>(reader).optional()?.unwrap_or(0);
-            let rows = mine.filter(log_pieces::first.ge(from)).order(log_pieces::first).limit(AT_ONCE);
-            let rows = rows.select((log_pieces::first, log_pieces::lines)).load::<(i64, String)>(reader)?;
-            let mut pieces = Vec::new();
-            for (first, lines) in rows {
-                let piece = LogPiece {
-                    first: narrow("log_pieces.first", first)?,
-                    lines: lines.split('\n').map(str::to_owned).collect(),
-                };
-                if piece.first + piece.lines.len() as u64 > after + 1 {
-                    pieces.push(piece);
-                }
-            }
+            let pieces = pieces(reader, &name, after)?;
             Ok((state, pieces))
         };
         self.db.read("read a log", work).await

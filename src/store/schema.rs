@@ -173,6 +173,9 @@ diesel::table! {
         bytes -> BigInt,
         ended -> Bool,
         closed -> Bool,
+        tool_id -> Nullable<BigInt>,
+        pieces -> BigInt,
+        written_at -> BigInt,
     }
 }
 
@@ -184,12 +187,40 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    log_segments (log, first) {
+        log -> Text,
+        first -> BigInt,
+        last -> BigInt,
+        bytes -> BigInt,
+    }
+}
+
+diesel::table! {
+    log_sources (log, source) {
+        log -> Text,
+        source -> Text,
+        read_to -> Text,
+        position -> BigInt,
+        told -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    log_writers (writer) {
+        writer -> Text,
+        batch -> BigInt,
+        written_at -> BigInt,
+    }
+}
+
 diesel::joinable!(members -> tools (tool_id));
 diesel::joinable!(ssh_keys -> tools (tool_id));
 diesel::joinable!(builds -> tools (tool_id));
 diesel::joinable!(releases -> tools (tool_id));
 diesel::joinable!(config_values -> tools (tool_id));
 diesel::joinable!(repositories -> tools (tool_id));
+diesel::joinable!(logs -> tools (tool_id));
 diesel::allow_tables_to_appear_in_same_query!(
     tools,
     members,
@@ -197,5 +228,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     builds,
     releases,
     config_values,
-    repositories
+    repositories,
+    logs
 );

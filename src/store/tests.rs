@@ -9,6 +9,7 @@ mod leases;
 mod server;
 mod shared;
 mod story;
+mod tool_logs;
 
 use crate::*;
 use hythe_model::*;

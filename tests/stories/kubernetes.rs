@@ -209,13 +209,8 @@ fn a_tool_reaches_neither_the_cluster_nor_another_tool_nor_the_metadata() {
     let pod = server.kubectl("victim", &pod).ok().out;
     let api = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]).ok().out;
     let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]).ok().out;
-    let places = [
-        (pod, 8080),
-        (api, 443),
-        (node.clone(), 10250),
-        (node, 6443),
-        ("169.254.169.254".to_owned(), 80),
-    ];
+    let places =
+        [(pod, 8080), (api, 443), (node.clone(), 10250), (node, 6443), ("169.254.169.254".to_owned(), 80)];
     let mut look = "import socket, sys\ndef look(host, port):\n  s = socket.socket(); s.settimeout(2)\n  try:\n    s.connect((host, port)); print('open', host, port)\n  except OSError as e: print('closed', host, port)\n".to_owned();
     for (place, port) in &places {
         let _ = writeln!(look, "look('{place}', {port})");

@@ -32,7 +32,7 @@ pub(super) fn slow_tool(robin: &Client<'_>, tool: &str) {
 }
 
 /// Ends a server at once, as a power cut would.
-fn kill(pid: &str) {
+pub(super) fn kill(pid: &str) {
     let killed = std::process::Command::new("kill").args(["-9", pid]).status().expect("kill");
     assert!(killed.success());
 }

@@ -217,7 +217,7 @@ impl Pods {
         };
         loop {
             match output.next(last).await {
-                Ok(Some(line)) => hearing.line_without_outcome(line)?,
+                Ok(Some(piece)) => hearing.line_without_outcome(piece.text)?,
                 Ok(None) => return Ok(Heard::All),
                 Err(_) => return Ok(Heard::Some),
             }

@@ -47,7 +47,7 @@ impl InstanceFiles {
     pub(super) fn new(dir: PathBuf, at: SourceAt) -> Self {
         let (number, offset) = match at {
             SourceAt::Byte(number, offset) => (number, offset),
-            SourceAt::Start | SourceAt::Ended(_) => (0, 0),
+            SourceAt::Start | SourceAt::Line(..) | SourceAt::Ended(_) => (0, 0),
         };
         Self { dir, number, offset, open: None }
     }

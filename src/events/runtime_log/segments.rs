@@ -154,7 +154,7 @@ impl SourceAt {
     fn ended(self) -> Option<u64> {
         match self {
             Self::Ended(position) => Some(position),
-            Self::Start | Self::Byte(..) => None,
+            Self::Start | Self::Byte(..) | Self::Line(..) => None,
         }
     }
 }

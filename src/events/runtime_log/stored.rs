@@ -15,6 +15,9 @@ pub(crate) enum SourceAt {
     /// Up to this byte of this file.
     #[serde(rename = "at")]
     Byte(u64, u64),
+    /// Up to the line of this time, in nanoseconds since 1970, and of this number among those of that time.
+    #[serde(rename = "line")]
+    Line(i64, u64),
     /// To its end: nothing is read any more. The position of its last line orders what may be forgotten.
     #[serde(rename = "end")]
     Ended(u64),
@@ -22,7 +25,9 @@ pub(crate) enum SourceAt {
 
 /// A line of a segment. Short names: there is one on every line.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored<'l> {
+pub(crate) struct Stored<'l> {
+    /// None where its place says it.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub(super) n: u64,
     /// Nanoseconds since 1970.
     at: i64,
@@ -46,8 +51,13 @@ pub(super) struct Head {
     pub(super) sources: BTreeMap<String, SourceAt>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(position: &u64) -> bool {
+    *position == 0
+}
+
 impl<'l> Stored<'l> {
-    pub(super) fn new(n: u64, line: &'l NewLine) -> Self {
+    pub(crate) fn new(n: u64, line: &'l NewLine) -> Self {
         Self {
             n,
             at: i64::try_from(line.at.as_nanosecond()).unwrap_or_default(),
@@ -58,6 +68,16 @@ impl<'l> Stored<'l> {
             src: None,
         }
     }
+
+    fn into_line(self) -> LogLine {
+        LogLine {
+            position: self.n,
+            at: Timestamp::from_nanosecond(self.at.into()).unwrap_or_default(),
+            instance: self.i.into_owned(),
+            source: self.s,
+            text: self.t.into_owned(),
+        }
+    }
 }
 
 /// The line of a segment; `None` for its head.
@@ -65,12 +85,11 @@ pub(crate) fn read_line(bytes: &[u8]) -> Result<Option<LogLine>, serde_json::Err
     if bytes.starts_with(b"{\"first\"") {
         return Ok(None);
     }
-    let stored: Stored<'_> = serde_json::from_slice(bytes)?;
-    Ok(Some(LogLine {
-        position: stored.n,
-        at: Timestamp::from_nanosecond(stored.at.into()).unwrap_or_default(),
-        instance: stored.i.into_owned(),
-        source: stored.s,
-        text: stored.t.into_owned(),
-    }))
+    Ok(Some(serde_json::from_slice::<Stored<'_>>(bytes)?.into_line()))
+}
+
+/// A line whose place says its position.
+pub(crate) fn read_line_at(position: u64, text: &str) -> Result<LogLine, serde_json::Error> {
+    let stored: Stored<'_> = serde_json::from_str(text)?;
+    Ok(LogLine { position, ..stored.into_line() })
 }

@@ -38,32 +38,11 @@ impl Helper {
 }
 
 fn log(helper: &Helper) -> InstanceLog {
-    InstanceLog { tool: weather(), instance: "v1.web.1".to_owned(), dir: helper.dir.clone(), told: false }
+    InstanceLog { tool: weather(), instance: "v1.web.1".to_owned(), dir: helper.dir.clone() }
 }
 
 fn numbered(to: u64) -> Vec<String> {
     (1..=to).map(|number| format!("line {number}")).collect()
-}
-
-#[tokio::test]
-async fn what_is_told_is_read_at_once_and_not_looked_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir.path().join("logs"));
-    let mut helper = Helper::new(dir.path().join("own"));
-    store.mask_tool(&weather(), Masker::default());
-    helper.out(1, 1);
-    store.follow_instance(InstanceLog { told: true, ..log(&helper) }).unwrap();
-    assert_eq!(wait_for(&store, 1).await, numbered(1));
-    // Longer than between two looks of one that is not told.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    helper.out(2, 2);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(wait_for(&store, 1).await, numbered(1));
-    store.instance_printed(&weather(), "v1.web.1");
-    assert_eq!(wait_for(&store, 2).await, numbered(2));
-    helper.out(3, 3);
-    store.end_instance(&weather(), "v1.web.1", "exit code 0").await.unwrap();
-    assert_eq!(wait_for(&store, 4).await[..3], numbered(3));
 }
 
 #[tokio::test]
@@ -295,8 +274,7 @@ async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
         let instance = format!("v1.web.1.{number}");
         let mut helper = Helper::new(dir.path().join(&instance));
         helper.lines(&[('e', &format!("I am {number}"))]);
-        let follow =
-            InstanceLog { tool: weather(), instance: instance.clone(), dir: helper.dir.clone(), told: false };
+        let follow = InstanceLog { tool: weather(), instance: instance.clone(), dir: helper.dir.clone() };
         store.follow_instance(follow).unwrap();
         store.end_instance(&weather(), &instance, "exit code 3").await.unwrap();
     }
@@ -326,12 +304,7 @@ async fn names_that_could_leave_the_folder_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for name in ["", "../x", "a/b", ".", "a b", &"x".repeat(300)] {
-        let log = InstanceLog {
-            tool: weather(),
-            instance: name.to_owned(),
-            dir: dir.path().join("x"),
-            told: false,
-        };
+        let log = InstanceLog { tool: weather(), instance: name.to_owned(), dir: dir.path().join("x") };
         assert!(matches!(store.follow_instance(log), Err(EventsError::Name { .. })), "{name}");
         assert!(store.end_instance(&weather(), name, "x").await.is_err());
     }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 const BUILD: BuildId = BuildId(212);
 
 /// Two servers' views of the same logs.
-async fn two(folder: &std::path::Path, limits: LogLimits) -> [LogStore; 2] {
+pub(super) async fn two(folder: &std::path::Path, limits: LogLimits) -> ([LogStore; 2], Store) {
     std::fs::create_dir_all(folder.join("objects")).unwrap();
     let store = Store::open(&folder.join("rows.db")).await.unwrap();
-    ["a", "b"].map(|name| {
+    let servers = ["a", "b"].map(|name| {
         let objects = Arc::new(SharedFolder::open(folder.join("objects")).unwrap());
         let place = SharedPlace { store: store.clone(), objects };
         LogStore::open_shared(folder.join(name), limits.clone(), place).unwrap()
-    })
+    });
+    (servers, store)
 }
 
 async fn all(store: &LogStore) -> Vec<LoggedEvent> {
@@ -25,7 +26,7 @@ async fn all(store: &LogStore) -> Vec<LoggedEvent> {
 #[tokio::test]
 async fn what_one_server_writes_another_reads_while_it_grows_and_after_its_end() {
     let folder = tempfile::tempdir().unwrap();
-    let [one, two] = two(folder.path(), LogLimits::default()).await;
+    let ([one, two], _) = two(folder.path(), LogLimits::default()).await;
     let reader = |store: &LogStore, from| {
         let tail = store.tail(BUILD, from);
         tokio::spawn(async move { tail.try_collect::<Vec<_>>().await.unwrap() })
@@ -75,7 +76,7 @@ async fn what_one_server_writes_another_reads_while_it_grows_and_after_its_end()
 async fn a_shared_log_is_bounded_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let limits = LogLimits { build_bytes: 2_000, ..LogLimits::default() };
-    let [one, two] = two(folder.path(), limits).await;
+    let ([one, two], _) = two(folder.path(), limits).await;
     for _ in 0..100 {
         one.append(BUILD, &output(&"x".repeat(100))).unwrap();
     }

@@ -1,9 +1,9 @@
 //! The router's way into instances, the runtime's view of requests under way, and where instances' output goes.
 
 use async_trait::async_trait;
-use hythe_events::{InstanceLog, LogStore};
-use hythe_model::InstanceId;
-use hythe_rollout::{Answers, ExitReason, Runtime, Traffic, Witness};
+use hythe_events::{InstanceLines, InstanceLog, LinePlace, LogStore};
+use hythe_model::{Fault, InstanceId};
+use hythe_rollout::{Answers, ExitReason, Lines, Piece, Position, Runtime, Traffic, Witness};
 use hythe_router::{Dial, InFlight};
 use std::io;
 use std::path::Path;
@@ -46,16 +46,17 @@ fn name(instance: &InstanceId) -> String {
 
 #[async_trait]
 impl Witness for Logging {
-    fn started(&self, instance: &InstanceId, log: &Path, told: bool) {
+    fn started(&self, instance: &InstanceId, log: &Path) {
         let (tool, dir) = (instance.tool.clone(), log.to_owned());
-        let log = InstanceLog { tool, instance: name(instance), dir, told };
+        let log = InstanceLog { tool, instance: name(instance), dir };
         if let Err(error) = self.0.follow_instance(log) {
             tracing::error!(%instance, %error, "an instance's output cannot be read");
         }
     }
 
-    fn printed(&self, instance: &InstanceId) {
-        self.0.instance_printed(&instance.tool, &name(instance));
+    async fn reader(&self, instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
+        let lines = self.0.read_instance(&instance.tool, &name(instance)).await?;
+        Ok(lines.map(|lines| Box::new(Taking(lines)) as Box<dyn Lines>))
     }
 
     async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
@@ -65,5 +66,25 @@ impl Witness for Logging {
                 |error| tracing::error!(%instance, %error, "an instance's last output is not in the log"),
             )
             .is_ok()
+    }
+}
+
+/// Takes the lines of one instance into its tool's log.
+struct Taking(InstanceLines);
+
+#[async_trait]
+impl Lines for Taking {
+    fn last(&mut self) -> Option<Position> {
+        let LinePlace { time, count } = self.0.last()?;
+        Some(Position { time, count: usize::try_from(count).ok()? })
+    }
+
+    async fn take(&mut self, at: Position, piece: Piece<'_>) -> bool {
+        let place = LinePlace { time: at.time, count: at.count as u64 };
+        self.0.take(place, piece.text, piece.whole).await
+    }
+
+    async fn finish(&mut self) -> bool {
+        self.0.finish().await
     }
 }

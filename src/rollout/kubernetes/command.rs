@@ -186,7 +186,7 @@ impl Rollouts {
         let Ok(mut output) = Output::open(&api, &pod.name, params, *at, PIECE).await else { return false };
         loop {
             match output.next(at).await {
-                Ok(Some(line)) => heard.line(line),
+                Ok(Some(piece)) => heard.line(piece.text),
                 Ok(None) => return true,
                 Err(_) => return false,
             }

@@ -1,27 +1,21 @@
-//! What pods print, brought home: one stream a container, into files of the form that the sandbox helper writes.
+//! What pods print, brought home: one stream a container, line by line to the [`Witness`].
 //!
-//! A stream that breaks is taken up again behind the last line that has come; one that is refused, after waits that grow, and at
-//! once where its pod changes. So many streams are open at most, and where there are more containers each has its turn, and
-//! nothing is missed. The files are what the [`Witness`] reads and may be lost: the node keeps the same lines for as
-//! long as the pod is there. They begin with the first line.
-
-mod spool;
+//! A stream that breaks is taken up again behind the last line that has come, also where it came to another server; one that is
+//! refused, after waits that grow, and at once where its pod changes. So many streams are open at most, and where there are more
+//! containers each has its turn, and nothing is missed. Nothing is kept here: where lines come faster than they are taken, the node
+//! keeps them.
 
 use super::desired::{CONTAINER, namespace};
 use super::settings::ClusterSettings;
 use super::view::{PodView, Stage};
-use crate::local::{last_lines, log_folder};
-use crate::runtime::Witness;
+use crate::runtime::{Lines, Witness};
 use crate::status::ExitReason;
-use hythe_cluster::{Cluster, Output, Position};
-use hythe_model::{InstanceId, ToolName};
+use hythe_cluster::{Cluster, Output};
+use hythe_model::{Fault, InstanceId, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams};
-use spool::Spool;
 use std::collections::{BTreeMap, HashMap};
-use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,8 +23,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Where the reader expects long lines to be cut, in bytes.
-const CUT: usize = 16 << 10;
+/// Bytes of a piece of a line.
+const PIECE: usize = 16 << 10;
 /// Streams that are open at once, and how long one stays open where others wait.
 const STREAMS: usize = 10_000;
 const TURN: Duration = Duration::from_mins(1);
@@ -47,17 +41,11 @@ const LAST_ATTEMPTS: u32 = 10;
 /// Last lines asked of a node where none have come home.
 const TAIL: i64 = 50;
 const TAIL_BYTES: i64 = 64 << 10;
-/// How long a container may print nothing until its file is closed: there are as many as there are containers.
-const REST: Duration = Duration::from_secs(2);
-/// Bytes of a line's time.
-const TIME: usize = 64;
 
 /// The streams of all pods that were seen.
 pub(crate) struct Logs {
     cluster: Cluster,
     settings: ClusterSettings,
-    folder: PathBuf,
-    segment_bytes: u64,
     witness: Arc<dyn Witness>,
     turns: Semaphore,
     /// Held by each stream that waits for its turn.
@@ -81,18 +69,10 @@ struct End {
 }
 
 impl Logs {
-    pub(crate) fn new(
-        cluster: Cluster,
-        settings: ClusterSettings,
-        folder: PathBuf,
-        bytes: u64,
-        witness: Arc<dyn Witness>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(cluster: Cluster, settings: ClusterSettings, witness: Arc<dyn Witness>) -> Arc<Self> {
         Arc::new(Self {
             cluster,
             settings,
-            folder,
-            segment_bytes: spool::segment_bytes(bytes),
             witness,
             turns: Semaphore::new(STREAMS),
             waiting: Arc::default(),
@@ -167,46 +147,66 @@ impl Logs {
 
     /// Carries one container's output until it has ended, then says so.
     async fn carry(self: Arc<Self>, pod: Arc<PodView>, mut end: watch::Receiver<Option<End>>) {
-        let folder = log_folder(&self.folder, &pod.id);
-        let mut home = Home { logs: &self, pod: &pod, folder, spool: None, news: false };
-        if home.folder.exists()
-            && let Err(error) = home.open()
-        {
-            return tracing::error!(instance = %pod.id, %error, "its output cannot be kept");
-        }
+        let mut reading = Reading { pod: &pod, lines: None, news: false };
         let (mut attempts, mut pause) = (0, AGAIN);
         let exit = loop {
             let known = end.borrow_and_update().clone();
-            let copied = self.copy(known.as_ref().is_some_and(|end| end.replaced), &mut home).await;
+            let copied = self.copy(known.as_ref().is_some_and(|end| end.replaced), &mut reading).await;
+            if copied == Copied::Unwanted {
+                return;
+            }
             if let Some(End { exit, .. }) = known {
-                attempts += 1;
+                attempts += u32::from(copied != Copied::Untaken);
                 if copied == Copied::All || attempts >= LAST_ATTEMPTS {
                     break exit;
                 }
                 sleep(AGAIN).await;
                 continue;
             }
-            pause = if home.has_news() { AGAIN } else { (pause * 2).min(SELDOM) };
+            let has_news = reading.has_news() && copied != Copied::Untaken;
+            pause = if has_news { AGAIN } else { (pause * 2).min(SELDOM) };
             match copied {
-                Copied::Nothing if timeout(pause, end.changed()).await.is_ok() => pause = AGAIN,
-                Copied::Nothing | Copied::Turn => {}
+                Copied::Nothing | Copied::Untaken if timeout(pause, end.changed()).await.is_ok() => {
+                    pause = AGAIN
+                }
+                Copied::Nothing | Copied::Untaken | Copied::Turn | Copied::Unwanted => {}
                 // The stream of a container ends with it, before that is told; asked again at once, the node would answer
                 // with what the next container prints.
                 Copied::All => drop(timeout(pause.max(TOLD), end.wait_for(Option::is_some)).await),
                 Copied::Part => drop(timeout(pause, end.wait_for(Option::is_some)).await),
             }
         };
-        let reason = ExitReason { last_lines: last_lines(&home.folder), ..exit };
-        if self.witness.ended(&pod.id, &reason).await {
-            let _ = std::fs::remove_dir_all(&home.folder);
+        let mut pause = AGAIN;
+        while !self.witness.ended(&pod.id, &exit).await {
+            sleep(pause).await;
+            pause = (pause * 2).min(SELDOM);
         }
     }
 
-    /// Follows a container's output from behind the last line that has come.
-    async fn copy(&self, replaced: bool, home: &mut Home<'_>) -> Copied {
+    /// Follows a container's output for a turn.
+    async fn copy(&self, replaced: bool, reading: &mut Reading<'_>) -> Copied {
         let waits = self.waiting.clone();
         let Ok(_turn) = self.turns.acquire().await else { return Copied::Nothing };
         drop(waits);
+        let taken = {
+            let _opening = self.opening.acquire().await;
+            reading.lines(&*self.witness).await
+        };
+        let mut lines = match taken {
+            Ok(Some(lines)) => lines,
+            Ok(None) => return Copied::Unwanted,
+            Err(fault) => {
+                tracing::warn!(instance = %reading.pod.id, %fault, "it is not known how far it was read");
+                return Copied::Untaken;
+            }
+        };
+        let copied = self.follow(replaced, reading, &mut *lines).await;
+        reading.lines = (copied != Copied::Untaken).then_some(lines);
+        copied
+    }
+
+    /// Follows a container's output from behind the last line that was taken.
+    async fn follow(&self, replaced: bool, reading: &mut Reading<'_>, lines: &mut dyn Lines) -> Copied {
         let place = self.cluster.streams.place();
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
@@ -214,36 +214,28 @@ impl Logs {
             previous: replaced,
             ..LogParams::default()
         };
-        let mut at = home.spool.as_ref().and_then(|spool| spool.last);
+        let mut at = lines.last();
         let output = {
             let _opening = self.opening.acquire().await;
-            let api = self.api(place.client.clone(), &home.pod.id);
+            let api = self.api(place.client.clone(), &reading.pod.id);
             // Kept apart: what it takes to open a stream is not held while it is read.
-            timeout(OPENED, Box::pin(Output::open(&api, &home.pod.name, params, at, CUT + TIME))).await
+            timeout(OPENED, Box::pin(Output::open(&api, &reading.pod.name, params, at, PIECE))).await
         };
         let Ok(Ok(mut output)) = output else { return Copied::Nothing };
         let until = Instant::now() + TURN;
         loop {
-            let next = {
-                let mut next = pin!(self.within_turn(until, output.next(&mut at)));
-                match timeout(REST, next.as_mut()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        home.rest();
-                        next.await
-                    }
-                }
-            };
+            let next = self.within_turn(until, output.next(&mut at)).await;
             let Some(next) = next else { return Copied::Turn };
-            let text = match next {
-                Ok(Some(text)) => text,
-                Ok(None) => return Copied::All,
+            let piece = match next {
+                Ok(Some(piece)) => piece,
+                Ok(None) if lines.finish().await => return Copied::All,
+                Ok(None) => return Copied::Untaken,
                 Err(_) => return Copied::Part,
             };
             let Some(position) = at else { continue };
-            if let Err(error) = home.take(position, text) {
-                tracing::error!(instance = %home.pod.id, %error, "its output cannot be kept");
-                return Copied::Nothing;
+            reading.news = true;
+            if !lines.take(position, piece).await {
+                return Copied::Untaken;
             }
         }
     }
@@ -283,8 +275,12 @@ impl Logs {
 /// What a stream brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Copied {
-    /// It could not be opened, or not be kept.
+    /// It could not be opened.
     Nothing,
+    /// What it gave could not be kept.
+    Untaken,
+    /// Nobody wants it.
+    Unwanted,
     /// It broke.
     Part,
     /// Others were to have their turn.
@@ -294,41 +290,25 @@ enum Copied {
 }
 
 /// Where one container's output goes.
-struct Home<'a> {
-    logs: &'a Logs,
+struct Reading<'a> {
     pod: &'a PodView,
-    folder: PathBuf,
-    /// None until there is a first line.
-    spool: Option<Spool>,
+    /// Who takes it; none before that was asked, and where it is to be asked again.
+    lines: Option<Box<dyn Lines>>,
     news: bool,
 }
 
-impl Home<'_> {
-    fn open(&mut self) -> io::Result<&mut Spool> {
-        let spool = Spool::open(&self.folder, self.logs.segment_bytes)?;
-        self.logs.witness.started(&self.pod.id, &self.folder, true);
-        Ok(self.spool.insert(spool))
-    }
-
+impl Reading<'_> {
     /// Whether a line has come since this was asked last.
     fn has_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 
-    fn rest(&mut self) {
-        if let Some(spool) = &mut self.spool {
-            spool.rest();
+    /// Who takes the lines; `None` where nobody does.
+    async fn lines(&mut self, witness: &dyn Witness) -> Result<Option<Box<dyn Lines>>, Fault> {
+        match self.lines.take() {
+            Some(lines) => Ok(Some(lines)),
+            None => witness.reader(&self.pod.id).await,
         }
-    }
-
-    fn take(&mut self, at: Position, text: &[u8]) -> io::Result<()> {
-        self.news = true;
-        match &mut self.spool {
-            Some(spool) => spool.take(at, text)?,
-            None => self.open()?.take(at, text)?,
-        }
-        self.logs.witness.printed(&self.pod.id);
-        Ok(())
     }
 }
 

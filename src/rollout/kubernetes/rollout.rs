@@ -84,7 +84,7 @@ impl Rollouts {
     pub(crate) fn start(parts: KubernetesParts, end: CancellationToken) -> Arc<Self> {
         let (cluster, settings) = (parts.cluster, parts.settings);
         let seen = Arc::new(Seen::new(parts.port));
-        let logs = Logs::new(cluster.clone(), settings.clone(), parts.logs, parts.log_bytes, parts.witness);
+        let logs = Logs::new(cluster.clone(), settings.clone(), parts.witness);
         let dirty = Arc::<Dirty>::default();
         let looked = super::watch::start(&cluster, &seen, &logs, &dirty, &end);
         let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());

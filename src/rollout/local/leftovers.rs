@@ -34,7 +34,7 @@ pub(crate) async fn hand_over(logs: &Path, known: &HashSet<&InstanceId>, witness
         let last_lines = super::lines::last_lines(&folder);
         let ended_because = Some("the machine or the sandbox helper stopped".to_owned());
         let exit = ExitReason { ended_because, last_lines, ..ExitReason::default() };
-        witness.started(&instance, &folder, false);
+        witness.started(&instance, &folder);
         if witness.ended(&instance, &exit).await
             && let Err(error) = fs::remove_dir_all(&folder)
         {
@@ -79,7 +79,7 @@ mod tests {
 
     #[async_trait]
     impl Witness for Taking {
-        fn started(&self, _: &InstanceId, _: &Path, _: bool) {}
+        fn started(&self, _: &InstanceId, _: &Path) {}
 
         async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
             self.0.lock().unwrap().push(format!("{instance} {:?} {}", exit.last_lines, exit.text()));

@@ -115,7 +115,7 @@ impl Sandboxes {
         let segment_bytes = (self.parts.log_bytes / u64::from(SEGMENTS)).max(64 << 10);
         let stdio = Stdio::Log { dir: log.clone(), segment_bytes, segments: SEGMENTS };
         let sandbox = self.parts.helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
-        self.witness.started(instance, &log, false);
+        self.witness.started(instance, &log);
         Ok(Arc::new(self.guest(sandbox, Some(instance.clone()), &labels)))
     }
 
@@ -226,7 +226,7 @@ impl Machine for Sandboxes {
             };
             let guest = self.guest(sandbox, instance.clone(), &status.labels);
             if let (Some(instance), Some(log)) = (&instance, &guest.log) {
-                self.witness.started(instance, log, false);
+                self.witness.started(instance, log);
             }
             all.push(Found {
                 instance,

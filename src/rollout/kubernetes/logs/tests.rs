@@ -1,9 +1,51 @@
 //! Which streams are opened, on an API server in memory and a clock that jumps.
 
 use super::*;
-use crate::runtime::Unwatched;
+use async_trait::async_trait;
+use hythe_cluster::{Piece, Position};
 use hythe_model::{Place, ProcessType, ReleaseNumber};
 use hythe_testing::api_server;
+
+/// The lines that came, each with its pod.
+#[derive(Default)]
+struct Listener(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Witness for Listener {
+    fn started(&self, _: &InstanceId, _: &std::path::Path) {}
+
+    async fn reader(&self, instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
+        Ok(Some(Box::new(OfOne { instance: instance.to_string(), last: None, heard: self.0.clone() })))
+    }
+
+    async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
+        true
+    }
+}
+
+struct OfOne {
+    instance: String,
+    last: Option<Position>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Lines for OfOne {
+    fn last(&mut self) -> Option<Position> {
+        self.last
+    }
+
+    async fn take(&mut self, at: Position, piece: Piece<'_>) -> bool {
+        self.last = Some(at);
+        let text = String::from_utf8_lossy(piece.text);
+        self.heard.lock().unwrap().push(format!("{}: {text}", self.instance));
+        true
+    }
+
+    async fn finish(&mut self) -> bool {
+        true
+    }
+}
 
 fn pod(name: &str) -> Arc<PodView> {
     let id = InstanceId {
@@ -34,9 +76,9 @@ async fn a_node_that_hangs_holds_up_no_other_nodes_logs() {
         let hangs = asked.contains("/pods/hanging-");
         (!hangs).then(|| (200, "2026-11-30T10:00:00Z hello\n".to_owned()))
     });
-    let (folder, settings) = (tempfile::tempdir().unwrap(), ClusterSettings::default());
-    let cluster = Cluster::over(client, "hythe");
-    let logs = Logs::new(cluster, settings, folder.path().to_owned(), 1 << 20, Arc::new(Unwatched));
+    let (listener, settings) = (Listener::default(), ClusterSettings::default());
+    let heard = listener.0.clone();
+    let logs = Logs::new(Cluster::over(client, "hythe"), settings, Arc::new(listener));
     let hanging: Vec<_> = (0..OPENING).map(|number| pod(&format!("hanging-{number}"))).collect();
     let end = CancellationToken::new();
     let _end = end.clone().drop_guard();
@@ -50,8 +92,7 @@ async fn a_node_that_hangs_holds_up_no_other_nodes_logs() {
     assert!(asked.take().is_empty(), "all that may be opened at once are");
     sleep(OPENED / 2).await;
     assert!(asked.take().iter().any(|asked| asked.ends_with("/pods/well/log")));
-    let lines = last_lines(&log_folder(folder.path(), &well.id));
-    assert_eq!(lines, ["hello"]);
+    assert_eq!(*heard.lock().unwrap(), [format!("{}: hello", well.id)]);
     // Those that hang are tried again, now and then.
     sleep(SELDOM).await;
     assert!(asked.take().iter().any(|asked| asked.ends_with("/pods/hanging-0/log")));

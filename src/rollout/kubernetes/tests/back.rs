@@ -59,8 +59,6 @@ impl World {
             settings: ClusterSettings::default(),
             port: 8080,
             pull: Arc::new(|_| None),
-            logs: "/nowhere".into(),
-            log_bytes: 1 << 20,
             witness: Arc::new(Unwatched),
             traffic: Arc::new(Unwatched),
         };
