@@ -167,7 +167,7 @@ impl Logs {
             pause = if has_news { AGAIN } else { (pause * 2).min(SELDOM) };
             match copied {
                 Copied::Nothing | Copied::Untaken if timeout(pause, end.changed()).await.is_ok() => {
-                    pause = AGAIN
+                    pause = AGAIN;
                 }
                 Copied::Nothing | Copied::Untaken | Copied::Turn | Copied::Unwanted => {}
                 // The stream of a container ends with it, before that is told; asked again at once, the node would answer
