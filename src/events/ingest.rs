@@ -219,9 +219,6 @@ impl Reading {
         let Batch { lines, at, held, more } = self.files.read(&self.instance, patient)?;
         self.held = if held { self.held.or_else(|| Some(Instant::now())) } else { None };
         if lines.is_empty() {
-            if self.printed.is_some() {
-                self.files.rest();
-            }
             return Ok(Taken::Nothing);
         }
         self.to.append(&lines, Some((&self.instance, at)), self.line_bytes)?;

@@ -87,11 +87,6 @@ impl InstanceFiles {
         Ok(Batch { lines: vec![line], at: SourceAt::Byte(next, 0), held: false, more: true })
     }
 
-    /// Closes the file while there is nothing to read, where reading goes on as soon as there is.
-    pub(super) fn rest(&mut self) {
-        self.open = None;
-    }
-
     /// The bytes at the place of reading; none where there is no file.
     fn chunk(&mut self) -> Result<Vec<u8>, EventsError> {
         let path = path(&self.dir, self.number);
