@@ -71,17 +71,17 @@ impl Part {
         self.lines.iter().map(bytes).sum()
     }
 
-    /// Takes the next lines in where they go on with the same source.
-    fn join(&mut self, next: Self) -> Result<(), Self> {
+    /// Takes the next lines in where they go on with the same source; else they are given back.
+    fn join(&mut self, next: Self) -> Option<Self> {
         match (&mut self.read, &next.read) {
             (Some(read), Some(more)) if Arc::ptr_eq(&read.source, &more.source) && more.ended.is_none() => {
                 read.to = more.to;
             }
             (None, None) => {}
-            _ => return Err(next),
+            _ => return Some(next),
         }
         self.lines.extend(next.lines);
-        Ok(())
+        None
     }
 }
 
@@ -142,9 +142,9 @@ impl Crowd {
     fn put(&mut self, part: Part) {
         let part = match self.parts.last_mut() {
             Some(last) => last.join(part),
-            None => Err(part),
+            None => Some(part),
         };
-        self.parts.extend(part.err());
+        self.parts.extend(part);
     }
 
     /// The lines, and a last one that says how many are missing.
@@ -352,14 +352,14 @@ impl LogStore {
         let batch = gathered.take();
         for (tool, crowd) in batch.tools {
             for part in crowd.into_parts() {
-                self.write_part(&tool, part);
+                self.write_part(&tool, &part);
             }
         }
         gathered.written(batch.number);
     }
 
     /// Writes lines to files. Where they cannot be, their source is read once more from where it stands; those that have none are lost.
-    fn write_part(&self, tool: &ToolName, part: Part) {
+    fn write_part(&self, tool: &ToolName, part: &Part) {
         let lines = part.lines.len();
         let written = match &part.read {
             None => self.append_own(tool, &part.lines).map(drop),

@@ -161,7 +161,9 @@ impl LogStore {
     /// As [`LogStore::append_line`], several lines in one write; answers the position of the last.
     pub fn append_lines(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
         if self.inner.shared.is_some() {
-            lines.iter().for_each(|line| self.inner.gathered.push(tool, line.clone()));
+            for line in lines {
+                self.inner.gathered.push(tool, line.clone());
+            }
             return Ok(0);
         }
         self.append_own(tool, lines)
@@ -180,13 +182,11 @@ impl LogStore {
         lines: &[NewLine],
         read: &Read,
     ) -> Result<(), EventsError> {
-        match self.begun_log(tool)? {
-            Some(log) => log.append_read(lines, read, self.inner.limits.line_bytes),
-            None => {
-                read.source.refuse();
-                Ok(())
-            }
+        if let Some(log) = self.begun_log(tool)? {
+            return log.append_read(lines, read, self.inner.limits.line_bytes);
         }
+        read.source.refuse();
+        Ok(())
     }
 
     /// Removes everything of a tool; its readers come to an end, and nothing is followed into it any more. What still

@@ -102,6 +102,7 @@ fn every_server_shows_all_logs_and_none_is_lost_with_a_server() {
     };
     // The one that died comes again, and shows what was written before and without it.
     let dead = if replicas.one.pid() == leader(&replicas) { &mut replicas.two } else { &mut replicas.one };
+    dead.pin();
     dead.spawn();
     let again = Client::again(dead, "robin");
     let lines = all(&again, &[]);
@@ -174,7 +175,7 @@ fn a_server_dies(leader: &str, leads: &Client<'_>, follows: &Client<'_>) -> u64 
 
     let from = position(before.last().expect("lines")) + 1;
     let rest: Vec<_> = all(follows, &[]).into_iter().filter(|line| position(line) >= from).collect();
-    let moved = [before, rest].concat();
-    is_whole(&moved, &instance);
-    position(moved.last().expect("lines"))
+    let both = [before, rest].concat();
+    is_whole(&both, &instance);
+    position(both.last().expect("lines"))
 }

@@ -3,7 +3,9 @@
 use super::shared::two;
 use super::*;
 use futures::future::BoxFuture;
-use hythe_store::Store;
+use hythe_objects::SharedFolder;
+use hythe_store::{Database, Store, StoreOptions};
+use hythe_testing::Postgres;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -222,7 +224,7 @@ async fn a_removed_log_ends_its_readers_everywhere() {
 #[tokio::test]
 async fn what_is_masked_is_asked_for_and_nothing_is_stored_without_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two, _) = servers(folder.path(), LogLimits::default()).await;
+    let (one, two, rows) = servers(folder.path(), LogLimits::default()).await;
     let (broken, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let of = |broken: &Arc<AtomicBool>, asked: &Arc<AtomicUsize>| -> MaskerOf {
         let (broken, asked) = (broken.clone(), asked.clone());
@@ -245,18 +247,63 @@ async fn what_is_masked_is_asked_for_and_nothing_is_stored_without_it() {
     access(&one, "GET /again");
     assert_eq!(texts(&one, LogQuery::default()).await, ["GET /?door=[masked]", "GET /again"]);
     assert_eq!(asked.load(Ordering::SeqCst), 2, "once each");
+    // A change of the config may have come by any server: what is written first tells of it.
+    let robin = hythe_model::Actor::Maintainer("robin".parse().unwrap());
+    rows.change_config(&weather(), 0, Vec::new(), &robin).await.unwrap();
+    for text in ["GET /", "GET /changed"] {
+        access(&one, text);
+        one.settled().await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
     // What an instance holds that begins now is asked for anew.
     let mut lines = begin(&one, "v2.web.1").await;
     assert!(lines.take(place(1), b"hunter2", true).await && lines.finish().await);
-    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
     broken.store(true, Ordering::SeqCst);
     let mut lines = begin(&one, "v3.web.1").await;
     let _ = lines.take(place(1), b"hunter2", true).await;
     assert!(!lines.finish().await, "it is read again later");
-    assert_eq!(
-        sorted(texts(&one, LogQuery::default()).await),
-        ["GET /?door=[masked]", "GET /again", "[masked]"]
-    );
+    let shown = ["GET /", "GET /?door=[masked]", "GET /again", "GET /changed", "[masked]"];
+    assert_eq!(sorted(texts(&one, LogQuery::default()).await), shown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_lets_sources_wait_and_loses_none_of_their_lines() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), Postgres::start());
+    let options = StoreOptions { patience: Duration::from_millis(300), ..StoreOptions::default() };
+    let rows = Store::open_with(Database::postgres(server.database()), options).await.unwrap();
+    rows.create_tool(&weather(), None).await.unwrap();
+    let objects = Arc::new(SharedFolder::open(folder.path()).unwrap());
+    let shared = SharedPlace { store: rows, objects };
+    let store = LogStore::open_shared(folder.path().join("own"), LogLimits::default(), shared).unwrap();
+    let mut lines = begin(&store, "v1.web.1").await;
+    assert!(bring(&mut lines, 1..=100).await && lines.finish().await);
+    server.crash();
+    let reader = tokio::spawn(async move {
+        assert!(bring(&mut lines, 101..=20_000).await && lines.finish().await);
+    });
+    // One batch is being written all the time, and as much waits as may.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!reader.is_finished());
+    for number in 0..10_000 {
+        access(&store, &format!("GET /{number}"));
+    }
+    server.resume();
+    tokio::time::timeout(Duration::from_secs(30), reader).await.expect("it goes on").unwrap();
+    let shown: Vec<LogLine> = store.lines(&weather(), LogQuery::default()).try_collect().await.unwrap();
+    let of = |source: LineSource| {
+        shown
+            .iter()
+            .filter(move |line| line.source == source)
+            .map(|line| line.text.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(LineSource::Out), numbered(1..=20_000));
+    let kept = of(LineSource::Access).len();
+    assert!(kept < 10_000, "{kept}");
+    let left_out =
+        format!("{} lines are left out here: they came faster than they are written", 10_000 - kept);
+    assert_eq!(of(LineSource::Platform), [left_out]);
 }
 
 #[tokio::test]

@@ -114,19 +114,30 @@ impl Logs {
             Stage::Running => None,
             Stage::Ended(exit) => Some(exit.clone()),
         };
+        // The container before has come and gone unseen, or while nobody read; its node has its output still.
+        let before = pod.id.attempt.checked_sub(1).filter(|before| !streams.contains_key(before));
+        if let Some(attempt) = before {
+            let id = InstanceId { attempt, ..pod.id.clone() };
+            let end = self.begin(Arc::new(PodView { id, ..PodView::clone(pod) }), reading.clone());
+            tell(&end, || End { exit: pod.last_exit.clone().unwrap_or_default(), replaced: true });
+            streams.insert(attempt, end);
+        }
         let is_new = !streams.contains_key(&pod.id.attempt);
-        let stream = streams.entry(pod.id.attempt).or_insert_with(|| {
-            let end = watch::Sender::new(None);
-            let (own, seen, receiver) = (self.clone(), pod.clone(), end.subscribe());
-            tokio::spawn(async move { reading.run_until_cancelled(own.carry(seen, receiver)).await });
-            end
-        });
+        let stream = streams.entry(pod.id.attempt).or_insert_with(|| self.begin(pod.clone(), reading));
         match exit {
             Some(exit) => tell(stream, || End { exit, replaced: false }),
             // Whatever has changed, it may be read now.
             None if !is_new => stream.send_modify(|_| {}),
             None => {}
         }
+    }
+
+    /// Begins to read a container; what is answered tells the stream that it has ended.
+    fn begin(self: &Arc<Self>, pod: Arc<PodView>, reading: CancellationToken) -> watch::Sender<Option<End>> {
+        let end = watch::Sender::new(None);
+        let (own, receiver) = (self.clone(), end.subscribe());
+        tokio::spawn(async move { reading.run_until_cancelled(own.carry(pod, receiver)).await });
+        end
     }
 
     /// A pod that is gone has printed all that it will.
@@ -167,7 +178,7 @@ impl Logs {
             pause = if has_news { AGAIN } else { (pause * 2).min(SELDOM) };
             match copied {
                 Copied::Nothing | Copied::Untaken if timeout(pause, end.changed()).await.is_ok() => {
-                    pause = AGAIN
+                    pause = AGAIN;
                 }
                 Copied::Nothing | Copied::Untaken | Copied::Turn | Copied::Unwanted => {}
                 // The stream of a container ends with it, before that is told; asked again at once, the node would answer

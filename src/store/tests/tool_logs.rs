@@ -87,9 +87,9 @@ async fn lines_of_all_servers_are_numbered_and_none_comes_twice(bed: Bed) {
     assert_eq!(newest.iter().map(|piece| piece.first).collect::<Vec<_>>(), [4, 3, 1]);
     assert_eq!(two.log_pieces_before(&log.log, 3).await.unwrap().len(), 1);
     // One line is longer than a piece, and many are several.
-    let long = "x".repeat(300 << 10);
+    let huge = "x".repeat(300 << 10);
     let many: Vec<&str> =
-        std::iter::once(long.as_str()).chain(std::iter::repeat_n("short", 60_000)).collect();
+        std::iter::once(huge.as_str()).chain(std::iter::repeat_n("short", 60_000)).collect();
     write(&one, "a", 3, vec![lines("quotes", &many)]).await;
     assert_eq!(stored(&one, "quotes", 1).await, many);
 }

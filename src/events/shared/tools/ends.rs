@@ -87,7 +87,7 @@ impl SharedTools {
             pieces.reverse();
             let Some(first) = pieces.first().map(|piece| piece.first) else { break false };
             before = first;
-            if take(of_pieces(pieces, 0).map_err(|error| failed(&error))?) {
+            if take(of_pieces(&pieces, 0).map_err(|error| failed(&error))?) {
                 break true;
             }
         };

@@ -102,7 +102,7 @@ impl Reader {
                 return Ok(Step::Gone);
             }
             let lines = match part.segment {
-                None => of_pieces(part.pieces, self.after),
+                None => of_pieces(&part.pieces, self.after),
                 Some(segment) => match self.tools.segment(&segment).await? {
                     Some(text) => of_segment(&segment, &text, self.after),
                     // The oldest go while they are read: what is left begins with another one.
@@ -138,7 +138,7 @@ impl Reader {
 type Read = Result<Vec<LogLine>, serde_json::Error>;
 
 /// The lines of pieces behind a line.
-pub(super) fn of_pieces(pieces: Vec<LogPiece>, after: u64) -> Read {
+pub(super) fn of_pieces(pieces: &[LogPiece], after: u64) -> Read {
     let numbered = pieces.iter().flat_map(|piece| (piece.first..).zip(&piece.lines));
     numbered.filter(|(at, _)| *at > after).map(|(at, line)| read_line_at(at, line)).collect()
 }

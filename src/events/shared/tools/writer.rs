@@ -92,7 +92,7 @@ impl Writer {
                 Box::pin(self.send(vec![one])).await;
             }
         } else if let Some(Prepared { lines, sources }) = each.pop() {
-            sources.iter().for_each(|source| source.refuse());
+            refuse(&sources);
             tracing::error!(tool = %lines.tool, %error, "lines of a log were lost");
         }
     }
@@ -118,6 +118,12 @@ impl Writer {
     }
 }
 
+fn refuse(sources: &[Arc<Source>]) {
+    for source in sources {
+        source.refuse();
+    }
+}
+
 /// Whether the store will not have it, however often it is asked.
 fn is_refusal(error: &StoreError) -> bool {
     !matches!(error, StoreError::Away { .. } | StoreError::Busy { .. } | StoreError::Unclear { .. })
@@ -134,9 +140,9 @@ async fn prepare(tools: &SharedTools, tool: ToolName, crowd: Crowd) -> Option<Pr
             Some(Ok(lines)) => parts.push(lines),
             Some(Err(error)) => {
                 tracing::error!(%tool, %error, "lines of a log were lost");
-                source.iter().for_each(|source| source.refuse());
+                refuse(source.as_slice());
             }
-            None => source.iter().for_each(|source| source.refuse()),
+            None => refuse(source.as_slice()),
         }
         sources.extend(source);
     }

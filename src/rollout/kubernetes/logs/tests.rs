@@ -6,7 +6,7 @@ use hythe_cluster::{Piece, Position};
 use hythe_model::{Place, ProcessType, ReleaseNumber};
 use hythe_testing::api_server;
 
-/// The lines that came, each with its pod.
+/// The lines that came and the ends, each with its pod.
 #[derive(Default)]
 struct Listener(Arc<Mutex<Vec<String>>>);
 
@@ -18,7 +18,8 @@ impl Witness for Listener {
         Ok(Some(Box::new(OfOne { instance: instance.to_string(), last: None, heard: self.0.clone() })))
     }
 
-    async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
+        self.0.lock().unwrap().push(format!("{instance}: ended, {}", exit.text()));
         true
     }
 }
@@ -96,4 +97,32 @@ async fn a_node_that_hangs_holds_up_no_other_nodes_logs() {
     // Those that hang are tried again, now and then.
     sleep(SELDOM).await;
     assert!(asked.take().iter().any(|asked| asked.ends_with("/pods/hanging-0/log")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ended_while_nobody_read_is_read_beside_the_next() {
+    let (client, _asked) = api_server(|asked, _| {
+        let text = if asked.contains("previous=true") { "last words" } else { "hello" };
+        Some((200, format!("2026-11-30T10:00:00Z {text}\n")))
+    });
+    let (listener, settings) = (Listener::default(), ClusterSettings::default());
+    let heard = listener.0.clone();
+    let logs = Logs::new(Cluster::over(client, "hythe"), settings, Arc::new(listener));
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    let mut again = PodView::clone(&pod("again"));
+    again.last_exit = Some(ExitReason { code: Some(3), ..ExitReason::default() });
+    again.id.attempt = 2;
+    let before = InstanceId { attempt: 1, ..again.id.clone() };
+    logs.lead(end, &[Arc::new(again.clone())]);
+    sleep(Duration::from_secs(1)).await;
+    let mut heard = std::mem::take(&mut *heard.lock().unwrap());
+    heard.sort();
+    let mut expected = [
+        format!("{}: hello", again.id),
+        format!("{before}: ended, exit code 3"),
+        format!("{before}: last words"),
+    ];
+    expected.sort();
+    assert_eq!(heard, expected);
 }
