@@ -17,7 +17,6 @@ impl Rollouts {
             let _ended = told.drop_guard();
             own.run_until_cancelled(end.cancelled()).await;
         });
-        self.logs.lead(ends.clone(), &self.seen.pods());
         *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
     }
 
@@ -31,6 +30,8 @@ impl Rollouts {
         // What is listed is compared with what is live: known first.
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(end) = leading {
+            // Nor is anything read before it is known what is to be masked in it.
+            self.logs.lead(end.clone(), &self.seen.pods());
             let keeper: Weak<dyn Keeper> = Arc::<Self>::downgrade(&self);
             let (mut looked, cluster, dirty) =
                 (self.looked.clone(), self.cluster.clone(), self.dirty.clone());
