@@ -68,7 +68,7 @@ cluster-programs: prepare
 
 check: checkout ## The inner loop: build, lint and fast tests of what changed
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
-	@cargo test --locked --workspace --lib --bins
+	@cargo test --locked --workspace --lib --bins --test cli --test document
 
 lint: checkout $(TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and bans
 	@cargo fmt --all --check
