@@ -109,8 +109,7 @@ impl Platform {
 
     /// Waits for a rollout of the same tool to end, and says so.
     async fn wait_for_turn(&self, build: &Build, log: &BuildLog, cancel: &Cancel) -> Result<Turn, Fault> {
-        if let Some(turn) = self.inner.turns.try_take(&build.tool).await? {
-            self.fail_left_over(&build.tool).await?;
+        if let Some(turn) = self.try_turn(&build.tool).await? {
             return Ok(turn);
         }
         log.note(Phase::Release, "waiting for a rollout of this tool to end");

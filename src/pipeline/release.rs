@@ -350,6 +350,15 @@ impl Platform {
         Ok(turn)
     }
 
+    /// The same where nobody has it.
+    pub(crate) async fn try_turn(&self, tool: &ToolName) -> Result<Option<Turn>, Fault> {
+        let turn = self.inner.turns.try_take(tool).await?;
+        if turn.is_some() {
+            self.fail_left_over(tool).await?;
+        }
+        Ok(turn)
+    }
+
     /// Takes back what any other release of the tool has begun and not ended: a build may go on with it yet, and a command of its
     /// own must not run beside this one's. Hold the tool's turn.
     async fn end_others(&self, release: &Release) -> Result<(), Fault> {

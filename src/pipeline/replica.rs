@@ -304,10 +304,7 @@ impl Platform {
         if self.store().rolling_out_of(tool).await?.is_empty() {
             return Ok(());
         }
-        match self.inner.turns.try_take(tool).await? {
-            Some(_turn) => self.fail_left_over(tool).await,
-            None => Ok(()),
-        }
+        self.try_turn(tool).await.map(drop)
     }
 
     /// The same of all tools. One's trouble is not another's.

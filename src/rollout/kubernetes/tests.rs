@@ -14,7 +14,7 @@ fn tool() -> ToolName {
     "weather".parse().unwrap()
 }
 
-fn pod(release: u32, suffix: &str) -> PodView {
+pub(super) fn pod(release: u32, suffix: &str) -> PodView {
     let id = InstanceId {
         tool: tool(),
         release: ReleaseNumber(release),

@@ -128,13 +128,19 @@ fn segment(log: &str, first: u64, last: u64, bytes: u64) -> LogSegment {
     LogSegment { log: log.to_owned(), first, last, bytes }
 }
 
-async fn the_oldest_lines_become_segments_and_go(bed: Bed) {
+/// A log of ten pieces of two lines each, and its name.
+async fn ten_pieces(bed: &Bed) -> (Store, String) {
     let store = bed.open().await;
     store.create_tool(&tool("weather"), None).await.unwrap();
     for number in 1..=10 {
         write(&store, "a", number, vec![lines("weather", &["one", "two"])]).await;
     }
     let log = store.tool_log(&tool("weather"), 0).await.unwrap().unwrap().log;
+    (store, log)
+}
+
+async fn the_oldest_lines_become_segments_and_go(bed: Bed) {
+    let (store, log) = ten_pieces(&bed).await;
     let closed = store.close_segment(segment(&log, 1, 4, 16), 2, 40).await.unwrap();
     assert_eq!(closed, Some(Vec::new()));
     // Another server had the same thought, with what it saw then.
@@ -159,12 +165,7 @@ async fn the_oldest_lines_become_segments_and_go(bed: Bed) {
 }
 
 async fn a_log_that_cannot_become_segments_is_shortened(bed: Bed) {
-    let store = bed.open().await;
-    store.create_tool(&tool("weather"), None).await.unwrap();
-    for number in 1..=10 {
-        write(&store, "a", number, vec![lines("weather", &["one", "two"])]).await;
-    }
-    let log = store.tool_log(&tool("weather"), 0).await.unwrap().unwrap().log;
+    let (store, log) = ten_pieces(&bed).await;
     assert_eq!(store.trim_log(&log, 100).await.unwrap(), 0);
     assert_eq!(store.trim_log(&log, 30).await.unwrap(), 14);
     assert_eq!(store.tool_log(&tool("weather"), 0).await.unwrap().unwrap().pieces[0].first, 15);

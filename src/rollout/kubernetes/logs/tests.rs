@@ -3,7 +3,6 @@
 use super::*;
 use async_trait::async_trait;
 use hythe_cluster::{Piece, Position};
-use hythe_model::{Place, ProcessType, ReleaseNumber};
 use hythe_testing::api_server;
 
 /// The lines that came and the ends, each with its pod.
@@ -49,26 +48,7 @@ impl Lines for OfOne {
 }
 
 fn pod(name: &str) -> Arc<PodView> {
-    let id = InstanceId {
-        tool: "weather".parse().unwrap(),
-        release: ReleaseNumber(1),
-        process: ProcessType::web(),
-        place: Place::Name(name.to_owned()),
-        attempt: 0,
-    };
-    Arc::new(PodView {
-        name: name.to_owned(),
-        set: "web".to_owned(),
-        id,
-        image: None,
-        address: None,
-        ready: true,
-        leaving: false,
-        since: jiff::Timestamp::UNIX_EPOCH,
-        stage: Stage::Running,
-        last_exit: None,
-        unschedulable: None,
-    })
+    Arc::new(PodView { name: name.to_owned(), ..crate::kubernetes::tests::pod(1, name) })
 }
 
 #[tokio::test(start_paused = true)]
