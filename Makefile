@@ -9,11 +9,14 @@ CACHE := $(if $(filter 0,$(shell id -u)),/var/cache/hythe,$(or $(XDG_CACHE_HOME)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export HYTHE_PREFIX ?= $(CACHE)/prefix
 export HYTHE_STACK_CACHE ?= $(CACHE)/stacks
+# The optimised programs; a packager gives another folder.
+PREFIX ?= $(CACHE)/release
 export HYTHE_TOOLS ?= $(CACHE)/tools
 # The cluster of the tests: its programs, and the folder of the one that runs.
 export HYTHE_CLUSTER_BIN ?= $(CACHE)/cluster
 export HYTHE_CLUSTER ?= /var/tmp/hythe-cluster
 TOOLS := $(HYTHE_TOOLS)
+PROGRAMS := -p hythed -p hythe -p hythe-sandbox
 GUEST := x86_64-unknown-linux-musl
 GUEST_CRATES := hythe-lifecycle hythe-launcher hythe-carrier $(addprefix hythe-buildpack-,$(notdir $(patsubst %/,%,$(wildcard buildpacks/*/))))
 
@@ -30,10 +33,16 @@ checkout:
 	@[ "$$(cat "$(CARGO_TARGET_DIR)/checkout" 2>/dev/null)" = "$(CURDIR)" ] || { \
 		find buildpacks src testing tests -name '*.rs' -exec touch {} + && echo "$(CURDIR)" >"$(CARGO_TARGET_DIR)/checkout"; }
 
-build: prepare checkout ## Builds the programs and lays them out under $(HYTHE_PREFIX)
-	@cargo build --locked -p hythed -p hythe -p hythe-sandbox
-	@cargo build --locked --profile guest --target $(GUEST) $(addprefix -p ,$(GUEST_CRATES))
+build: prepare guest ## Builds the programs and lays them out under $(HYTHE_PREFIX)
+	@cargo build --locked $(PROGRAMS)
 	@scripts/install debug "$(HYTHE_PREFIX)"
+
+install: prepare guest ## Builds optimised programs, for use, and lays them out under PREFIX; some fifteen minutes the first time
+	@cargo build --locked --release $(PROGRAMS)
+	@scripts/install release "$(PREFIX)"
+
+guest: checkout
+	@cargo build --locked --profile guest --target $(GUEST) $(addprefix -p ,$(GUEST_CRATES))
 
 demo: build ## Starts the server and deploys three sample tools by git push
 	@scripts/demo start
@@ -85,10 +94,10 @@ bench: build ## Measures the platform against its peers and prints ratios
 bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kubectl
 	@scripts/bench-kubernetes
 
-bench-many-tools: build cluster-programs ## Measures the server with 100, 1,000 and 10,000 tools in a cluster of its own; an hour and more
+bench-many-tools: install cluster-programs ## Measures the server with 100, 1,000 and 10,000 tools in a cluster of its own; an hour and more
 	@GO=$$(scripts/go $(TOOLS)) tests/support/cluster/build-kwok $(HYTHE_CLUSTER_BIN)
-	@cargo build --locked -p hythe-tests --example seed
-	@scripts/bench-many-tools
+	@cargo build --locked --workspace --example seed
+	@HYTHE_PREFIX="$(PREFIX)" scripts/bench-many-tools
 
 bench-logs: ## Measures runtime logs that several servers share
 	@cargo run --locked --release -p hythe-tests --example logs
@@ -108,4 +117,4 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --locked --version 0.20.2 --root $(TOOLS) --target-dir $(TOOLS)/target
 	@rm -rf $(TOOLS)/target
 
-.PHONY: help prepare checkout build demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-replicas demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools bench-logs
+.PHONY: help prepare checkout build install guest demo demo-stop test test-kubernetes-versions demo-kubernetes demo-kubernetes-replicas demo-kubernetes-stop cluster cluster-stop cluster-programs check lint docs bench bench-kubernetes bench-many-tools bench-logs
