@@ -19,8 +19,8 @@ const SHORTEST_LINE: usize = 8;
 
 /// Replaces secret values in text by `[masked]`. Cheap to clone; holds the values, and shows none in `Debug`.
 ///
-/// A value is also found as JSON and as a URL writes it, and, where it has several lines, line by line. Values under
-/// four bytes are not masked: they would blacken every line.
+/// A value is also found as JSON and as a URL writes it, and, where it has several lines, line by line and without the names that
+/// lines of a settings file give to what is secret in it. Values under four bytes are not masked: they would blacken every line.
 #[derive(Clone, Default)]
 pub struct Masker {
     automaton: Option<Arc<AhoCorasick>>,
@@ -43,7 +43,9 @@ impl Masker {
             if value.len() >= SHORTEST {
                 patterns.extend([value.to_owned(), as_json(value), as_url(value)]);
             }
-            let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
+            let lines = value.lines().map(str::trim);
+            let lines = lines.flat_map(|line| [Some(line), assigned(line).filter(|_| value.contains('\n'))]);
+            let lines = lines.flatten().filter(|line| line.len() >= SHORTEST_LINE);
             patterns.extend(lines.map(str::to_owned));
         }
         let longest = patterns.iter().map(String::len).max().unwrap_or_default();
@@ -102,6 +104,12 @@ fn change_fault(fault: Fault, change: &impl Fn(&str) -> String) -> Fault {
     Fault { id, what: change(&what), why: all(why), next: all(next) }
 }
 
+/// What a line of a settings file gives to a name, as in `password = "..."`.
+fn assigned(line: &str) -> Option<&str> {
+    let (_, value) = line.split_once(['=', ':'])?;
+    Some(value.trim().trim_end_matches(',').trim_matches(['"', '\'']))
+}
+
 /// As a JSON text writes it, without the quotes.
 fn as_json(value: &str) -> String {
     let quoted = serde_json::to_string(value).unwrap_or_default();
@@ -149,6 +157,21 @@ mod tests {
         let masker = Masker::new(["-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n-----END KEY-----\n"]);
         assert_eq!(masker.mask("key: MIIEvQIBADANBg"), "key: [masked]");
         assert_eq!(masker.mask("ab"), "ab");
+    }
+
+    #[test]
+    fn what_is_secret_in_a_settings_file_is_masked_without_its_name() {
+        let masker = Masker::new([
+            "[client]\nuser = s53\npassword = \"hunter2!hunter2\"\n",
+            "{\n  \"token\": \"abcdefgh\",\n}",
+        ]);
+        assert_eq!(masker.mask("mysql -us53 -phunter2!hunter2 abcdefgh"), "mysql -us53 -p[masked] [masked]");
+        assert_eq!(masker.mask("password = \"hunter2!hunter2\""), "[masked]");
+        assert_eq!(
+            Masker::new(["a=hunter2hunter2"]).mask("hunter2hunter2"),
+            "hunter2hunter2",
+            "one line is one value"
+        );
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! It travels with the source into the release and is as immutable as the image. How the file is written is the source
 //! room's; what the platform makes of it is the runtime's.
 
+mod place;
 mod schedule;
 
+pub use place::{FilePlace, PlaceError};
 pub use schedule::{Schedule, ScheduleError};
 
 use crate::units::{Cores, Size, Span};
@@ -28,6 +30,8 @@ pub struct Project {
     pub read_only_root: Option<bool>,
     /// Mounts of the platform's that it reads.
     pub mounts: BTreeSet<MountName>,
+    /// Config keys whose values are files and not variables, by their place.
+    pub files: BTreeMap<FilePlace, String>,
 }
 
 impl Project {

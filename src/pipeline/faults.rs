@@ -1,5 +1,6 @@
 //! The story's own refusals, in words.
 
+use hythe_model::project::FilePlace;
 use hythe_model::{BuildId, CommitId, Fault, MountName, Process, ProcessType, ReleaseNumber, ToolName};
 use hythe_source::SourceError;
 
@@ -22,6 +23,15 @@ pub(crate) fn no_mount(tool: &ToolName, name: &MountName) -> Fault {
     )
     .why("Mounts are the operator's, who allows them tool by tool ([[mounts]]).")
     .next("Take it out of `mounts`, or ask the operator for it.")
+}
+
+pub(crate) fn no_config_file(place: &FilePlace, key: &str) -> Fault {
+    Fault::new(
+        "releases/config-file",
+        format!("The config has no {key}, which project.toml wants as the file {place}."),
+    )
+    .why("Its value is to be there for instances before a release asks for it.")
+    .next(format!("Set it: hythe config set {key}=- < the-file"))
 }
 
 pub(crate) fn no_build(build: BuildId) -> Fault {

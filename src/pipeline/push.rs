@@ -95,6 +95,7 @@ impl Platform {
         let read = tokio::task::spawn_blocking(move || sources.read_tree(&repositories, &tool, &commit));
         let source = read.await.map_err(|error| faults::internal("read the source", &error))??;
         self.expect_mounts(&of, &source.project)?;
+        self.expect_files(&of, self.current_config(&of).await?, &source.project).await?;
         self.share_source(&source).await?;
         Ok(source)
     }

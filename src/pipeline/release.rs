@@ -227,6 +227,7 @@ impl Platform {
             Some(version) => version,
             None => self.current_config(&draft.tool).await?,
         };
+        self.expect_files(&draft.tool, config, &draft.project).await?;
         Ok(NewRelease {
             tool: draft.tool,
             image: draft.image,

@@ -1,9 +1,10 @@
 //! What a release needs to run, and one-off processes in its image.
 
 use crate::settings::{canary, mounts, release_command, resolve};
-use crate::{Platform, faults};
+use crate::{ConfigEntry, Platform, faults};
+use hythe_model::project::FilePlace;
 use hythe_model::{Fault, Project, Release, ReleaseNumber, ToolName};
-use hythe_rollout::{OneOff, OneOffSession, OneOffTerminal, RunSettings, RunnableRelease};
+use hythe_rollout::{ConfigFile, OneOff, OneOffSession, OneOffTerminal, RunSettings, RunnableRelease};
 
 /// What to run once.
 #[derive(Debug, Clone)]
@@ -36,12 +37,8 @@ impl Platform {
         let values = self.open_config(&release.tool, release.config).await?;
         // Before anything of it runs: what it prints is masked from its first line on.
         self.logs().mask_tool(&release.tool, self.masker(&release.tool, [release.config]).await?);
-        let env = values
-            .into_iter()
-            .filter(|entry| entry.scope.in_run())
-            .map(crate::ConfigEntry::into_pair)
-            .collect();
-        Ok(RunnableRelease { env, ..bare })
+        let (env, files) = as_processes_see_it(values, &release.project);
+        Ok(RunnableRelease { env, files, ..bare })
     }
 
     /// The same without its config: enough to end what it has begun, and not to run it.
@@ -50,6 +47,7 @@ impl Platform {
             repository: format!("tools/{}", release.tool),
             release: release.clone(),
             env: Vec::new(),
+            files: Vec::new(),
             settings: self.run_settings(release).await?,
             release_command: release_command(release),
             canary: canary(&release.project, &release.cause),
@@ -72,9 +70,43 @@ impl Platform {
         Ok(settings)
     }
 
+    /// A fault where a repository asks for a file of a config value that processes would not have.
+    pub(crate) async fn expect_files(
+        &self,
+        tool: &ToolName,
+        config: i64,
+        project: &Project,
+    ) -> Result<(), Fault> {
+        if project.files.is_empty() {
+            return Ok(());
+        }
+        let values = self.store().config(tool, config).await?;
+        let has = |key: &str| values.iter().any(|value| value.key == key && value.scope.in_run());
+        let missing = project.files.iter().find(|(_, key)| !has(key));
+        missing.map_or(Ok(()), |(place, key)| Err(faults::no_config_file(place, key)))
+    }
+
     /// A fault where a repository asks for a mount that its tool may not read.
     pub(crate) fn expect_mounts(&self, tool: &ToolName, project: &Project) -> Result<(), Fault> {
         let refused = mounts(&self.parts().settings.mounts, tool, project).find_map(Result::err);
         refused.map_or(Ok(()), |name| Err(faults::no_mount(tool, name)))
     }
+}
+
+/// Config as variables and as files.
+fn as_processes_see_it(
+    values: Vec<ConfigEntry>,
+    project: &Project,
+) -> (Vec<(String, String)>, Vec<ConfigFile>) {
+    let values = values.into_iter().filter(|entry| entry.scope.in_run()).map(ConfigEntry::into_pair);
+    let is_file = |(key, _): &(String, String)| project.files.values().any(|named| named == key);
+    let (placed, env): (Vec<_>, Vec<_>) = values.partition(is_file);
+    let file = |(place, key): (&FilePlace, &String)| {
+        let (_, value) = placed.iter().find(|(named, _)| named == key)?;
+        // The end of the last line is not part of a value.
+        let content = if value.ends_with('\n') { value.clone() } else { format!("{value}\n") };
+        Some(ConfigFile { place: place.clone(), key: key.clone(), content })
+    };
+    let files = project.files.iter().filter_map(file).collect();
+    (env, files)
 }

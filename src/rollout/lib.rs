@@ -23,8 +23,8 @@ pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, 
 pub use local::{LocalParts, LocalRuntime};
 pub use one_off::{ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, OneOffTerminal};
 pub use runtime::{
-    Adopted, Answers, Candidate, ImageName, Lines, Notes, RunnableRelease, Runtime, Served, Switched,
-    Traffic, Unwatched, Wished, Wishes, Witness,
+    Adopted, Answers, Candidate, ConfigFile, ImageName, Lines, Notes, RunnableRelease, Runtime, Served,
+    Switched, Traffic, Unwatched, Wished, Wishes, Witness,
 };
 pub use settings::{EgressSettings, ProcessSettings, ReadMount, Readiness, RunLimits, RunSettings, Volume};
 pub use status::{ExitReason, InstanceState, InstanceStatus};

@@ -6,7 +6,7 @@ use crate::settings::RunSettings;
 use crate::status::{ExitReason, InstanceStatus};
 use async_trait::async_trait;
 use hythe_cluster::{Piece, Position};
-use hythe_model::project::{Canary, ReleaseCommand};
+use hythe_model::project::{Canary, FilePlace, ReleaseCommand};
 use hythe_model::{
     BuildEvent, Digest, Fault, InstanceId, JobName, Release, ReleaseNumber, RouteTable, ToolName,
 };
@@ -172,12 +172,25 @@ pub struct RunnableRelease {
     pub repository: String,
     /// Config of the release that its instances see, opened.
     pub env: Vec<(String, String)>,
+    /// Config of the release that its processes find as files.
+    pub files: Vec<ConfigFile>,
     /// How its instances are run.
     pub settings: RunSettings,
     /// What runs once before it takes traffic.
     pub release_command: Option<ReleaseCommand>,
     /// The part of it that has to do well first.
     pub canary: Option<Canary>,
+}
+
+/// A config value as a file that every process of a release may read.
+#[derive(Clone)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub place: FilePlace,
+    /// Its key.
+    pub key: String,
+    /// What is in it.
+    pub content: String,
 }
 
 impl fmt::Debug for RunnableRelease {

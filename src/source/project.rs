@@ -44,8 +44,15 @@ fn parse(text: &str) -> Result<Project, Fault> {
     })?;
     file.hythe.check().map_err(|Mistake { path, what }| {
         let at = place(text, &path);
-        fault(at.map(|at| line(text, at)), &format!("{} of [hythe]: {what}", path.join(".")), None)
+        let keys: Vec<_> = path.iter().map(|key| written(key)).collect();
+        fault(at.map(|at| line(text, at)), &format!("{} of [hythe]: {what}", keys.join(".")), None)
     })
+}
+
+/// A key as it stands in the file: in quotes where it is not a bare one (TOML 1.0.0, Keys).
+fn written(key: &str) -> String {
+    let is_bare = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_bare { key.to_owned() } else { format!("\"{key}\"") }
 }
 
 /// Where a setting's value stands.

@@ -27,6 +27,7 @@ fn tell(server: &Server) {
     commanded_releases(&robin);
     canaries(&robin, server);
     jobs(&robin);
+    files(&robin);
     robin.hythe(&["tools", "delete", "weather", "--yes"]).ok();
     assert_eq!(robin.get("weather", "/").status, 404);
 }
@@ -160,6 +161,30 @@ fn commanded_releases(robin: &Client<'_>) {
     assert!(moved < live, "{}", push.err);
     let restarted = robin.hythe(&["restart", "-t", "weather"]).ok();
     assert!(!restarted.err.contains("moved"), "a restart runs no command: {}", restarted.err);
+}
+
+/// Config as files: asked for by the repository, kept apart from it, read by whatever runs and written by nothing.
+fn files(robin: &Client<'_>) {
+    let project = "[hythe.files]\n\"replica.my.cnf\" = \"REPLICA_LOGIN\"\n\"/home/robin/.my.cnf\" = \"REPLICA_LOGIN\"\n";
+    robin.write("weather", "project.toml", project);
+    robin.commit("weather", "Read the replicas");
+    robin.push("weather").failed().says("releases/config-file").says("hythe config set REPLICA_LOGIN=-");
+    let login = "[client]\nuser = s53124\npassword = hunter2hunter2\n";
+    robin.hythe_with(&["config", "set", "REPLICA_LOGIN=-", "-t", "weather"], login).ok();
+    robin.push("weather").ok().says("is live");
+    let script =
+        "cat replica.my.cnf /home/robin/.my.cnf; echo ${REPLICA_LOGIN-none}; echo mine > replica.my.cnf";
+    let ran = robin.hythe(&["run", "-t", "weather", "--", "sh", "-c", script]);
+    assert_eq!(ran.out, format!("{login}{login}none\n"), "{ran:?}");
+    assert!(ran.code != 0 && ran.err.contains("replica.my.cnf"), "{ran:?}");
+    assert_eq!(robin.get("weather", "/env/REPLICA_LOGIN").body.trim(), "");
+
+    let unset = robin.hythe(&["config", "unset", "REPLICA_LOGIN", "-t", "weather"]);
+    unset.failed().says("releases/config-file");
+    robin.hythe_with(&["config", "set", "REPLICA_LOGIN=-", "-t", "weather"], "user = s1\n").ok();
+    let ran = robin.hythe(&["run", "-t", "weather", "--", "cat", "replica.my.cnf"]).ok();
+    assert_eq!(ran.out, "user = s1\n");
+    robin.hythe(&["restart", "-t", "weather"]).ok();
 }
 
 /// A first part of a release shares the traffic and is watched; where it does not do well, nothing has changed.

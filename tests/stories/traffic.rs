@@ -1,16 +1,26 @@
 //! Requests on their way to tools: releases, restarts, tunnels, TLS.
 
-use crate::support::{Client, Ran, Server, shared, under_load};
+use crate::support::{Client, Clustered, Ran, Server, shared, under_load};
 use futures::{SinkExt, StreamExt};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
-fn twenty_releases_in_a_row_fail_no_request() {
-    let robin = Client::new(shared(), "load");
+fn twenty_releases_in_a_row_fail_no_request_on_one_machine() {
+    release_twenty_times(shared());
+}
+
+#[test]
+fn twenty_releases_in_a_row_fail_no_request_in_a_cluster() {
+    release_twenty_times(&Clustered::start("kube-load", ""));
+}
+
+/// Of a tool with one instance.
+fn release_twenty_times(server: &Server) {
+    let robin = Client::new(server, "load");
     robin.tool_from("steady", "static-site");
     robin.push("steady").ok();
-    let answered = under_load(shared().address("router"), "steady", || {
+    let answered = under_load(server.address("router"), "steady", || {
         for _ in 0..10 {
             robin.hythe(&["restart", "-t", "steady"]).ok();
             robin.commit("steady", "Again");

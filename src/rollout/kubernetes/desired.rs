@@ -63,29 +63,33 @@ pub(crate) fn fence(wish: &Wish<'_>) -> Vec<Object> {
     fence::objects(wish)
 }
 
+/// What has to be there before a pod of a release, and the name of its variables' Secret.
+fn beneath(wish: &Wish<'_>) -> Result<(Vec<Object>, String), Fault> {
+    let config = config::variables(wish)?;
+    let mut all = fence::objects(wish);
+    all.push(Object::of(&config));
+    all.extend(config::files(wish)?.as_ref().map(Object::of));
+    all.extend(mount::claims(wish));
+    Ok((all, config.name_any()))
+}
+
 /// What a release needs to get ready, in the order in which it is to be written; the first is the namespace.
 pub(crate) fn coming(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
-    let mut all = fence::objects(wish);
-    let config = config::secret(wish)?;
-    all.push(Object::of(&config));
-    all.extend(mount::claims(wish));
-    all.extend(process::objects(wish, config.name_any().as_str()));
+    let (mut all, config) = beneath(wish)?;
+    all.extend(process::objects(wish, &config));
     Ok(all)
 }
 
 /// What a release's canary of so many web processes needs, in the same order.
 pub(crate) fn canary(wish: &Wish<'_>, count: u32) -> Result<Vec<Object>, Fault> {
-    let mut all = fence::objects(wish);
-    let config = config::secret(wish)?;
-    all.push(Object::of(&config));
-    all.extend(mount::claims(wish));
-    all.extend(process::canary(wish, count, config.name_any().as_str()));
+    let (mut all, config) = beneath(wish)?;
+    all.extend(process::canary(wish, count, &config));
     Ok(all)
 }
 
 /// What a live release runs by the clock.
 pub(crate) fn cron(wish: &Wish<'_>) -> Result<Vec<Object>, Fault> {
-    Ok(job::cron(wish, config::secret(wish)?.name_any().as_str()))
+    Ok(job::cron(wish, config::variables(wish)?.name_any().as_str()))
 }
 
 /// Every object of a release that is live: what runs by the clock too.

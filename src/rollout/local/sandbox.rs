@@ -304,12 +304,17 @@ fn spec(
     let tmp = settings.read_only.then(|| Mount::Tmpfs { target: "/tmp".to_owned(), size: TMP });
     let folders = settings.folders().into_iter();
     let read = folders.map(|(target, source)| Mount::Bind { source, target, read_only: true });
+    let files = release.files.iter().map(|file| Mount::File {
+        target: file.place.to_string(),
+        content: file.content.clone().into_bytes(),
+        mode: 0o444,
+    });
     let egress = settings.egress.clone();
     Ok(SandboxSpec {
         id,
         labels,
         root: Root { lowers: image.lowers, upper, read_only: settings.read_only },
-        mounts: tmp.into_iter().chain(read).collect(),
+        mounts: tmp.into_iter().chain(read).chain(files).collect(),
         process: Process {
             args,
             env: environment(release, image.env, own),

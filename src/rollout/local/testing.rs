@@ -55,6 +55,7 @@ pub(crate) fn release(tool: &str, number: u32, formation: &str) -> RunnableRelea
         repository: format!("tools/{tool}"),
         release,
         env: Vec::new(),
+        files: Vec::new(),
         settings: RunSettings::default(),
         release_command: None,
         canary: None,

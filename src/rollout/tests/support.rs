@@ -92,6 +92,7 @@ impl World {
             release,
             repository: "tools/weather".to_owned(),
             env,
+            files: Vec::new(),
             settings,
             release_command: None,
             canary: None,

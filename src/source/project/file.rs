@@ -1,8 +1,8 @@
 //! The file as it is written, with every key known, and its way to the noun.
 
 use hythe_model::project::{
-    Canary, CommandLine, CronJob, Liveness, Part, ProcessWishes, ReadinessWish, ReleaseCommand, ScaleRange,
-    Schedule,
+    Canary, CommandLine, CronJob, FilePlace, Liveness, Part, ProcessWishes, ReadinessWish, ReleaseCommand,
+    ScaleRange, Schedule,
 };
 use hythe_model::units::{Cores, Size, Span};
 use hythe_model::{JobName, MountName, ProcessType, Project};
@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_JOBS: usize = 50;
 /// The longest command, in bytes.
 const COMMAND: usize = 4096;
+/// Config values that may be files.
+const MOST_FILES: usize = 20;
 /// The longest path that is asked for, in bytes.
 const PATH: usize = 1024;
 /// Server errors of a canary that are put up with, of a hundred answers.
@@ -31,6 +33,7 @@ pub(crate) struct File {
 pub(crate) struct Hythe {
     read_only_root: Option<bool>,
     mounts: BTreeSet<MountName>,
+    files: BTreeMap<String, String>,
     release: Option<Release>,
     processes: BTreeMap<ProcessType, Process>,
     cron: BTreeMap<JobName, Cron>,
@@ -168,8 +171,32 @@ impl Hythe {
             canary: self.rollout.check()?,
             read_only_root: self.read_only_root,
             mounts: self.mounts,
+            files: files(self.files)?,
         })
     }
+}
+
+/// The files, where each has a place of its own.
+fn files(said: BTreeMap<String, String>) -> Result<BTreeMap<FilePlace, String>, Mistake> {
+    if said.len() > MOST_FILES {
+        return mistake(&["files"], format!("there are more than {MOST_FILES} files"));
+    }
+    let mut all: BTreeMap<FilePlace, String> = BTreeMap::new();
+    for (path, key) in said {
+        let at = ["files", path.as_str()];
+        let place: FilePlace = match path.parse() {
+            Ok(place) => place,
+            Err(error) => return mistake(&at, error.to_string()),
+        };
+        if let Some(other) = all.keys().find(|other| other.holds(&place) || place.holds(other)) {
+            return mistake(&at, format!("it cannot be beside {other}"));
+        }
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return mistake(&at, "write a key of the config, as in DATABASE_LOGIN");
+        }
+        all.insert(place, key);
+    }
+    Ok(all)
 }
 
 impl Release {

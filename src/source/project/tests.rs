@@ -11,6 +11,10 @@ schema-version = "0.2"
 read_only_root = true
 mounts = ["dumps"]
 
+[hythe.files]
+"replica.my.cnf" = "REPLICA_LOGIN"
+"/home/hythe/.netrc" = "NETRC"
+
 [hythe.release]
 command = "python manage.py migrate"
 timeout = "5 min"
@@ -38,6 +42,8 @@ fn everything_that_can_be_said() {
     let project = parse(WHOLE).unwrap();
     assert_eq!(project.read_only_root, Some(true));
     assert_eq!(project.mounts.iter().map(MountName::as_str).collect::<Vec<_>>(), ["dumps"]);
+    let files: Vec<_> = project.files.iter().map(|(place, key)| (place.as_str(), key.as_str())).collect();
+    assert_eq!(files, [("/home/hythe/.netrc", "NETRC"), ("/workspace/replica.my.cnf", "REPLICA_LOGIN")]);
     let release = project.release.unwrap();
     assert_eq!(release.command, CommandLine::Text("python manage.py migrate".to_owned()));
     assert_eq!(release.timeout, Span::seconds(300));
@@ -71,6 +77,10 @@ fn every_mistake_is_told_with_its_line() {
         "[hythe]\nreadonly_root = true",
         "[hythe]\nread_only_root = \"yes\"",
         "[hythe]\nmounts = [\"/srv/dumps\"]",
+        "[hythe.files]\n\n\"../.my.cnf\" = \"LOGIN\"",
+        "[hythe.files]\n\"/proc/1/environ\" = \"LOGIN\"",
+        "[hythe.files]\n\"a\" = \"LOGIN\"\n\"/workspace/a/b\" = \"LOGIN\"",
+        "[hythe.files]\n\"a\" = \"user = me\"",
         "[hythe.processes.web]\nreadyness = { path = \"/\" }",
         "[hythe.processes.web]\nmemory = \"256\"",
         "[hythe.processes.web]\nmemory = \"1 MiB\"",

@@ -1,7 +1,7 @@
 //! Jobs: the release's command, once; and what runs by the clock.
 
 use super::names::{of_pod, of_process};
-use super::{Wish, config, fence, mount, pod};
+use super::{Wish, beneath, config, pod};
 use crate::command;
 use crate::one_off::started;
 use hythe_cluster::Object;
@@ -26,17 +26,14 @@ pub(crate) fn release_job_name(number: ReleaseNumber) -> String {
 
 /// What has to be there first, and the Job of the release's command.
 pub(crate) fn release_job(wish: &Wish<'_>, command: &ReleaseCommand) -> Result<(Vec<Object>, Job), Fault> {
-    let secret = config::secret(wish)?;
+    let (objects, config) = beneath(wish)?;
     let kind = ProcessType::of_job(&JobName::release());
     // A Job's clock begins with its making, ours with its container: this one only has to be later.
     let deadline = command.timeout.duration() + wish.settings.start;
     let spec = JobSpec {
         ttl_seconds_after_finished: Some(KEPT),
-        ..spec(wish, &kind, &command.command, deadline, &secret.name_any())
+        ..spec(wish, &kind, &command.command, deadline, &config)
     };
-    let mut objects = fence::objects(wish);
-    objects.push(Object::of(&secret));
-    objects.extend(mount::claims(wish));
     let metadata = wish.meta(release_job_name(wish.release.release.number));
     Ok((objects, Job { metadata, spec: Some(spec), status: None }))
 }
@@ -64,7 +61,7 @@ fn cron_job(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &st
 
 /// A run of a job, now.
 pub(crate) fn job_now(wish: &Wish<'_>, name: &JobName, job: &project::CronJob) -> Result<Job, Fault> {
-    let secret = config::secret(wish)?;
+    let secret = config::variables(wish)?;
     let spec =
         JobSpec { ttl_seconds_after_finished: Some(KEPT), ..of_cron(wish, name, job, &secret.name_any()) };
     let metadata = wish.meta(format!("cron-{name}-{:08x}", rand::random::<u32>()));

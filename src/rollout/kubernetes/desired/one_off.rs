@@ -1,12 +1,11 @@
 //! A pod that runs one command in a release's image.
 
 use super::names::{LABEL_RELEASE, ONE_OFF, labels};
-use super::{Wish, config, fence, mount, pod};
+use super::{Wish, beneath, pod};
 use crate::one_off::OneOffTerminal;
 use hythe_cluster::Object;
 use hythe_model::Fault;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 /// A one-off process may run for a day.
@@ -18,8 +17,8 @@ pub(crate) fn one_off(
     command: Vec<String>,
     terminal: Option<&OneOffTerminal>,
 ) -> Result<(Vec<Object>, Pod), Fault> {
-    let secret = config::secret(wish)?;
-    let mut container = pod::base(wish, &secret.name_any(), &wish.release.settings.limits);
+    let (objects, config) = beneath(wish)?;
+    let mut container = pod::base(wish, &config, &wish.release.settings.limits);
     container.command = Some(pod::literal(command));
     // It reads what the first who attaches says, to the end of that.
     (container.stdin, container.stdin_once) = (Some(true), Some(true));
@@ -42,8 +41,5 @@ pub(crate) fn one_off(
         labels: Some(all),
         ..ObjectMeta::default()
     };
-    let mut objects = fence::objects(wish);
-    objects.push(Object::of(&secret));
-    objects.extend(mount::claims(wish));
     Ok((objects, Pod { metadata, spec: Some(spec), ..Pod::default() }))
 }

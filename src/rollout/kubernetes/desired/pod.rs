@@ -1,6 +1,6 @@
 //! A pod of a tool: its one container, what it knows, what it may use, when it is well.
 
-use super::{Wish, fence, mount};
+use super::{Wish, config, fence, mount};
 use crate::settings::{Readiness, RunLimits};
 use hythe_cluster::fence::{amounts, container_security, pod_security, quantity};
 use hythe_model::ProcessType;
@@ -29,8 +29,8 @@ pub(crate) fn pod(wish: &Wish<'_>, container: Container) -> PodSpec {
         ..Volume::default()
     };
     let pull = LocalObjectReference { name: fence::PULL.to_owned() };
-    let volumes: Vec<_> =
-        settings.read_only.then_some(scratch).into_iter().chain(mount::volumes(wish)).collect();
+    let scratch = settings.read_only.then_some(scratch).into_iter();
+    let volumes: Vec<_> = scratch.chain(mount::volumes(wish)).chain(config::volume(wish)).collect();
     PodSpec {
         containers: vec![container],
         volumes: (!volumes.is_empty()).then_some(volumes),
@@ -98,8 +98,8 @@ pub(crate) fn base(wish: &Wish<'_>, config: &str, limits: &RunLimits) -> Contain
     let from = SecretEnvSource { name: config.to_owned(), optional: Some(false) };
     let scratch =
         VolumeMount { name: "tmp".to_owned(), mount_path: "/tmp".to_owned(), ..VolumeMount::default() };
-    let mounts: Vec<_> =
-        settings.read_only.then_some(scratch).into_iter().chain(mount::places(wish)).collect();
+    let scratch = settings.read_only.then_some(scratch).into_iter();
+    let mounts: Vec<_> = scratch.chain(mount::places(wish)).chain(config::places(wish)).collect();
     Container {
         name: CONTAINER.to_owned(),
         image: Some(image),

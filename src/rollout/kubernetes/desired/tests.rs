@@ -2,6 +2,7 @@ use super::*;
 use crate::kubernetes::settings::Router;
 use crate::local::testing;
 use crate::one_off::OneOffTerminal;
+use crate::runtime::ConfigFile;
 use crate::settings::{ProcessSettings, ReadMount, Readiness, RunLimits, Volume};
 use hythe_model::TerminalSize;
 use hythe_model::project::{CommandLine, CronJob, Liveness, ReleaseCommand, ScaleRange};
@@ -142,6 +143,19 @@ fn what_a_tool_reads_is_a_volume_that_it_claims() {
     let mut release = testing::release("weather", 14, "web=1");
     let volume = Some(Volume { class: "dumps".to_owned(), bytes: 1 << 30 });
     release.settings.mounts = vec![ReadMount { name: "dumps".parse().unwrap(), folder: None, volume }];
+    insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
+}
+
+#[test]
+fn config_as_files_is_a_secret_of_its_own_and_no_variable() {
+    let usual = text(&wanted(&testing::release("weather", 14, "web=1"), &settings()));
+    let mut release = testing::release("weather", 14, "web=1");
+    let file = |place: &str| ConfigFile {
+        place: place.parse().unwrap(),
+        key: "REPLICA_LOGIN".to_owned(),
+        content: "[client]\nuser = s53\n".to_owned(),
+    };
+    release.files = vec![file("/home/hythe/.my.cnf"), file("replica.my.cnf")];
     insta::assert_snapshot!(difference(&usual, &text(&wanted(&release, &settings()))));
 }
 
