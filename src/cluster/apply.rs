@@ -1,6 +1,7 @@
 //! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
 //! is somebody else's is never touched.
 
+use crate::compare::of_what_is_there;
 use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
@@ -21,6 +22,7 @@ use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -306,7 +308,12 @@ impl Cluster {
             Some(there) if self.known.look(owner, wanted, there) => return Ok(false),
             _ => {}
         }
-        let made = self.patch(wanted, namespace, &PatchParams::apply(FIELD_MANAGER).force()).await?;
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let other = match there.map(|there| of_what_is_there(there, &wanted.value)) {
+            Some(Cow::Owned(value)) => Some(Object { value, resource: wanted.resource.clone() }),
+            Some(Cow::Borrowed(_)) | None => None,
+        };
+        let made = self.patch(other.as_ref().unwrap_or(wanted), namespace, &params).await?;
         self.known.note(&wanted.resource.kind, &made);
         Ok(true)
     }

@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Whether an object is as it is wished: every field that is ours has our value. What others have added is theirs.
@@ -16,6 +17,24 @@ pub(crate) fn covers_object(there: &DynamicObject, wanted: &DynamicObject) -> bo
         && has(there.annotations(), wanted.annotations())
         && covers(&there.data, &wanted.data)
         && (!exact || covers(&wanted.data["spec"], &there.data["spec"]))
+}
+
+/// What may be wished of an object that is there: a Service that has an address of the cluster's, as earlier builds have made it, keeps
+/// that for life (Kubernetes API, `ServiceSpec.clusterIP`).
+pub(crate) fn of_what_is_there<'a>(
+    there: &DynamicObject,
+    wanted: &'a DynamicObject,
+) -> Cow<'a, DynamicObject> {
+    let asked = wanted.data["spec"].get("clusterIP");
+    let given = there.data["spec"]["clusterIP"].as_str().filter(|address| !address.is_empty());
+    if asked.is_none() || given.is_none() {
+        return Cow::Borrowed(wanted);
+    }
+    let mut wanted = wanted.clone();
+    if let Some(spec) = wanted.data["spec"].as_object_mut() {
+        spec.remove("clusterIP");
+    }
+    Cow::Owned(wanted)
 }
 
 fn covers(there: &Value, wanted: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! What is remembered of objects that are right: a hash of each, so that a change by somebody else is seen.
 
-use crate::compare::covers_object;
+use crate::compare::{covers_object, of_what_is_there};
 use crate::{Object, Owner};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -30,7 +30,7 @@ impl Known {
 
     /// Whether an object is the owner's and as it is wished; remembered where it is.
     pub fn look(&self, owner: &Owner, wanted: &Object, there: &DynamicObject) -> bool {
-        let right = owner.owns(there) && covers_object(there, &wanted.value);
+        let right = owner.owns(there) && covers_object(there, &of_what_is_there(there, &wanted.value));
         if right {
             self.note(&wanted.resource.kind, there);
         }
@@ -103,5 +103,23 @@ mod tests {
         assert!(!known.is_right("Deployment", &right));
         known.forget("Service", "hythe-weather", "web");
         assert!(!known.is_known("Service", &right));
+    }
+
+    #[test]
+    fn a_service_keeps_the_address_that_it_has() {
+        let owner = Owner::new("hythe", crate::LABEL_TOOL, &"weather");
+        let service = |address: &str, port: u16| {
+            let mut value = object(serde_json::json!({ "spec": { "clusterIP": address, "port": port } }));
+            value.metadata.labels = Some(owner.labels());
+            value
+        };
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+        let wanted = Object { resource, value: service("None", 80) };
+        let known = Known::default();
+        for (address, port, right) in
+            [("None", 80, true), ("10.96.0.7", 80, true), ("10.96.0.7", 81, false), ("None", 81, false)]
+        {
+            assert_eq!(known.look(&owner, &wanted, &service(address, port)), right, "{address} {port}");
+        }
     }
 }

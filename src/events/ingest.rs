@@ -26,7 +26,7 @@ const SELDOM: Duration = Duration::from_millis(320);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Last lines kept of an ended instance, and ended instances kept of a tool.
 pub(crate) const LAST_LINES: usize = 50;
-const ENDED: usize = 20;
+pub(crate) const KEPT_ENDS: usize = 20;
 
 /// The log of one instance, as the helper writes it: numbered files of lines `<unix-nanos> <o|e> text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,7 +285,7 @@ fn keep(dir: &Path, ended: &EndedInstance) -> Result<(), EventsError> {
     let fresh = dir.join(format!("{}.new", ended.instance));
     std::fs::write(&fresh, text).map_err(fault)?;
     std::fs::rename(&fresh, dir.join(format!("{}.json", ended.instance))).map_err(fault)?;
-    for old in read_ended(dir)?.iter().skip(ENDED) {
+    for old in read_ended(dir)?.iter().skip(KEPT_ENDS) {
         std::fs::remove_file(dir.join(format!("{}.json", old.instance))).map_err(fault)?;
     }
     Ok(())

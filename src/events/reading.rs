@@ -4,15 +4,16 @@
 //! behind it. Pieces of a long line are put together before they are masked, so that no secret hides in a cut.
 
 use crate::gather::{Part, Read, Source};
-use crate::ingest::check_name;
+use crate::ingest::{KEPT_ENDS, check_name};
 use crate::runtime_log::SourceAt;
 use crate::{EventsError, LineSource, LogStore, NewLine};
 use hythe_model::ToolName;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// The longest line that is put together, bytes; what is beyond is another line.
-const LONGEST: usize = 256 << 10;
+/// The longest line that is put together, bytes. What is beyond is another line, which goes where its reader does before it is read
+/// whole: both have one place.
+const LONGEST: usize = 64 << 10;
 
 /// Where a line stands among those of its instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +90,24 @@ impl InstanceLines {
 impl LogStore {
     /// Begins to read an instance, from where the last one who read it has come, on whichever server. `None` where nothing of it is
     /// wanted: it has been read to its end, or its tool is gone.
+    ///
+    /// That it was read to its end is remembered of the last ones. Of one that is not known, and has `ended` before all whose ends are
+    /// kept, it was forgotten.
     pub async fn read_instance(
         &self,
         tool: &ToolName,
         instance: &str,
+        ended: Option<Timestamp>,
     ) -> Result<Option<InstanceLines>, EventsError> {
         check_name(instance)?;
         let at = self.source_at(tool, instance).await?;
         let Some(at) = at.filter(|at| !matches!(at, SourceAt::Ended(_))) else { return Ok(None) };
+        if let (SourceAt::Start, Some(ended)) = (at, ended) {
+            let kept = self.ended_instances(tool).await?;
+            if kept.len() == KEPT_ENDS && kept.iter().all(|kept| ended < kept.at) {
+                return Ok(None);
+            }
+        }
         let (logs, tool, source) = (self.clone(), tool.clone(), Source::new(instance));
         Ok(Some(InstanceLines { logs, tool, source, at, open: None }))
     }

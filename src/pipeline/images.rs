@@ -15,17 +15,26 @@ use hythe_store::{Build, Tool};
 use pass::Pass;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Builds of a tool that are looked at for one that has not ended: a newer push ends those before it.
 const LAST: u32 = 20;
 
-/// What the log says once.
+/// What is remembered from pass to pass: what the log says once, and where to begin.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     /// The registry removes nothing.
     keeps: AtomicBool,
+    /// The tool at which the last pass over the external registry ended early: the next one begins behind it.
+    ended_at: Mutex<Option<ToolName>>,
+}
+
+impl Noted {
+    fn ended_at(&self) -> MutexGuard<'_, Option<ToolName>> {
+        self.ended_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Which images of which tool are to stay.
@@ -85,14 +94,20 @@ impl Platform {
         let live: HashMap<ToolName, Digest> =
             self.store().live_releases().await?.into_iter().map(|live| (live.tool, live.image)).collect();
         let (mut pass, mut removed) = (Pass::of(external), 0);
-        for Tool { name: tool, .. } in self.store().tools().await? {
-            if pass.is_over() {
-                break;
-            }
+        let mut tools = self.store().tools().await?;
+        if let Some(last) = self.inner.noted.ended_at().take() {
+            let behind = tools.iter().position(|tool| tool.name == last).map_or(0, |at| at + 1);
+            tools.rotate_left(behind);
+        }
+        for Tool { name: tool, .. } in tools {
             let there = pass.tend(&tool, live.get(&tool)).await;
             let needed = kept.get(&tool).is_some_and(|kept| there.is_subset(kept));
             if !there.is_empty() && !needed {
                 removed += self.remove_unneeded(&mut pass, &tool, there).await?;
+            }
+            if pass.is_over() {
+                *self.inner.noted.ended_at() = Some(tool);
+                break;
             }
         }
         Ok(removed)

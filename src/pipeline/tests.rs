@@ -2,5 +2,6 @@
 
 mod bed;
 mod left;
+mod masks;
 
 use bed::{Bed, live, weather};

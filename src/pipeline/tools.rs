@@ -72,8 +72,12 @@ impl Platform {
         let mut pause = LOOK;
         loop {
             let builds = self.store().unfinished_builds_of(name).await?;
-            for build in builds.iter().filter(|build| builds_asked.insert(build.id)) {
-                let _ = self.end_build(build, faults::tool_deleted(name)).await;
+            for build in &builds {
+                if !builds_asked.contains(&build.id)
+                    && self.end_build(build, faults::tool_deleted(name)).await.is_ok()
+                {
+                    builds_asked.insert(build.id);
+                }
             }
             let releases = self.store().rolling_out_of(name).await?;
             for release in releases.iter().filter(|release| releases_asked.insert(release.number)) {

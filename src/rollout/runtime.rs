@@ -10,6 +10,7 @@ use hythe_model::project::{Canary, FilePlace, ReleaseCommand};
 use hythe_model::{
     BuildEvent, Digest, Fault, InstanceId, JobName, Release, ReleaseNumber, RouteTable, ToolName,
 };
+use jiff::Timestamp;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -296,8 +297,13 @@ pub trait Witness: Send + Sync {
     /// An instance's output goes to files in this folder from now on, or still does after a restart of the server.
     fn started(&self, instance: &InstanceId, log: &Path);
 
-    /// Who takes the lines of an instance that are to be brought; `None` where none of them are wanted: it is known to have ended.
-    async fn reader(&self, _instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
+    /// Who takes the lines of an instance that are to be brought, which has ended at a time where one is said; `None` where none of them
+    /// are wanted: all were taken before.
+    async fn reader(
+        &self,
+        _instance: &InstanceId,
+        _ended: Option<Timestamp>,
+    ) -> Result<Option<Box<dyn Lines>>, Fault> {
         Ok(None)
     }
 

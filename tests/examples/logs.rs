@@ -52,7 +52,7 @@ fn name(number: u32) -> Result<ToolName> {
 }
 
 async fn begin(logs: &LogStore, number: u32, instance: &str) -> Result<InstanceLines> {
-    logs.read_instance(&name(number)?, instance).await?.context("it is wanted")
+    logs.read_instance(&name(number)?, instance, None).await?.context("it is wanted")
 }
 
 fn place(number: u32) -> LinePlace {

@@ -1,6 +1,6 @@
 //! The same corridor, ending in a real cluster.
 
-use crate::support::{Client, Clustered, Ran, kubectl, under_load, until};
+use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -33,6 +33,36 @@ fn a_push_ends_in_pods_of_its_own_namespace() {
         .kubectl("handbook", &["get", "namespace", &server.namespace("handbook")])
         .failed()
         .says("not found");
+}
+
+#[test]
+fn what_an_earlier_build_has_made_is_taken_along() {
+    let server = Clustered::start("kube-earlier", "");
+    let robin = Client::new(&server, "robin");
+    // A Service that has an address keeps it for life.
+    let namespace = server.namespace("quotes");
+    let labels = format!(
+        "{{app.kubernetes.io/managed-by: hythe, hythe.dev/platform: {}, hythe.dev/tool: quotes}}",
+        server.platform()
+    );
+    kubectl_apply(&format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}, labels: {labels}}}\n\
+         spec: {{selector: {{app: other}}, ports: [{{port: 8000}}]}}\n"
+    ));
+    let service = |field: &str| {
+        let path = format!("jsonpath={{.spec.{field}}}");
+        server.kubectl("quotes", &["get", "service", "web", "-o", &path]).ok().out
+    };
+    let address = service("clusterIP");
+    assert_ne!(address, "None");
+    robin.tool_from("quotes", "static-site");
+    robin.push("quotes").ok().says("v1 is live");
+    robin.commit("quotes", "Again");
+    robin.push("quotes").ok().says("v2 is live");
+    assert_eq!(robin.get("quotes", "/").status, 200);
+    assert_eq!(service("clusterIP"), address);
+    assert!(!service("selector").contains("other"), "{}", service("selector"));
 }
 
 #[test]

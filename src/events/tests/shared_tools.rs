@@ -37,7 +37,7 @@ async fn bring(lines: &mut InstanceLines, numbers: std::ops::RangeInclusive<u64>
 }
 
 async fn begin(store: &LogStore, instance: &str) -> InstanceLines {
-    store.read_instance(&weather(), instance).await.unwrap().expect("it is wanted")
+    store.read_instance(&weather(), instance, None).await.unwrap().expect("it is wanted")
 }
 
 fn access(store: &LogStore, text: &str) {
@@ -116,7 +116,7 @@ async fn whoever_reads_an_instance_next_goes_on_behind_what_is_stored() {
     assert_eq!((again.reason.as_str(), again.lines.len()), ("exit code 3", 50));
     assert_eq!(texts(&one, LogQuery { tail: Some(1), ..LogQuery::default() }).await, ["ended: exit code 3"]);
     assert!(
-        one.read_instance(&weather(), "v1.web.1").await.unwrap().is_none(),
+        one.read_instance(&weather(), "v1.web.1", None).await.unwrap().is_none(),
         "nothing more of it is wanted"
     );
     for server in [&one, &two] {
@@ -211,7 +211,7 @@ async fn a_removed_log_ends_its_readers_everywhere() {
     assert!(ended.expect("it comes to its end").is_none());
     let _ = bring(&mut lines, 1..=1).await;
     assert!(!lines.finish().await);
-    assert!(two.read_instance(&weather(), "v1.web.1").await.unwrap().is_none());
+    assert!(two.read_instance(&weather(), "v1.web.1", None).await.unwrap().is_none());
     access(&two, "late");
     assert!(texts(&two, LogQuery::default()).await.is_empty());
     rows.create_tool(&weather(), None).await.unwrap();
@@ -339,7 +339,28 @@ async fn lines_of_one_server_alone_come_line_by_line_too() {
     let seen = texts(&store, LogQuery::default()).await;
     assert_eq!(seen[..110], numbered(1..=110));
     assert_eq!(seen[110..].concat(), format!("{long}endended: exit code 3"));
-    assert!(store.read_instance(&weather(), "v1.web.1").await.unwrap().is_none());
+    assert!(store.read_instance(&weather(), "v1.web.1", None).await.unwrap().is_none());
     store.remove_tool(&weather()).await.unwrap();
-    assert!(store.read_instance(&weather(), "v1.web.2").await.unwrap().is_none());
+    assert!(store.read_instance(&weather(), "v1.web.2", None).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_ended_so_long_ago_that_it_is_forgotten_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _, _) = servers(folder.path(), LogLimits::default()).await;
+    let files = tempfile::tempdir().unwrap();
+    let own = open(files.path());
+    for store in [shared, own] {
+        let start = Timestamp::now();
+        for number in 0..crate::ingest::KEPT_ENDS {
+            let wanted = store.read_instance(&weather(), "v1.web.old", Some(start)).await.unwrap();
+            assert!(wanted.is_some(), "after {number} ends nothing was forgotten");
+            store.end_instance(&weather(), &format!("v1.tick.{number}"), "exit code 0").await.unwrap();
+        }
+        assert!(store.read_instance(&weather(), "v1.web.old", Some(start)).await.unwrap().is_none());
+        // It ended just now, or is not known to have ended.
+        for ended in [Some(Timestamp::now()), None] {
+            assert!(store.read_instance(&weather(), "v1.web.new", ended).await.unwrap().is_some());
+        }
+    }
 }

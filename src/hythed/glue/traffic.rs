@@ -5,6 +5,7 @@ use hythe_events::{InstanceLines, InstanceLog, LinePlace, LogStore};
 use hythe_model::{Fault, InstanceId};
 use hythe_rollout::{Answers, ExitReason, Lines, Piece, Position, Runtime, Traffic, Witness};
 use hythe_router::{Dial, InFlight};
+use jiff::Timestamp;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,8 +55,12 @@ impl Witness for Logging {
         }
     }
 
-    async fn reader(&self, instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
-        let lines = self.0.read_instance(&instance.tool, &name(instance)).await?;
+    async fn reader(
+        &self,
+        instance: &InstanceId,
+        ended: Option<Timestamp>,
+    ) -> Result<Option<Box<dyn Lines>>, Fault> {
+        let lines = self.0.read_instance(&instance.tool, &name(instance), ended).await?;
         Ok(lines.map(|lines| Box::new(Taking(lines)) as Box<dyn Lines>))
     }
 

@@ -14,8 +14,8 @@ use hythe_model::{
 use hythe_oci::{BuiltImage, ImageBuilder};
 use hythe_registry::{ContentStore, Reference, Repository};
 use hythe_rollout::{
-    Adopted, Candidate, ImageName, InstanceStatus, JobRun, Notes, OneOff, OneOffSession, RunSettings,
-    RunnableRelease, Runtime, Served, Switched,
+    Adopted, Candidate, ImageName, InstanceStatus, JobRun, JobState, Notes, OneOff, OneOffSession,
+    RunSettings, RunnableRelease, Runtime, Served, Switched,
 };
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
 use hythe_stacks::{StackImage, StackImages, User, Users};
@@ -48,6 +48,8 @@ pub(super) struct Stage {
     mood: Mutex<Mood>,
     /// What it was asked, in order, as in `start v3`.
     asked: Mutex<Vec<String>>,
+    /// The release that a job of it runs.
+    job_of: Mutex<Option<ReleaseNumber>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,6 +64,11 @@ impl Stage {
     /// What it was asked since this was taken last.
     pub(super) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut locked(&self.asked))
+    }
+
+    /// A job of this release runs from now on.
+    pub(super) fn runs_a_job_of(&self, release: ReleaseNumber) {
+        *locked(&self.job_of) = Some(release);
     }
 
     fn note(&self, what: String) {
@@ -139,8 +146,19 @@ impl Runtime for Stage {
         Err(Fault::new("run/none", "Nothing runs here."))
     }
 
-    async fn jobs(&self, _: &ToolName) -> Result<Vec<JobRun>, Fault> {
-        Ok(Vec::new())
+    async fn jobs(&self, tool: &ToolName) -> Result<Vec<JobRun>, Fault> {
+        let run = |release| JobRun {
+            id: InstanceId {
+                tool: tool.clone(),
+                release,
+                process: ProcessType::of_job(&"import".parse().expect("a name")),
+                place: hythe_model::Place::Name("a".to_owned()),
+                attempt: 0,
+            },
+            state: JobState::Running,
+            since: jiff::Timestamp::now(),
+        };
+        Ok(locked(&self.job_of).map(run).into_iter().collect())
     }
 
     async fn start_job(&self, _: &ToolName, _: &JobName) -> Result<(), Fault> {

@@ -31,7 +31,7 @@ impl Rollouts {
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(end) = leading {
             // Nor is anything read before it is known what is to be masked in it.
-            self.logs.lead(end.clone(), &self.seen.pods());
+            self.logs.lead(end.clone(), &self.seen);
             let keeper: Weak<dyn Keeper> = Arc::<Self>::downgrade(&self);
             let (mut looked, cluster, dirty) =
                 (self.looked.clone(), self.cluster.clone(), self.dirty.clone());

@@ -6,12 +6,14 @@
 //! keeps them.
 
 use super::desired::{CONTAINER, namespace};
+use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::view::{PodView, Stage};
 use crate::runtime::{Lines, Witness};
 use crate::status::ExitReason;
 use hythe_cluster::{Cluster, Output};
 use hythe_model::{Fault, InstanceId, ToolName};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams};
@@ -64,8 +66,17 @@ type Streams = BTreeMap<u32, watch::Sender<Option<End>>>;
 #[derive(Debug, Clone)]
 struct End {
     exit: ExitReason,
+    /// When, where that is known.
+    at: Option<Timestamp>,
     /// Whether another has taken its place in the pod: its output is the previous one's then.
     replaced: bool,
+}
+
+impl End {
+    /// Of the container before the pod's own.
+    fn before(pod: &PodView) -> Self {
+        Self { exit: pod.last_exit.clone().unwrap_or_default(), at: pod.last_finished, replaced: true }
+    }
 }
 
 impl Logs {
@@ -82,12 +93,13 @@ impl Logs {
         })
     }
 
-    /// Reads what these pods and those that come print, until `end`.
-    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, pods: &[Arc<PodView>]) {
+    /// Reads what the pods that were seen and those that come print, until `end`.
+    pub(crate) fn lead(self: &Arc<Self>, end: CancellationToken, seen: &Seen) {
         self.streams().clear();
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        for pod in pods {
-            self.look(pod);
+        // Now that changes are heeded: none is missed between the two.
+        for pod in seen.pods() {
+            self.look(&pod);
         }
     }
 
@@ -107,7 +119,7 @@ impl Logs {
         let mut all = self.streams();
         let streams = all.entry((pod.id.tool.clone(), pod.name.clone())).or_default();
         for earlier in streams.range(..pod.id.attempt).map(|(_, stream)| stream) {
-            tell(earlier, || End { exit: pod.last_exit.clone().unwrap_or_default(), replaced: true });
+            tell(earlier, || End::before(pod));
         }
         let exit = match &pod.stage {
             Stage::Waiting { .. } => return,
@@ -119,13 +131,13 @@ impl Logs {
         if let Some(attempt) = before {
             let id = InstanceId { attempt, ..pod.id.clone() };
             let end = self.begin(Arc::new(PodView { id, ..PodView::clone(pod) }), reading.clone());
-            tell(&end, || End { exit: pod.last_exit.clone().unwrap_or_default(), replaced: true });
+            tell(&end, || End::before(pod));
             streams.insert(attempt, end);
         }
         let is_new = !streams.contains_key(&pod.id.attempt);
         let stream = streams.entry(pod.id.attempt).or_insert_with(|| self.begin(pod.clone(), reading));
         match exit {
-            Some(exit) => tell(stream, || End { exit, replaced: false }),
+            Some(exit) => tell(stream, || End { exit, at: pod.finished, replaced: false }),
             // Whatever has changed, it may be read now.
             None if !is_new => stream.send_modify(|_| {}),
             None => {}
@@ -147,6 +159,7 @@ impl Logs {
             let ended_because = Some("its pod was removed".to_owned());
             tell(stream, || End {
                 exit: ExitReason { ended_because, ..ExitReason::default() },
+                at: None,
                 replaced: false,
             });
         }
@@ -162,7 +175,7 @@ impl Logs {
         let (mut attempts, mut pause) = (0, AGAIN);
         let exit = loop {
             let known = end.borrow_and_update().clone();
-            let copied = self.copy(known.as_ref().is_some_and(|end| end.replaced), &mut reading).await;
+            let copied = self.copy(known.as_ref(), &mut reading).await;
             if copied == Copied::Unwanted {
                 return;
             }
@@ -195,13 +208,13 @@ impl Logs {
     }
 
     /// Follows a container's output for a turn.
-    async fn copy(&self, replaced: bool, reading: &mut Reading<'_>) -> Copied {
+    async fn copy(&self, end: Option<&End>, reading: &mut Reading<'_>) -> Copied {
         let waits = self.waiting.clone();
         let Ok(_turn) = self.turns.acquire().await else { return Copied::Nothing };
         drop(waits);
         let taken = {
             let _opening = self.opening.acquire().await;
-            reading.lines(&*self.witness).await
+            reading.lines(&*self.witness, end.and_then(|end| end.at)).await
         };
         let mut lines = match taken {
             Ok(Some(lines)) => lines,
@@ -211,7 +224,7 @@ impl Logs {
                 return Copied::Untaken;
             }
         };
-        let copied = self.follow(replaced, reading, &mut *lines).await;
+        let copied = self.follow(end.is_some_and(|end| end.replaced), reading, &mut *lines).await;
         reading.lines = (copied != Copied::Untaken).then_some(lines);
         copied
     }
@@ -315,10 +328,14 @@ impl Reading<'_> {
     }
 
     /// Who takes the lines; `None` where nobody does.
-    async fn lines(&mut self, witness: &dyn Witness) -> Result<Option<Box<dyn Lines>>, Fault> {
+    async fn lines(
+        &mut self,
+        witness: &dyn Witness,
+        ended: Option<Timestamp>,
+    ) -> Result<Option<Box<dyn Lines>>, Fault> {
         match self.lines.take() {
             Some(lines) => Ok(Some(lines)),
-            None => witness.reader(&self.pod.id).await,
+            None => witness.reader(&self.pod.id, ended).await,
         }
     }
 }

@@ -221,7 +221,7 @@ impl Rollouts {
             self.bring_up(&release, &self.coming(&release)?, &wanted, notes).await?;
             self.try_jobs(&release).await
         };
-        let failed = match cancel.run_until_cancelled(coming).await {
+        let failed = match cancel.run_until_cancelled(Box::pin(coming)).await {
             Some(Ok(())) => {
                 let _ = guard.disarm();
                 let instances = self.counts(&release).into_values().map(|count| count as usize).sum();

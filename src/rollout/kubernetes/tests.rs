@@ -33,6 +33,8 @@ pub(super) fn pod(release: u32, suffix: &str) -> PodView {
         since: jiff::Timestamp::UNIX_EPOCH,
         stage: Stage::Running,
         last_exit: None,
+        finished: None,
+        last_finished: None,
         unschedulable: None,
     }
 }

@@ -6,7 +6,7 @@ use hythe_cluster::LABEL_TOOL;
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::net::IpAddr;
@@ -37,6 +37,9 @@ pub(crate) struct PodView {
     pub(crate) stage: Stage,
     /// How the container before this one ended.
     pub(crate) last_exit: Option<ExitReason>,
+    /// When its container ended, and the one before, as its node says.
+    pub(crate) finished: Option<Timestamp>,
+    pub(crate) last_finished: Option<Timestamp>,
     /// Why no node takes it, where none does.
     pub(crate) unschedulable: Option<String>,
 }
@@ -86,6 +89,8 @@ impl PodView {
             last_exit: container.and_then(|container| {
                 ended(container.last_state.as_ref()?.terminated.as_ref()?, memory).into()
             }),
+            finished: container.and_then(|container| finished(container.state.as_ref())),
+            last_finished: container.and_then(|container| finished(container.last_state.as_ref())),
             unschedulable: placed.map(|condition| condition.message.clone().unwrap_or_default()),
             name,
             id,
@@ -152,6 +157,10 @@ fn stage(pod: &Pod, container: Option<&ContainerStatus>, memory: Option<u64>) ->
 
 fn memory_limit(container: &k8s_openapi::api::core::v1::Container) -> Option<u64> {
     container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.parse().ok()
+}
+
+fn finished(state: Option<&ContainerState>) -> Option<Timestamp> {
+    Some(state?.terminated.as_ref()?.finished_at.as_ref()?.0)
 }
 
 fn ended(end: &ContainerStateTerminated, memory: Option<u64>) -> ExitReason {

@@ -43,16 +43,15 @@ pub(crate) fn start(
         index,
     };
     let (came, went, dirty) = (logs.clone(), logs.clone(), dirty.clone());
-    let pod = move |pod: Pod| {
-        let pod = Arc::new(PodView::of(&pod)?);
-        came.look(&pod);
+    let pod = |pod: Pod| PodView::of(&pod).map(Arc::new);
+    let came = move |pod: &Arc<PodView>| {
+        came.look(pod);
         // Secrets are not watched.
         dirty.add(pod.lacks_secret().then(|| pod.id.tool.clone()));
-        Some(pod)
     };
-    watching(0).follow(ToolView::pods, pod, move |pod: Arc<PodView>| went.gone(&pod));
-    watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), drop);
-    watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), drop);
+    watching(0).follow(ToolView::pods, pod, came, move |pod| went.gone(&pod));
+    watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), |_| {}, drop);
+    watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), |_| {}, drop);
     first
 }
 
@@ -67,15 +66,16 @@ struct Watching {
 }
 
 impl Watching {
-    /// Carries every change into a part of what is known; `gone` is told what was removed.
+    /// Carries every change into a part of what is known; `came` is told what is known then, `gone` what was removed.
     fn follow<K, T>(
         self,
         part: Part<T>,
         read: impl Fn(K) -> Option<T> + Send + Sync + 'static,
+        came: impl Fn(&T) + Send + Sync + 'static,
         gone: impl Fn(T) + Send + Sync + 'static,
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-        T: Send + 'static,
+        T: Clone + Send + 'static,
     {
         let api: Api<K> = Api::all(self.client.clone());
         tokio::spawn(async move {
@@ -87,7 +87,8 @@ impl Watching {
                     let tool = view::tool(object.meta())?;
                     let name = object.name_any();
                     let value = read(object)?;
-                    self.seen.update(&tool, |view| drop(part(view).insert(name.clone(), value)));
+                    self.seen.update(&tool, |view| drop(part(view).insert(name.clone(), value.clone())));
+                    came(&value);
                     Some((tool, name))
                 };
                 match event {

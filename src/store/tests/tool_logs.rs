@@ -158,8 +158,9 @@ async fn the_oldest_lines_become_segments_and_go(bed: Bed) {
     let part = store.tool_log(&tool("weather"), 0).await.unwrap().unwrap();
     assert_eq!((part.segment, part.last), (Some(segment(&log, 5, 8, 16)), 20));
     assert_eq!(write(&store, "a", 11, vec![lines("weather", &["on"])]).await[0].open.pieces, 5);
-    assert_eq!(store.idle_logs(Duration::ZERO).await.unwrap(), [log]);
-    assert!(store.idle_logs(LONG).await.unwrap().is_empty());
+    assert_eq!(store.idle_logs(Duration::ZERO, 1).await.unwrap(), [log]);
+    assert!(store.idle_logs(LONG, 1).await.unwrap().is_empty());
+    assert!(store.idle_logs(Duration::ZERO, 1 << 20).await.unwrap().is_empty(), "it is not worth it");
     store.forget_log_writers(LONG).await.unwrap();
     store.forget_log_writers(Duration::ZERO).await.unwrap();
 }

@@ -115,11 +115,12 @@ impl Store {
         self.db.write("shorten a log", work).await
     }
 
-    /// The logs of tools that have pieces and were not written to for so long, some of them.
-    pub async fn idle_logs(&self, idle: Duration) -> Result<Vec<String>, StoreError> {
+    /// The logs of tools that have so many bytes in pieces and were not written to for so long, some of them.
+    pub async fn idle_logs(&self, idle: Duration, bytes: u64) -> Result<Vec<String>, StoreError> {
         let before = now() - i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
         let work = move |reader: &mut AnyConnection| {
-            let of_tools = logs::table.filter(logs::tool_id.is_not_null()).filter(logs::pieces.gt(0));
+            let of_tools =
+                logs::table.filter(logs::tool_id.is_not_null()).filter(logs::bytes.ge(signed(bytes)));
             let idle = of_tools.filter(logs::written_at.lt(before)).order(logs::written_at);
             Ok(idle.limit(AT_ONCE).select(logs::name).load(reader)?)
         };

@@ -20,7 +20,7 @@ const SMALLEST: u64 = 16 << 10;
 const PIECES: u64 = 512;
 /// Logs that wait to become shorter.
 const WAITING: usize = 1024;
-/// A log that nobody writes to for so long has no pieces.
+/// A log that nobody writes to for so long has no pieces that are worth an object.
 const RESTS: Duration = Duration::from_hours(24);
 /// An object of this age that no row names is nobody's.
 const GRACE: Duration = Duration::from_hours(1);
@@ -63,6 +63,12 @@ impl SharedTools {
     /// Makes a segment of the older half of what a log has in pieces, and more where they are many.
     async fn shorten(&self, log: &str) -> Result<(), EventsError> {
         while self.close(log).await? >= share(&self.limits) * 2 {}
+        Ok(())
+    }
+
+    /// Makes segments of all that a log has in pieces.
+    async fn close_all(&self, log: &str) -> Result<(), EventsError> {
+        while self.close(log).await? > 0 {}
         Ok(())
     }
 
@@ -148,8 +154,10 @@ impl SharedTools {
     pub(crate) async fn prune(&self) -> Result<usize, EventsError> {
         let failed = |error: &dyn std::fmt::Display| failed_write("tools", error);
         let store = &self.place.store;
-        for log in store.idle_logs(RESTS).await.map_err(|error| failed(&error))? {
-            while self.close(&log).await? > 0 {}
+        for log in store.idle_logs(RESTS, SMALLEST).await.map_err(|error| failed(&error))? {
+            if let Err(error) = self.close_all(&log).await {
+                tracing::error!(log, %error, "a log that rests could not be made an object of");
+            }
         }
         store.forget_log_writers(RESTS).await.map_err(|error| failed(&error))?;
         let folder: Key = "logs/tools".parse().map_err(|error| failed(&error))?;

@@ -13,7 +13,11 @@ struct Listener(Arc<Mutex<Vec<String>>>);
 impl Witness for Listener {
     fn started(&self, _: &InstanceId, _: &std::path::Path) {}
 
-    async fn reader(&self, instance: &InstanceId) -> Result<Option<Box<dyn Lines>>, Fault> {
+    async fn reader(
+        &self,
+        instance: &InstanceId,
+        _: Option<Timestamp>,
+    ) -> Result<Option<Box<dyn Lines>>, Fault> {
         Ok(Some(Box::new(OfOne { instance: instance.to_string(), last: None, heard: self.0.clone() })))
     }
 
@@ -51,6 +55,14 @@ fn pod(name: &str) -> Arc<PodView> {
     Arc::new(PodView { name: name.to_owned(), ..crate::kubernetes::tests::pod(1, name) })
 }
 
+fn seen(pods: impl IntoIterator<Item = Arc<PodView>>) -> Seen {
+    let seen = Seen::new(8080);
+    for pod in pods {
+        seen.update(&pod.id.tool, |view| drop(view.pods.insert(pod.name.clone(), pod.clone())));
+    }
+    seen
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_hangs_holds_up_no_other_nodes_logs() {
     let (client, asked) = api_server(|asked, _| {
@@ -63,7 +75,7 @@ async fn a_node_that_hangs_holds_up_no_other_nodes_logs() {
     let hanging: Vec<_> = (0..OPENING).map(|number| pod(&format!("hanging-{number}"))).collect();
     let end = CancellationToken::new();
     let _end = end.clone().drop_guard();
-    logs.lead(end, &hanging);
+    logs.lead(end, &seen(hanging));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(asked.take().len(), OPENING);
 
@@ -94,7 +106,7 @@ async fn a_container_that_ended_while_nobody_read_is_read_beside_the_next() {
     again.last_exit = Some(ExitReason { code: Some(3), ..ExitReason::default() });
     again.id.attempt = 2;
     let before = InstanceId { attempt: 1, ..again.id.clone() };
-    logs.lead(end, &[Arc::new(again.clone())]);
+    logs.lead(end, &seen([Arc::new(again.clone())]));
     sleep(Duration::from_secs(1)).await;
     let mut heard = std::mem::take(&mut *heard.lock().unwrap());
     heard.sort();
