@@ -4,12 +4,14 @@
 //! A build's events wait here for a moment and go to the store in batches, where they get their numbers; readers everywhere follow the
 //! store, that of the writer too, so that nobody sees what is not kept. What waits is bounded by the size of a log.
 
+mod followed;
 mod reader;
 mod tools;
 mod writer;
 
 use crate::gather::Gathered;
 use crate::{EventsError, LogLimits, LoggedEvent, Masker};
+use followed::Followed;
 use futures::stream::BoxStream;
 use hythe_model::{BuildEvent, BuildId};
 use hythe_objects::{Body, Key, Objects};
@@ -44,6 +46,7 @@ pub(crate) struct SharedLogs {
     pub(crate) tools: Arc<SharedTools>,
     place: SharedPlace,
     limits: LogLimits,
+    followed: Arc<Followed>,
     /// Where writers work: events come from threads that know no runtime, too.
     runtime: Handle,
     writers: Mutex<HashMap<BuildId, Arc<Writer>>>,
@@ -68,8 +71,16 @@ fn failed_write(build: BuildId, error: &dyn std::fmt::Display) -> EventsError {
 
 impl SharedLogs {
     pub(crate) fn new(place: SharedPlace, limits: LogLimits, gathered: Arc<Gathered>) -> Arc<Self> {
-        let tools = SharedTools::start(place.clone(), limits.clone(), gathered);
-        Arc::new(Self { tools, place, limits, runtime: Handle::current(), writers: Mutex::default() })
+        let followed = Followed::new(place.store.clone());
+        let tools = SharedTools::start(place.clone(), limits.clone(), gathered, followed.clone());
+        Arc::new(Self {
+            tools,
+            place,
+            limits,
+            followed,
+            runtime: Handle::current(),
+            writers: Mutex::default(),
+        })
     }
 
     fn writers(&self) -> MutexGuard<'_, HashMap<BuildId, Arc<Writer>>> {
@@ -147,10 +158,10 @@ impl SharedLogs {
 
     /// Waits a while for the first event of a log.
     pub(crate) async fn begun(&self, build: BuildId, patience: Duration) {
-        let mut changes = self.place.store.log_changes();
+        let mut followed = self.followed.follow(&name(build));
         let work = async {
             while self.state(build).await.is_ok_and(|state| state.last == 0) {
-                changes.changed().await;
+                let _ = followed.changed().await;
             }
         };
         let _ = tokio::time::timeout(patience, work).await;

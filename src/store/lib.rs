@@ -52,7 +52,8 @@ pub use repositories::{RefMove, RepositoryState, RepositoryVersion};
 pub use retention::RetainedRelease;
 pub use tokens::{NewToken, Token};
 pub use tool_logs::{
-    LogBatch, LogLines, LogSegment, LogSource, OpenLog, SourceMove, ToolLines, ToolLogPart, WrittenLog,
+    LogBatch, LogLines, LogReach, LogSegment, LogSource, OpenLog, SourceMove, ToolLines, ToolLogPart,
+    WrittenLog,
 };
 pub use tools::{DeployRef, Member, Role, Tool, ToolSettings};
 

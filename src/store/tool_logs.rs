@@ -47,6 +47,15 @@ pub struct LogSource {
     pub told: Option<String>,
 }
 
+/// How far a log has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogReach {
+    /// Number of its last line.
+    pub last: u64,
+    /// Whether nothing more comes.
+    pub ended: bool,
+}
+
 /// Name and last line of a tool's log.
 fn log_of(connection: &mut AnyConnection, tool: &ToolName) -> Outcome<Option<(String, i64)>> {
     let mine = logs::table.inner_join(tools::table).filter(tools::name.eq(tool.as_str()));
@@ -112,11 +121,12 @@ impl Store {
     }
 
     /// How far these logs have come, those that there are.
-    pub async fn logs_reached(&self, names: Vec<String>) -> Result<HashMap<String, u64>, StoreError> {
+    pub async fn logs_reached(&self, names: Vec<String>) -> Result<HashMap<String, LogReach>, StoreError> {
         let work = move |reader: &mut AnyConnection| {
-            let rows = logs::table.filter(logs::name.eq_any(&names)).select((logs::name, logs::last));
-            let rows = rows.load::<(String, i64)>(reader)?;
-            let read = |(name, last)| Ok((name, narrow("logs.last", last)?));
+            let mine = logs::table.filter(logs::name.eq_any(&names));
+            let rows = mine.select((logs::name, logs::last, logs::ended));
+            let rows = rows.load::<(String, i64, bool)>(reader)?;
+            let read = |(name, last, ended)| Ok((name, LogReach { last: narrow("logs.last", last)?, ended }));
             Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
         };
         self.db.read("look at logs", work).await

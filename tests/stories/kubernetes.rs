@@ -48,7 +48,7 @@ fn what_an_earlier_build_has_made_is_taken_along() {
     kubectl_apply(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}, labels: {labels}}}\n\
-         spec: {{selector: {{app: other}}, ports: [{{port: 8000}}]}}\n"
+         spec: {{selector: {{app: other}}, ports: [{{name: http, port: 80}}]}}\n"
     ));
     let service = |field: &str| {
         let path = format!("jsonpath={{.spec.{field}}}");

@@ -1,14 +1,16 @@
 //! Readers of shared logs: what is stored first, then what comes, whoever writes it.
 
+use super::followed::Reach;
 use super::writer::Line;
 use super::{LARGEST, SharedLogs, failed_read, key, name};
 use crate::{EventsError, LoggedEvent};
 use futures::stream::{self, BoxStream, StreamExt};
 use hythe_model::BuildId;
-use hythe_store::{Changes, LogState};
+use hythe_store::LogState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long a reader waits without looking: it may not have been told.
 const LOOK: Duration = Duration::from_secs(2);
@@ -19,7 +21,7 @@ struct Reader {
     /// The last event that was read, or is not wanted.
     after: u64,
     ready: VecDeque<LoggedEvent>,
-    changes: Changes,
+    followed: Option<watch::Receiver<Reach>>,
 }
 
 /// The events from this position on; `wait`s for more where the log has not ended.
@@ -29,8 +31,8 @@ pub(super) fn read(
     from: u64,
     wait: bool,
 ) -> BoxStream<'static, Result<LoggedEvent, EventsError>> {
-    let changes = logs.place.store.log_changes();
-    let reader = Reader { logs, build, after: from.saturating_sub(1), ready: VecDeque::new(), changes };
+    let (after, ready) = (from.saturating_sub(1), VecDeque::new());
+    let reader = Reader { logs, build, after, ready, followed: None };
     let next =
         move |mut reader: Reader| async move { Ok(reader.next(wait).await?.map(|event| (event, reader))) };
     stream::try_unfold(reader, next).boxed()
@@ -52,8 +54,14 @@ impl Reader {
             if !wait || state.is_some_and(|state| state.ended) || (state.is_none() && self.after > 0) {
                 return Ok(None);
             }
-            let _ = tokio::time::timeout(LOOK, self.changes.changed()).await;
+            self.wait().await;
         }
+    }
+
+    /// Waits until the log has come further than it was seen to, or a while.
+    async fn wait(&mut self) {
+        let followed = self.followed.get_or_insert_with(|| self.logs.followed.follow(&name(self.build)));
+        let _ = tokio::time::timeout(LOOK, followed.changed()).await;
     }
 }
 

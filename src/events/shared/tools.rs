@@ -5,7 +5,6 @@
 //! to nothing.
 
 mod ends;
-mod followed;
 mod masks;
 mod reader;
 mod segments;
@@ -14,10 +13,10 @@ mod writer;
 pub use masks::MaskerOf;
 
 use super::SharedPlace;
+use super::followed::Followed;
 use crate::gather::Gathered;
 use crate::runtime_log::SourceAt;
 use crate::{EventsError, LogLimits, LogLine, LogQuery, Masker};
-use followed::Followed;
 use futures::stream::BoxStream;
 use hythe_model::ToolName;
 use masks::Masks;
@@ -54,8 +53,12 @@ fn stored(mark: SourceAt) -> Option<String> {
 
 impl SharedTools {
     /// Begins to write what gathers. Call it on a runtime.
-    pub(super) fn start(place: SharedPlace, limits: LogLimits, gathered: Arc<Gathered>) -> Arc<Self> {
-        let followed = Followed::new(place.store.clone());
+    pub(super) fn start(
+        place: SharedPlace,
+        limits: LogLimits,
+        gathered: Arc<Gathered>,
+        followed: Arc<Followed>,
+    ) -> Arc<Self> {
         let tools = Arc::new(Self { place, limits, gathered, masks: Masks::default(), followed });
         tokio::spawn(writer::work(tools.clone()));
         tools

@@ -82,7 +82,7 @@ async fn lines_of_all_servers_are_numbered_and_none_comes_twice(bed: Bed) {
     let log = two.tool_log(&tool("weather"), 4).await.unwrap().unwrap();
     assert_eq!((log.last, log.pieces.len()), (4, 0));
     let reached = two.logs_reached(vec![log.log.clone(), "tools/0".to_owned()]).await.unwrap();
-    assert_eq!(reached, [(log.log.clone(), 4)].into());
+    assert_eq!(reached, [(log.log.clone(), LogReach { last: 4, ended: false })].into());
     let newest = two.log_pieces_before(&log.log, 5).await.unwrap();
     assert_eq!(newest.iter().map(|piece| piece.first).collect::<Vec<_>>(), [4, 3, 1]);
     assert_eq!(two.log_pieces_before(&log.log, 3).await.unwrap().len(), 1);

@@ -1,6 +1,6 @@
 //! Readers of a shared runtime log: its segments, its pieces, then what comes, whoever writes it.
 
-use super::followed::Last;
+use super::super::followed::Reach;
 use super::{SharedTools, failed_read};
 use crate::runtime_log::read_line_at;
 use crate::{EventsError, LogLine, LogQuery};
@@ -29,7 +29,7 @@ struct Reader {
     after: u64,
     begun: bool,
     ready: VecDeque<LogLine>,
-    followed: Option<watch::Receiver<Last>>,
+    followed: Option<watch::Receiver<Reach>>,
 }
 
 /// What reading on brought.
@@ -131,7 +131,7 @@ impl Reader {
     async fn wait(&mut self) {
         let (Some(log), after) = (&self.log, self.after) else { return tokio::time::sleep(LOOK).await };
         let followed = self.followed.get_or_insert_with(|| self.tools.followed.follow(log));
-        let _ = followed.wait_for(|last| last.is_none_or(|last| last > after)).await;
+        let _ = followed.wait_for(|reach| reach.is_none_or(|reach| reach.last > after)).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whatever is written anywhere wakes it, and it asks the store about the logs that are followed here and no others, once for all
 //! their readers.
 
-use hythe_store::Store;
+use hythe_store::{LogReach, Store};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::sync::{Notify, watch};
 /// How long it waits without looking: it may not have been told.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks: what comes in this time is seen by one.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// The last line of a log; `None` once it is gone.
-pub(super) type Last = Option<u64>;
+/// How far a log has come; `None` where it is not there, or not any more.
+pub(super) type Reach = Option<LogReach>;
 
 pub(super) struct Followed {
     store: Store,
-    logs: Mutex<HashMap<String, watch::Sender<Last>>>,
+    logs: Mutex<HashMap<String, watch::Sender<Reach>>>,
     /// There is another reader.
     came: Notify,
 }
@@ -29,15 +29,16 @@ impl Followed {
         Arc::new(Self { store, logs: Mutex::default(), came: Notify::new() })
     }
 
-    fn logs(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Last>>> {
+    fn logs(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Reach>>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells how far a log comes, until the receiver is dropped. It begins with 0 and is right a moment later.
-    pub(super) fn follow(self: &Arc<Self>, log: &str) -> watch::Receiver<Last> {
+    /// Tells how far a log comes, until the receiver is dropped. It begins with nothing at all and is right a moment later.
+    pub(super) fn follow(self: &Arc<Self>, log: &str) -> watch::Receiver<Reach> {
         let mut logs = self.logs();
         let is_first = logs.is_empty();
-        let sender = logs.entry(log.to_owned()).or_insert_with(|| watch::Sender::new(Some(0)));
+        let sender =
+            logs.entry(log.to_owned()).or_insert_with(|| watch::Sender::new(Some(LogReach::default())));
         let receiver = sender.subscribe();
         drop(logs);
         if is_first {
@@ -66,8 +67,8 @@ impl Followed {
                 Ok(reached) => {
                     let logs = self.logs();
                     for (name, sender) in logs.iter().filter(|(name, _)| names.contains(name)) {
-                        let last = reached.get(name).copied();
-                        sender.send_if_modified(|told| std::mem::replace(told, last) != last);
+                        let reach = reached.get(name).copied();
+                        sender.send_if_modified(|told| std::mem::replace(told, reach) != reach);
                     }
                 }
                 Err(error) => tracing::warn!(%error, "logs that are followed could not be looked at"),
