@@ -59,7 +59,8 @@ impl FromStr for FilePlace {
         if path.len() > LONGEST || !path[1..].split('/').all(plain) {
             return Err(PlaceError::Shape(shown()));
         }
-        if TAKEN.iter().any(|taken| is_below(&path, taken)) || path == APPLICATION {
+        let clashes = |taken: &&str| is_below(&path, taken) || is_below(taken, &path);
+        if TAKEN.iter().any(clashes) || is_below(APPLICATION, &path) {
             return Err(PlaceError::Taken(shown()));
         }
         Ok(Self(path))
@@ -113,6 +114,7 @@ mod tests {
             "/mnt/dumps",
             "/cnb/process/web",
             "/etc/hosts",
+            "/etc",
             "/workspace",
         ] {
             assert!(matches!(refused(text), PlaceError::Taken(_)), "{text:?}");
