@@ -1,5 +1,6 @@
 //! Images by content.
 
+use crate::name::string_name;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -26,11 +27,6 @@ impl Digest {
         Self(text)
     }
 
-    /// Algorithm and digits, as in `sha256:abc...`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The algorithm: `sha256` or `sha512`.
     pub fn algorithm(&self) -> &str {
         &self.0[..6]
@@ -47,11 +43,7 @@ impl Digest {
     }
 }
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+string_name!(Digest, DigestError);
 
 impl FromStr for Digest {
     type Err = DigestError;
@@ -62,19 +54,6 @@ impl FromStr for Digest {
             Some(("sha512", hex)) if hex.len() == 128 && lower_hex(hex) => Ok(Self(text.to_owned())),
             _ => Err(DigestError(text.chars().take(160).collect())),
         }
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = DigestError;
-    fn try_from(text: String) -> Result<Self, DigestError> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> String {
-        digest.0
     }
 }
 

@@ -39,16 +39,17 @@ pub enum NameError {
     Build(String),
 }
 
+/// What a newtype of checked text is besides its check.
 macro_rules! string_name {
-    ($type:ident) => {
+    ($type:ident, $error:ty) => {
         impl $type {
-            /// The name as text.
+            /// As it was written.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(&self.0)
             }
         }
@@ -63,8 +64,8 @@ macro_rules! string_name {
             }
         }
         impl TryFrom<String> for $type {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
+            type Error = $error;
+            fn try_from(text: String) -> Result<Self, $error> {
                 text.parse()
             }
         }
@@ -75,6 +76,8 @@ macro_rules! string_name {
         }
     };
 }
+
+pub(crate) use string_name;
 
 /// A tool's name: a DNS label (RFC 1123) that also serves as its host name's first label and its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,7 +148,7 @@ impl FromStr for ToolName {
         Ok(Self(text.to_owned()))
     }
 }
-string_name!(ToolName);
+string_name!(ToolName, NameError);
 
 /// The name of a person or machine that holds keys and tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -162,7 +165,7 @@ impl FromStr for MaintainerName {
         Ok(Self(text.to_owned()))
     }
 }
-string_name!(MaintainerName);
+string_name!(MaintainerName, NameError);
 
 /// What the process types of jobs begin with. Procfiles cannot name such a type: they have no dots.
 const JOB: &str = "job.";
@@ -205,7 +208,7 @@ impl FromStr for ProcessType {
         Ok(Self(text.to_owned()))
     }
 }
-string_name!(ProcessType);
+string_name!(ProcessType, NameError);
 
 /// The name of something that runs to its end, by the clock or once: a DNS label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -225,7 +228,7 @@ impl FromStr for JobName {
         short_label(text).map(Self).map_err(NameError::Job)
     }
 }
-string_name!(JobName);
+string_name!(JobName, NameError);
 
 /// The name of a mount: a DNS label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -238,7 +241,7 @@ impl FromStr for MountName {
         short_label(text).map(Self).map_err(NameError::Mount)
     }
 }
-string_name!(MountName);
+string_name!(MountName, NameError);
 
 /// A release's number within its tool, shown as `v14`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! What was pushed: a commit and its tree, stored durably.
 
+use crate::name::string_name;
 use crate::{Digest, Project};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
 
 /// A git commit's object name: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
@@ -16,22 +16,13 @@ pub struct CommitId(String);
 pub struct CommitIdError(String);
 
 impl CommitId {
-    /// The whole name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The first seven digits, as people read them.
     pub fn short(&self) -> &str {
         &self.0[..7]
     }
 }
 
-impl fmt::Display for CommitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+string_name!(CommitId, CommitIdError);
 
 impl FromStr for CommitId {
     type Err = CommitIdError;
@@ -41,19 +32,6 @@ impl FromStr for CommitId {
             return Err(CommitIdError(text.chars().take(80).collect()));
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for CommitId {
-    type Error = CommitIdError;
-    fn try_from(text: String) -> Result<Self, CommitIdError> {
-        text.parse()
-    }
-}
-
-impl From<CommitId> for String {
-    fn from(commit: CommitId) -> String {
-        commit.0
     }
 }
 

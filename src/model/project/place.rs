@@ -1,7 +1,7 @@
 //! Where in a tool's file system a config value is found as a file.
 
+use crate::name::string_name;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
 
 /// The folder of the application (CNB Platform Interface, `CNB_APP_DIR`).
@@ -31,11 +31,6 @@ pub enum PlaceError {
 pub struct FilePlace(String);
 
 impl FilePlace {
-    /// The path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether a path is this one or lies below it.
     pub fn holds(&self, path: &Self) -> bool {
         is_below(&path.0, &self.0)
@@ -45,6 +40,8 @@ impl FilePlace {
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+string_name!(FilePlace, PlaceError);
 
 impl FromStr for FilePlace {
     type Err = PlaceError;
@@ -64,26 +61,6 @@ impl FromStr for FilePlace {
             return Err(PlaceError::Taken(shown()));
         }
         Ok(Self(path))
-    }
-}
-
-impl TryFrom<String> for FilePlace {
-    type Error = PlaceError;
-
-    fn try_from(text: String) -> Result<Self, PlaceError> {
-        text.parse()
-    }
-}
-
-impl From<FilePlace> for String {
-    fn from(place: FilePlace) -> Self {
-        place.0
-    }
-}
-
-impl fmt::Display for FilePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 

@@ -1,11 +1,11 @@
 //! When something runs: the five fields of a crontab.
 
+use crate::name::string_name;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
 
 /// Minute, hour, day of the month, month and day of the week, in UTC, as crontab(5) has them; or `@hourly` and its like.
@@ -26,11 +26,6 @@ pub struct ScheduleError(String);
 const WORDS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
 impl Schedule {
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The first time after this one; none where the schedule names a day that never comes.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let cron = read(&self.0)?;
@@ -74,6 +69,8 @@ fn is_plain(item: &str) -> bool {
     }
 }
 
+string_name!(Schedule, ScheduleError);
+
 impl FromStr for Schedule {
     type Err = ScheduleError;
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
@@ -82,25 +79,6 @@ impl FromStr for Schedule {
             Some(_) => Ok(schedule),
             None => Err(ScheduleError(text.chars().take(60).collect())),
         }
-    }
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl TryFrom<String> for Schedule {
-    type Error = ScheduleError;
-    fn try_from(text: String) -> Result<Self, ScheduleError> {
-        text.parse()
-    }
-}
-
-impl From<Schedule> for String {
-    fn from(schedule: Schedule) -> String {
-        schedule.0
     }
 }
 
