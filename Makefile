@@ -96,7 +96,7 @@ bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kub
 
 bench-many-tools: install cluster-programs ## Measures the server with 100, 1,000 and 10,000 tools in a cluster of its own; an hour and more
 	@GO=$$(scripts/go $(TOOLS)) tests/support/cluster/build-kwok $(HYTHE_CLUSTER_BIN)
-	@cargo build --locked --workspace --example seed
+	@cargo build --release --locked --workspace --example seed
 	@HYTHE_PREFIX="$(PREFIX)" scripts/bench-many-tools
 
 bench-logs: ## Measures runtime logs that several servers share
