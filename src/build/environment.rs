@@ -19,7 +19,7 @@ pub(crate) const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The layers.
 pub(crate) const LAYERS: &str = "/layers";
 /// The app.
-pub(crate) const APP: &str = "/workspace";
+pub(crate) const APP: &str = hythe_model::project::APPLICATION;
 /// The execution environment of every build (Buildpack API 0.12).
 pub(crate) const EXEC_ENV: &str = "production";
 

@@ -6,7 +6,7 @@
 mod place;
 mod schedule;
 
-pub use place::{FilePlace, PlaceError};
+pub use place::{APPLICATION, FilePlace, PlaceError};
 pub use schedule::{Schedule, ScheduleError};
 
 use crate::units::{Cores, Size, Span};

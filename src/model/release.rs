@@ -9,6 +9,16 @@ use std::collections::BTreeMap;
 #[serde(transparent)]
 pub struct Formation(pub BTreeMap<ProcessType, u32>);
 
+impl Formation {
+    /// Instances that a tool may run.
+    pub const MOST: u32 = 1000;
+
+    /// All instances.
+    pub fn instances(&self) -> u64 {
+        self.0.values().map(|count| u64::from(*count)).sum()
+    }
+}
+
 /// A process that an image can start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

@@ -22,6 +22,8 @@ use std::collections::HashMap;
 /// Ended sources of a log whose ends are told, and that are remembered: a late reader does not begin them again.
 const TOLD: i64 = 20;
 const REMEMBERED: i64 = 64;
+/// Sources of a log that may not have ended: more than a tool has at once, as one release takes another's place.
+const OPEN: i64 = 3000;
 /// Pieces that are read at a time from the end of a log.
 const FROM_THE_END: i64 = 32;
 

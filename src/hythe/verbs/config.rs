@@ -9,7 +9,7 @@ use crate::watch;
 use clap::{Args, Subcommand};
 use hythe_api::types::{ConfigEntry, ConfigPatch, ConfigScope, ConfigSet, Release};
 
-/// Config of a tool: encrypted at rest, given to builds and instances as environment variables
+/// Config of a tool: encrypted at rest, given to builds and instances as environment variables, or as files where project.toml says so
 #[derive(Args)]
 pub(crate) struct Config {
     #[command(subcommand)]

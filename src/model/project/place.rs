@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// The folder of the application (CNB Platform Interface, `CNB_APP_DIR`).
-const APPLICATION: &str = "/workspace";
+pub const APPLICATION: &str = "/workspace";
 /// What the platform, the kernel or the operator has put there.
 const TAKEN: &[&str] =
     &["/cnb", "/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/mnt", "/proc", "/sys"];

@@ -5,7 +5,7 @@ use hythe_model::project::{
     ScaleRange, Schedule,
 };
 use hythe_model::units::{Cores, Size, Span};
-use hythe_model::{JobName, MountName, ProcessType, Project};
+use hythe_model::{Formation, JobName, MountName, ProcessType, Project};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -266,6 +266,9 @@ impl Scale {
         }
         if self.max < self.min {
             return mistake(&at("max"), format!("it is below min ({})", self.min));
+        }
+        if self.max > Formation::MOST {
+            return mistake(&at("max"), format!("a tool runs at most {} instances", Formation::MOST));
         }
         if !(1..=1000).contains(&self.cpu) {
             return mistake(&at("cpu"), "write a percentage from 1 to 1000");

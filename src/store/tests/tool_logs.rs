@@ -198,6 +198,27 @@ async fn what_is_told_of_ended_sources_is_bounded(bed: Bed) {
     assert_eq!(source(17).await.told.as_deref(), Some(""));
     assert_eq!(source(16).await, LogSource::default());
     assert_eq!(source(1).await.read_to.as_deref(), Some("one"), "what runs is not forgotten");
+
+    // More than a tool can have at once: their ends were not seen.
+    let mut many = read("weather", &[], None, "");
+    let part = |number: u64| {
+        let mut begun = read("weather", &["runs"], None, "here").parts.remove(0);
+        begun.source.as_mut().unwrap().name = name(number);
+        begun
+    };
+    many.parts = (1001..4001).map(part).collect();
+    write(&store, "a", 81, vec![many]).await;
+    let mut ended = read("weather", &["ended"], Some("here"), "end");
+    let source_of_it = ended.parts[0].source.as_mut().unwrap();
+    (source_of_it.name, source_of_it.told) = (name(4000), Some("told".to_owned()));
+    write(&store, "a", 82, vec![ended]).await;
+    assert_eq!(source(1).await.read_to.as_deref(), Some("one"), "so many may be open");
+    let mut ended = part(4001);
+    ended.source.as_mut().unwrap().told = Some("told".to_owned());
+    let both = ToolLines { tool: tool("weather"), parts: vec![part(4002), ended] };
+    write(&store, "a", 83, vec![both]).await;
+    assert_eq!(source(1).await, LogSource::default());
+    assert_eq!(source(1001).await.read_to.as_deref(), Some("here"));
 }
 
 async fn a_log_goes_with_its_tool(bed: Bed) {

@@ -3,7 +3,7 @@
 //! A source's lines count only where they go on from what is stored of it: so neither a server that has been overtaken nor a
 //! batch that is sent again writes anything twice. Each writer numbers its batches for the lines that have no source.
 
-use super::{REMEMBERED, TOLD};
+use super::{OPEN, REMEMBERED, TOLD};
 use crate::codec::{narrow, now};
 use crate::connection::AnyConnection;
 use crate::db::Outcome;
@@ -293,7 +293,8 @@ impl Change {
     }
 }
 
-/// Lets go of what ended the longest ago: first of what is told of it, then of it.
+/// Lets go of what ended the longest ago: first of what is told of it, then of it. Also of what has been silent behind so many others
+/// that it cannot run any more: its end came while nobody read.
 fn forget(writer: &mut AnyConnection, log: &str) -> Outcome<()> {
     let ended = log_sources::table.filter(log_sources::log.eq(log)).filter(log_sources::told.is_not_null());
     let newest = ended.order(log_sources::position.desc()).select(log_sources::position);
@@ -308,6 +309,11 @@ fn forget(writer: &mut AnyConnection, log: &str) -> Outcome<()> {
         let earlier = log_sources::table.filter(log_sources::log.eq(log));
         let earlier = earlier.filter(log_sources::told.is_not_null()).filter(log_sources::position.lt(last));
         diesel::delete(earlier).execute(writer)?;
+    }
+    let open = log_sources::table.filter(log_sources::log.eq(log)).filter(log_sources::told.is_null());
+    let newest = open.order(log_sources::position.desc()).select(log_sources::position);
+    if let Some(last) = newest.offset(OPEN - 1).first::<i64>(writer).optional()? {
+        diesel::delete(open.filter(log_sources::position.lt(last))).execute(writer)?;
     }
     Ok(())
 }
