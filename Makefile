@@ -50,7 +50,7 @@ demo: build ## Starts the server and deploys three sample tools by git push
 demo-stop: ## Stops the demo's server and what it runs
 	@scripts/demo stop
 
-test: build $(TOOLS)/bin/crane $(TOOLS)/bin/registry cluster-programs ## Runs every test; on a Kubernetes cluster too: yours where KUBECONFIG is set, else one of its own
+test: build $(TOOLS)/bin/crane $(TOOLS)/bin/registry cluster-programs ## Runs every test; on a Kubernetes cluster of this machine too, which it starts
 	@KUBECONFIG=$$(tests/support/cluster/which) && export KUBECONFIG && cargo test --locked --workspace
 
 test-kubernetes-versions: build cluster-programs ## Runs the stories of a cluster on the three newest minor releases; some twenty minutes each the first time

@@ -1,7 +1,7 @@
 //! The command line of the server: one mode a verb.
 
 use crate::roles::Roles;
-use crate::{check, control, first_run, move_rows, rotate, serve, settings};
+use crate::{check, control, first_run, move_rows, rotate, serve, settings, stack};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -78,6 +78,14 @@ enum Verb {
         #[command(subcommand)]
         verb: StoreVerb,
     },
+    /// Make the stack's layers where a cache folder has none, and print their folder: for a server that can make none
+    Stack {
+        #[command(flatten)]
+        place: Place,
+        /// The cache folder, as in `[stacks] cache_dir`
+        #[arg(long, value_name = "DIR")]
+        cache: PathBuf,
+    },
     /// Seal every config value under a new key; the server must be stopped, tools run on
     RotateKeys(Place),
     /// Remove the data folder and everything in it
@@ -135,6 +143,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Store { verb: StoreVerb::Copy { place, target } } => {
             move_rows::copy(&settings::load(&place)?, &target)?;
         }
+        Verb::Stack { place, cache } => stack::finish(&settings::load(&place)?, &cache)?,
         Verb::RotateKeys(place) => rotate::main(&settings::load(&place)?)?,
         Verb::Wipe { place, yes } => control::wipe(&settings::load(&place)?, yes)?,
         Verb::Hook { kind } => return Ok(hythe_ssh::hook::main(&kind)),

@@ -19,6 +19,7 @@ mod rooms;
 mod rotate;
 mod serve;
 mod settings;
+mod stack;
 mod tls;
 
 use std::process::ExitCode;

@@ -6,7 +6,8 @@ use crate::glue::{Counted, Logging};
 use crate::keys;
 use crate::listeners::listener;
 use crate::roles::Role;
-use crate::settings::Settings;
+use crate::settings::{Settings, plain};
+use crate::stack;
 use anyhow::{Context, Result};
 use hythe_auth::{Auth, KeyRing, Machine};
 use hythe_build::{BuildLimits, Builder, BuilderParts, NetworkSettings, Place, PodParts};
@@ -22,9 +23,9 @@ use hythe_rollout::{KubernetesParts, KubernetesRuntime, LocalParts, LocalRuntime
 use hythe_router::InFlight;
 use hythe_sandbox::{Egress, Helper};
 use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, SourceStore};
-use hythe_stacks::{Mirrors, StackImages, StackOptions};
+use hythe_stacks::StackImages;
 use hythe_store::Store;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -218,7 +219,7 @@ fn pull_access(keys: &KeyRing, machine: &Machine) -> PullAccess {
 
 /// The story over these rooms. Builds the stack where it is not there yet, which takes a while at a first run.
 pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, port: u16) -> Result<Platform> {
-    let stack = stack(settings, data, &rooms.content).await?;
+    let stack = stack::ensure(settings, data, &rooms.content).await?;
     let place = build_place(settings, data, rooms)?;
     let builder = Builder::new(builder_parts(settings, rooms, stack)?, place).await?;
     let parts = Parts {
@@ -235,34 +236,6 @@ pub(crate) async fn platform(settings: &Settings, data: &Data, rooms: &Rooms, po
         settings: settings.platform(data, port),
     };
     Ok(Platform::open(parts).await?)
-}
-
-async fn stack(settings: &Settings, data: &Data, content: &ContentStore) -> Result<StackImages> {
-    let (stacks, egress) = (&settings.config.stacks, &settings.config.egress);
-    let (mirrors, usual) = (&egress.mirrors, Mirrors::default());
-    let options = StackOptions {
-        definition: Installation::find()?.stack(&stacks.default),
-        work: data.work(),
-        cache: stacks.cache_dir.clone(),
-        mirrors: Mirrors {
-            debian: mirrors.debian.clone().unwrap_or(usual.debian),
-            debian_security: mirrors.debian_security.clone().unwrap_or(usual.debian_security),
-            npm: mirrors.npm.clone().unwrap_or(usual.npm),
-        },
-    };
-    let way = hythe_stacks::Egress {
-        http_proxy: plain(egress.http_proxy.as_ref()),
-        https_proxy: plain(egress.https_proxy.as_ref()),
-        no_proxy: egress.no_proxy.clone(),
-        ca_bundle: egress.ca_bundle(),
-    };
-    let tell = |line: &str| println!("stack     {line}");
-    let images = hythe_stacks::ensure_through(content, &options, &way, &tell).await;
-    images.with_context(|| format!("the stack {} cannot be made", stacks.default))
-}
-
-fn plain(secret: Option<&SecretString>) -> Option<String> {
-    secret.map(|text| text.expose_secret().to_owned())
 }
 
 /// Where builds run.

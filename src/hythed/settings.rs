@@ -14,7 +14,7 @@ use hythe_rollout::{
     ClusterSettings, EgressSettings, Quota, ReadMount, Router, RunLimits, RunSettings, Volume,
 };
 use hythe_store::{Database, Store, StoreOptions};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -236,8 +236,13 @@ impl Settings {
     }
 }
 
+/// A secret for those who take it as it is.
+pub(crate) fn plain(secret: Option<&SecretString>) -> Option<String> {
+    secret.map(|text| text.expose_secret().to_owned())
+}
+
 /// Stops where this is root, and says how to start properly.
-fn refuse_root() -> Result<()> {
+pub(crate) fn refuse_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         bail!(
             "this is root, and the server, its builds and its tools never run as root.\n  \

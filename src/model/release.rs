@@ -10,13 +10,8 @@ use std::collections::BTreeMap;
 pub struct Formation(pub BTreeMap<ProcessType, u32>);
 
 impl Formation {
-    /// Instances that a tool may run.
-    pub const MOST: u32 = 1000;
-
-    /// All instances.
-    pub fn instances(&self) -> u64 {
-        self.0.values().map(|count| u64::from(*count)).sum()
-    }
+    /// Instances that a process type may have.
+    pub const MOST: u32 = 100;
 }
 
 /// A process that an image can start.

@@ -1,9 +1,7 @@
 //! The story's own refusals, in words.
 
 use hythe_model::project::FilePlace;
-use hythe_model::{
-    BuildId, CommitId, Fault, Formation, MountName, Process, ProcessType, ReleaseNumber, ToolName,
-};
+use hythe_model::{BuildId, CommitId, Fault, MountName, Process, ProcessType, ReleaseNumber, ToolName};
 use hythe_source::SourceError;
 
 pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Fault {
@@ -90,14 +88,6 @@ pub(crate) fn no_process(kind: &ProcessType, known: &[Process]) -> Fault {
     let known: Vec<_> = known.iter().map(|process| process.kind.as_str()).collect();
     Fault::new("scale/no-process", format!("The image has no process `{kind}`."))
         .why(format!("It has: {}.", known.join(", ")))
-}
-
-pub(crate) fn too_many_instances(asked: &Formation) -> Fault {
-    let most = Formation::MOST;
-    Fault::new(
-        "scale/too-many",
-        format!("A tool runs at most {most} instances; these would be {}.", asked.instances()),
-    )
 }
 
 pub(crate) fn cancelled() -> Fault {

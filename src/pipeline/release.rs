@@ -59,9 +59,6 @@ impl Platform {
                 let known = draft.formation.0.get_mut(kind);
                 *known.ok_or_else(|| faults::no_process(kind, &draft.processes))? = *count;
             }
-            if draft.formation.instances() > Formation::MOST.into() {
-                return Err(faults::too_many_instances(&draft.formation));
-            }
             Ok(ReleaseCause::Scale { formation: changes })
         })
         .await

@@ -2,6 +2,7 @@
 //!
 //! A stack is a folder with a `stack.toml`: packages, users and targets as data. [`ensure`] is the entrance: it finds
 //! the stack's images in the content store, takes them from a cache, or builds them with mmdebstrap as an ordinary user.
+//! [`finish`] fills a cache for servers that can build none.
 //! This room never runs a tool's code and never talks to a registry over the network.
 
 mod bootstrap;
@@ -90,18 +91,52 @@ pub async fn ensure_through(
     {
         return Ok(images);
     }
-    progress(&format!("{}: building both images; this takes a minute, once", definition.id));
-    let folder = Workfolder::make(options)?;
-    let finished = make::make(&definition, &options.mirrors, egress, folder.path(), &|line| {
-        progress(&format!("{}: {line}", definition.id));
-    })
-    .await?;
+    let work = options.cache.as_ref().unwrap_or(&options.work);
+    let (folder, finished) = make_in(work, &definition, &options.mirrors, egress, progress).await?;
     let images = publish_from(content, &definition, folder.path().to_owned(), finished).await?;
     // The images are there; a cache that takes nothing only costs the next data folder a minute.
     if let Some(Err(error)) = cached.map(|cached| folder.keep(&cached)) {
         tracing::warn!(error = %error, "the stack is not kept in the cache");
     }
     Ok(images)
+}
+
+/// The folder with the stack's finished layers in a cache, made where it is missing or damaged: what [`ensure`] takes from there.
+pub async fn finish(
+    definition: &Path,
+    cache: &Path,
+    mirrors: &Mirrors,
+    egress: &Egress,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<PathBuf, StackError> {
+    let definition = Definition::read(definition)?;
+    let kept = cache.join(definition.key());
+    if let Some(finished) = Finished::read(&kept) {
+        let folder = kept.clone();
+        if off_thread(move || Ok(finished.is_sound(&folder))).await? {
+            return Ok(kept);
+        }
+        progress(&format!("{}: the cache is damaged", definition.id));
+        let _ = std::fs::remove_dir_all(&kept);
+    }
+    let (folder, _) = make_in(cache, &definition, mirrors, egress, progress).await?;
+    folder.keep(&kept)?;
+    Ok(kept)
+}
+
+/// Makes the layers in a new folder below this one.
+async fn make_in(
+    work: &Path,
+    definition: &Definition,
+    mirrors: &Mirrors,
+    egress: &Egress,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(Workfolder, Finished), StackError> {
+    progress(&format!("{}: building both images; this takes a minute, once", definition.id));
+    let folder = Workfolder::make(work)?;
+    let tell = |line: &str| progress(&format!("{}: {line}", definition.id));
+    let finished = make::make(definition, mirrors, egress, folder.path(), &tell).await?;
+    Ok((folder, finished))
 }
 
 /// Publishes what the cache keeps. Where that is damaged it is removed and there is nothing, so that it is made anew.
@@ -148,13 +183,16 @@ fn sweep(folder: &Path) {
 struct Workfolder(tempfile::TempDir);
 
 impl Workfolder {
-    /// In the cache's own folder where there is one, so that it can be renamed into its place.
-    fn make(options: &StackOptions) -> Result<Self, StackError> {
-        let path = options.cache.as_ref().unwrap_or(&options.work);
+    /// In a cache's own folder it can be renamed into its place.
+    fn make(path: &Path) -> Result<Self, StackError> {
         sweep(path);
         let made = std::fs::create_dir_all(path)
             .and_then(|()| tempfile::Builder::new().prefix(MAKING).tempdir_in(path));
-        made.map(Self).map_err(|source| StackError::Files { operation: "make", path: path.clone(), source })
+        made.map(Self).map_err(|source| StackError::Files {
+            operation: "make",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn path(&self) -> &Path {
@@ -194,7 +232,13 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&ContentStore, &Definition) -> Result<T, StackError> + Send + 'static,
 ) -> Result<T, StackError> {
     let (content, definition) = (content.clone(), definition.clone());
-    tokio::task::spawn_blocking(move || work(&content, &definition)).await.unwrap_or_else(|panic| {
+    off_thread(move || work(&content, &definition)).await
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StackError> + Send + 'static,
+) -> Result<T, StackError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
         Err(StackError::Files {
             operation: "publish",
             path: PathBuf::new(),

@@ -37,12 +37,24 @@ async fn a_damaged_cache_gives_way() {
     }
 }
 
+#[tokio::test]
+async fn what_a_cache_has_is_finished() {
+    let root = tempfile::tempdir().unwrap();
+    let (options, _, folder) = cache(root.path());
+    let (mirrors, egress) = (Mirrors::default(), Egress::default());
+    let cache = root.path().join("cache");
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+    let finished = finish(&options.definition, &cache, &mirrors, &egress, &tell).await;
+    assert_eq!((finished.unwrap(), told.lock().unwrap().len()), (folder, 0));
+}
+
 #[test]
 fn a_stack_is_kept_where_something_half_made_lies() {
     let root = tempfile::tempdir().unwrap();
     let (options, _, folder) = cache(root.path());
     std::fs::remove_file(folder.join("index.json")).unwrap();
-    let work = Workfolder::make(&options).unwrap();
+    let work = Workfolder::make(options.cache.as_ref().unwrap()).unwrap();
     std::fs::write(work.path().join("new"), "").unwrap();
     work.keep(&folder).unwrap();
     assert!(folder.join("new").is_file());

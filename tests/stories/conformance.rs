@@ -38,7 +38,7 @@ fn day_two(robin: &Client<'_>) {
     assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
     robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
     assert_eq!(ready(robin), 2);
-    robin.hythe(&["scale", "web=1001", "-t", "weather"]).failed().says("at most 1000 instances");
+    robin.hythe(&["scale", "web=101", "-t", "weather"]).failed().says("100 instances at most");
     robin.hythe(&["restart", "-t", "weather"]).ok();
     assert_eq!(ready(robin), 2);
     let rollback = robin.hythe(&["rollback", "v1", "-t", "weather"]).ok().out;

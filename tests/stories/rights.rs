@@ -246,11 +246,14 @@ fn the_installation_is_whole() {
         assert!(built.contains(&format!("kind: {kind}")), "{kind}");
     }
     // The server reads the configuration that is installed.
-    let checked = Command::new(program("hythed"))
-        .args(["check-config", "--config"])
-        .arg(base.join("hythe.toml"))
-        .output()
-        .expect("hythed runs");
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(said.contains("read without a mistake"), "{said}{}", String::from_utf8_lossy(&checked.stderr));
+    for shape in ["base", "replicas", "example"] {
+        let checked = Command::new(program("hythed"))
+            .args(["check-config", "--config"])
+            .arg(checkout().join("deploy/kubernetes").join(shape).join("hythe.toml"))
+            .output()
+            .expect("hythed runs");
+        let said = String::from_utf8_lossy(&checked.stdout);
+        let wrong = String::from_utf8_lossy(&checked.stderr);
+        assert!(said.contains("read without a mistake"), "{shape}: {said}{wrong}");
+    }
 }

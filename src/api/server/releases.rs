@@ -12,9 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use hythe_auth::Action;
-
-/// The most instances of one process type.
-const COUNT_MAX: u32 = 100;
+use hythe_model::Formation;
 
 /// A tool's releases, newest first.
 #[utoipa::path(get, path = "/tools/{tool}/releases", tag = "releases", operation_id = "list_releases", params(("tool" = String, Path), Page), responses((status = 200, description = "Done", body = [Release]), Refused))]
@@ -93,8 +91,9 @@ pub(crate) async fn scale(
     if formation.0.is_empty() {
         return Err(ApiError::new("scale", "No process type was named.").next("As in: hythe scale web=2"));
     }
-    if let Some((process, _)) = formation.0.iter().find(|(_, count)| **count > COUNT_MAX) {
-        return Err(ApiError::new("scale", format!("{process} may have {COUNT_MAX} instances at most.")));
+    if let Some((process, _)) = formation.0.iter().find(|(_, count)| **count > Formation::MOST) {
+        let most = Formation::MOST;
+        return Err(ApiError::new("scale", format!("{process} may have {most} instances at most.")));
     }
     let platform = api.platform().clone();
     stream::progress(

@@ -268,7 +268,7 @@ impl Scale {
             return mistake(&at("max"), format!("it is below min ({})", self.min));
         }
         if self.max > Formation::MOST {
-            return mistake(&at("max"), format!("a tool runs at most {} instances", Formation::MOST));
+            return mistake(&at("max"), format!("a process type has {} instances at most", Formation::MOST));
         }
         if !(1..=1000).contains(&self.cpu) {
             return mistake(&at("cpu"), "write a percentage from 1 to 1000");

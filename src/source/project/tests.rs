@@ -88,7 +88,7 @@ fn every_mistake_is_told_with_its_line() {
         "[hythe.processes.worker]\nliveness = { path = \"/\" }",
         "[hythe.processes.web]\nscale = { min = 3, max = 2 }",
         "[hythe.processes.web]\nscale = { max = 2 }",
-        "[hythe.processes.web]\nscale = { min = 1, max = 1001 }",
+        "[hythe.processes.web]\nscale = { min = 1, max = 101 }",
         "[hythe.processes.\"a/b\"]\ncpu = 1",
         "[hythe.release]\ncommand = \"  \"",
         "[hythe.release]\ncommand = 5",

@@ -43,6 +43,7 @@ async fn everything_arrives_and_numbers_go_on() {
     let to = bed.open().await;
     let copied = from.copy_to(&to).await.unwrap();
     assert_eq!(copied, Copied { tools: 1, rows: 1111 });
+    assert_eq!(from.copy_to(&to).await.unwrap(), copied, "who was not told may ask again");
     let weather = tool("weather");
     assert_eq!(to.tools().await.unwrap(), from.tools().await.unwrap());
     assert_eq!(to.releases(&weather, 2000).await.unwrap(), from.releases(&weather, 2000).await.unwrap());
