@@ -13,7 +13,7 @@ fn the_verbs_on_one_machine() {
 
 #[test]
 fn the_verbs_in_a_cluster() {
-    tell(&Clustered::with_rollout("kube-verbs", SETTINGS));
+    tell(&Clustered::with_the_rights_of_an_installation("kube-verbs", SETTINGS));
 }
 
 fn tell(server: &Server) {

@@ -231,16 +231,35 @@ pub(crate) struct Clustered {
 impl Clustered {
     /// Starts a server with these lines added to its configuration.
     pub(crate) fn start(name: &str, extra: &str) -> Self {
-        Self::with(name, "", extra)
+        Self::prepared(Cluster::shared(), name, "", extra).begin()
     }
 
-    /// Starts a server with these lines added to the section of rollouts.
-    pub(crate) fn with_rollout(name: &str, rollout: &str) -> Self {
-        Self::with(name, rollout, "")
+    /// Starts a server with the account, the rights and the policies of `deploy/kubernetes` and no more, for another platform's name as
+    /// its README says, and with these lines added to the section of rollouts.
+    pub(crate) fn with_the_rights_of_an_installation(name: &str, rollout: &str) -> Self {
+        Self::prepared(Cluster::shared(), name, rollout, "").restricted().begin()
     }
 
-    fn with(name: &str, rollout: &str, extra: &str) -> Self {
-        Self::prepared(Cluster::shared(), name, rollout, extra).begin()
+    fn restricted(self) -> Self {
+        let (platform, file) = (&self.platform, self.server.folder().join("hythe.toml"));
+        let base = checkout().join("deploy/kubernetes/base");
+        for part in ["namespace.yaml", "account.yaml", "rights.yaml", "admission.yaml"] {
+            let text = fs::read_to_string(base.join(part)).expect("a file");
+            let parts: Vec<String> =
+                text.split("hythe.dev").map(|part| part.replace("hythe", platform)).collect();
+            kubectl_apply(&parts.join("hythe.dev"));
+        }
+        let admin = fs::read_to_string(&self.cluster.kubeconfig).expect("a kubeconfig");
+        let token = self.cluster.kubectl(&["-n", platform, "create", "token", platform]).ok().out;
+        let (before, user) = admin.split_once("user: {").expect("a user");
+        let (_, after) = user.split_once('}').expect("a user");
+        let own = self.server.folder().join("server.kubeconfig");
+        fs::write(&own, format!("{before}user: {{token: \"{token}\"}}{after}")).expect("a file");
+        let config = fs::read_to_string(&file).expect("a configuration");
+        let config = config.replace(&self.cluster.kubeconfig, own.to_str().expect("a path"));
+        fs::write(&file, format!("{config}account = \"{platform}/{platform}\"\n")).expect("a configuration");
+        Server::own(self.server.folder());
+        self
     }
 
     /// Starts a server in a cluster of its own, with these lines added to the section of the cluster.
@@ -357,6 +376,11 @@ impl Drop for Clustered {
             eprintln!("{}", self.cluster.kubectl(&["get", "pods,events", "-A", "-l", &ours]).out);
         }
         self.cluster.kubectl(&["delete", "namespace", "--wait=false", "-l", &ours]);
+        let kinds =
+            "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings";
+        let named = format!("app.kubernetes.io/name={}", self.platform);
+        self.cluster.kubectl(&["delete", kinds, "-l", &named]);
+        self.cluster.kubectl(&["delete", "namespace", &self.platform, "--wait=false", "--ignore-not-found"]);
         if let Some(registry) = self.server.front("registry") {
             self.cluster.forget_registry(&registry);
         }

@@ -103,14 +103,38 @@ impl RegistryAuth for ImageAuth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hythe_model::{Formation, ReleaseCause};
-    use hythe_store::{DeployRef, NewRelease};
+    use hythe_model::{
+        BuildCause, Fault, Formation, Project, PushOptions, ReleaseCause, SourceTree, ToolName,
+    };
+    use hythe_store::{BuildOutcome, DeployRef, NewBuild, NewRelease};
+    use secrecy::ExposeSecret;
+    use std::time::Duration;
+
+    fn new_build(tool: &ToolName) -> NewBuild {
+        let source = SourceTree {
+            commit: "a".repeat(40).parse().unwrap(),
+            subject: String::new(),
+            digest: Digest::sha256([1; 32]),
+            files: 1,
+            bytes: 1,
+            project: Project::default(),
+        };
+        NewBuild {
+            tool: tool.clone(),
+            source,
+            reference: "refs/heads/main".to_owned(),
+            old: None,
+            options: PushOptions::default(),
+            cause: BuildCause::Push,
+            actor: Actor::Platform,
+        }
+    }
 
     #[tokio::test]
     async fn images_of_releases_that_are_kept_stay() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("hythe.db")).await.unwrap();
-        let tool: hythe_model::ToolName = "weather".parse().unwrap();
+        let tool: ToolName = "weather".parse().unwrap();
         store.create_tool(&tool, None).await.unwrap();
         for byte in 1..=3 {
             let release = NewRelease {
@@ -118,7 +142,7 @@ mod tests {
                 image: Digest::sha256([byte; 32]),
                 commit: "a".repeat(40).parse().unwrap(),
                 processes: Vec::new(),
-                project: hythe_model::Project::default(),
+                project: Project::default(),
                 config: 0,
                 formation: Formation::default(),
                 cause: ReleaseCause::Restart,
@@ -138,5 +162,65 @@ mod tests {
         assert!(stays("tools/weather", 3).await && stays("tools/weather", 2).await);
         assert!(!stays("tools/weather", 1).await, "older than what is kept");
         assert!(!stays("tools/quotes", 3).await, "another tool's");
+    }
+
+    #[tokio::test]
+    async fn a_machine_opens_its_own_door_while_it_is_to() {
+        use RegistryAction::{Delete, Pull, Push};
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("hythe.db")).await.unwrap();
+        let tool: ToolName = "weather".parse().unwrap();
+        store.create_tool(&tool, None).await.unwrap();
+        let build = store.enqueue_build(new_build(&tool)).await.unwrap().id;
+        let keys = KeyRing::load(dir.path()).unwrap();
+        let images = ImageAuth::new(Auth::new(store.clone()), keys.clone(), store.clone(), 2);
+        let other = KeyRing::load(tempfile::tempdir().unwrap().path()).unwrap();
+        let of = |machine: &Machine| {
+            let (user, password) = keys.machine_access(machine);
+            (user, password.expose_secret().to_owned())
+        };
+        let may = async |machine: &Machine, repository: &str, action| {
+            let (user, password) = of(machine);
+            let subject = images.verify(&user, &password, None).await.ok().unwrap();
+            images.allowed(&subject, &repository.parse().unwrap(), action).await
+        };
+        let (node, builder, pod) = (Machine::Tool(tool), Machine::Builder, Machine::Build(build));
+
+        assert!(may(&node, "tools/weather", Pull).await && may(&builder, BUILDER_REPOSITORY, Pull).await);
+        for (machine, repository, action) in [
+            (&node, "tools/weather", Push),
+            (&node, "tools/weather", Delete),
+            (&node, "tools/quotes", Pull),
+            (&node, BUILDER_REPOSITORY, Pull),
+            (&node, "caches/weather", Pull),
+            (&builder, BUILDER_REPOSITORY, Push),
+            (&builder, "tools/weather", Pull),
+        ] {
+            assert!(!may(machine, repository, action).await, "{machine} {repository} {action:?}");
+        }
+
+        // A build has its repository from its begin to its end.
+        let own = build_repository(build);
+        assert!(!may(&pod, &own, Push).await, "it waits");
+        store.claim_next_build("here", Duration::from_mins(1)).await.unwrap().unwrap();
+        assert!(may(&pod, &own, Push).await && may(&pod, &own, Pull).await);
+        for (repository, action) in [
+            (own.as_str(), Delete),
+            (&build_repository(BuildId(build.0 + 1)), Push),
+            ("tools/weather", Pull),
+            ("tools/weather", Push),
+            ("caches/weather", Pull),
+        ] {
+            assert!(!may(&pod, repository, action).await, "{repository} {action:?}");
+        }
+        store.finish_build(build, BuildOutcome::Cancelled(Fault::new("a/b", "c"))).await.unwrap();
+        assert!(!may(&pod, &own, Push).await && !may(&pod, &own, Pull).await, "it has ended");
+
+        // Passwords fit nobody else, and no other platform.
+        let (user, password) = of(&node);
+        assert!(images.verify("tool+quotes", &password, None).await.is_err());
+        assert!(images.verify(&pod.to_string(), &password, None).await.is_err());
+        let foreign = other.machine_access(&node).1;
+        assert!(images.verify(&user, foreign.expose_secret(), None).await.is_err());
     }
 }
