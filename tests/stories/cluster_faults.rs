@@ -170,7 +170,26 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
         Ran::ended(push).ok().says("v5 is live");
     });
 
-    // Its node is lost, and comes back.
+    its_node_is_lost(&server, &robin);
+}
+
+/// In the middle of a build, and from before a push on.
+fn its_node_is_lost(server: &Clustered, robin: &Client<'_>) {
+    let cluster = server.cluster();
+    slowly(robin, "slow", 40);
+    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    server.until_a_build_runs();
+    let pod = || {
+        let path = "jsonpath={.items[*].metadata.uid}";
+        server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out
+    };
+    let first = pod();
+    let killed = cluster.kill("kubelet");
+    until(Duration::from_mins(3), || (!pod().is_empty() && pod() != first).then_some(()));
+    killed.start();
+    Ran::ended(push).ok().says("trying once more").says("v6 is live");
+    slowly(robin, "slow", 0);
+
     let killed = cluster.kill("kubelet");
     let ready = ["get", "node", "node1", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
     until(Duration::from_mins(2), || (cluster.kubectl(&ready).out == "Unknown").then_some(()));

@@ -12,7 +12,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, LimitRange, LimitRangeItem,
     LimitRangeSpec, LocalObjectReference, Pod, PodSpec, ResourceRequirements, Secret, SecretVolumeSource,
-    Volume, VolumeMount,
+    Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer};
 use kube::api::ObjectMeta;
@@ -42,6 +42,9 @@ const EXCHANGE_SIZE: u64 = 96 << 20;
 const PRIVATE_SIZE: u64 = 64 << 20;
 /// The part of its CPU and memory limits that a build is promised.
 const PROMISED: u32 = 4;
+/// What a cluster says of nodes that it hears nothing of, and for how many seconds a build may be on one.
+const LOST_NODE: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const LOST_AFTER: i64 = 30;
 /// How much longer than a build's own time its pod may live at all, in seconds, besides the time to start.
 const SPARE: u64 = 15 * 60;
 
@@ -191,10 +194,22 @@ pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: Some(vec![LocalObjectReference { name: PULL.to_owned() }]),
+        tolerations: Some(LOST_NODE.map(tolerated).into()),
         security_context: Some(security),
         ..PodSpec::default()
     };
     Pod { metadata, spec: Some(spec), ..Pod::default() }
+}
+
+/// A node in this state keeps the pod for a while, and not for the five minutes of others: somebody waits for the build.
+fn tolerated(taint: &str) -> Toleration {
+    Toleration {
+        key: Some(taint.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        toleration_seconds: Some(LOST_AFTER),
+        value: None,
+    }
 }
 
 fn lifecycle(wish: &Wish<'_>) -> Container {
