@@ -19,7 +19,6 @@ mod stories {
     mod replicas;
     mod restart;
     mod rights;
-    mod rollout;
     mod together;
     mod traffic;
     mod upkeep;

@@ -411,6 +411,15 @@ where
     created.await
 }
 
+/// Whether the API server would take a new object: nothing is made.
+pub async fn try_create<K>(operation: &str, api: &Api<K>, object: &K) -> Result<(), ClusterError>
+where
+    K: Clone + DeserializeOwned + Serialize + Debug,
+{
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    patient(operation, || async { api.create(&params, object).await.map(drop) }).await
+}
+
 /// Deletes an object; one that is not there is deleted already.
 pub async fn remove<K>(api: &Api<K>, name: &str, how: &DeleteParams) -> Result<(), ClusterError>
 where

@@ -209,13 +209,30 @@ pub fn container_security(read_only: bool) -> SecurityContext {
     }
 }
 
+/// What a quantity's suffix stands for: powers of 1000, and of 1024.
+const SUFFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+const BINARY_SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
 /// A number of anything, as in bytes, in the form that the API server gives it back: with the greatest suffix that keeps it whole.
 pub fn quantity(number: impl Into<u64>) -> Quantity {
-    const SUFFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
     let number = number.into();
     let thousands = (1..=6).take_while(|&power| number > 0 && number.is_multiple_of(1000_u64.pow(power)));
     let power = thousands.last().unwrap_or(0);
     Quantity(format!("{}{}", number / 1000_u64.pow(power), SUFFIXES[power as usize]))
+}
+
+/// The number of a quantity, whoever has written it; none where that is no whole number.
+pub fn number(quantity: &Quantity) -> Option<u64> {
+    let text = quantity.0.as_str();
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(end);
+    let power = |base: u64, suffixes: &[&str]| {
+        let power = suffixes.iter().position(|other| *other == suffix)?;
+        base.checked_pow(u32::try_from(power).ok()?)
+    };
+    let exponent = || 10_u64.checked_pow(suffix.strip_prefix(['e', 'E'])?.parse().ok()?);
+    let factor = power(1000, &SUFFIXES).or_else(|| power(1024, &BINARY_SUFFIXES)).or_else(exponent)?;
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Thousandths of a core in the form that the API server gives them back: whole cores where they are whole.
@@ -251,7 +268,24 @@ mod tests {
             (3_000_000_000_000_000_000, "3E"),
         ] {
             assert_eq!(written(number), text);
+            assert_eq!(super::number(&quantity(number)), Some(number), "{text}");
         }
         assert_eq!((millis(250).0, millis(16_000).0), ("250m".to_owned(), "16".to_owned()));
+    }
+    #[test]
+    fn numbers_are_read_as_anybody_writes_them() {
+        let read = |text: &str| number(&Quantity(text.to_owned()));
+        for (text, number) in [
+            ("250Mi", 250 << 20),
+            ("1Gi", 1 << 30),
+            ("128e6", 128_000_000),
+            ("2E3", 2000),
+            ("7E", 7_000_000_000_000_000_000),
+        ] {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        for text in ["", "Mi", "1.5Gi", "-1", "100m", "1e", "1KiB", "99E"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

@@ -12,11 +12,15 @@ mod known;
 mod object;
 mod output;
 mod owner;
+mod pod;
 mod streams;
 
-pub use apply::{Applied, Cluster, ClusterError, Present, create, patient, remove, stays, watched_kinds};
+pub use apply::{
+    Applied, Cluster, ClusterError, Present, create, patient, remove, stays, try_create, watched_kinds,
+};
 pub use known::Known;
 pub use object::Object;
 pub use output::{Output, Piece, Position};
 pub use owner::{LABEL_PLATFORM, LABEL_TOOL, Owner, selector};
+pub use pod::{GivenUp, unschedulable};
 pub use streams::{Place, Streams};

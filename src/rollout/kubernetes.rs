@@ -22,6 +22,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waiting;
 mod watch;
 mod wished;
 

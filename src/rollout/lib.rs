@@ -13,6 +13,7 @@ mod jobs;
 mod kubernetes;
 mod local;
 mod one_off;
+mod probe;
 mod runtime;
 mod settings;
 mod status;

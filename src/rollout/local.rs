@@ -12,7 +12,6 @@ mod leftovers;
 mod lines;
 mod machine;
 mod one_off;
-mod probe;
 mod route;
 mod sandbox;
 mod start;

@@ -24,6 +24,7 @@ fn tell(server: &Server) {
     commands(&robin);
     a_shell(&robin);
     bad_releases(&robin);
+    a_crash(&robin);
     commanded_releases(&robin);
     canaries(&robin, server);
     jobs(&robin);
@@ -125,13 +126,51 @@ fn bad_releases(robin: &Client<'_>) {
         assert!(!command.contains("broken") || push.err.contains("broken at once"), "{}", push.err);
         assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
     }
+    let last = robin.hythe(&["logs", "--previous", "-t", "weather"]).ok().out;
+    assert!(last.contains("broken at once") && last.contains("ended: exit code 3"), "{last}");
+    // More than its limit, which a cluster writes in a unit of its own.
+    let eat = "web: python3 -c \"kept = [b'x' * 4194304 for _ in iter(int, 1)]\"\n";
+    robin.write("weather", "Procfile", eat);
+    robin.write("weather", "project.toml", "[hythe.processes.web]\nmemory = \"250 MiB\"\n");
+    robin.commit("weather", "Eat");
+    robin.push("weather").failed().says("rollout/out-of-memory").says("250 MiB").says("v6 goes on serving");
+    robin.git("weather", &["rm", "-q", "Procfile"]).ok();
+    robin.write("weather", "project.toml", "[hythe.processes.web]\nreadiness = { path = \"/healthz\" }\n");
+    robin.commit("weather", "Unwell");
+    let push = robin.push("weather").failed().says("rollout/not-healthy").says("v6 goes on serving");
+    push.says("not ready: GET /healthz answered 404").says("Seen last: GET /healthz answered 404");
+
     until(Duration::from_secs(20), || (ready(robin) == 1).then_some(()));
     let releases = robin.hythe(&["releases", "-t", "weather"]).ok().out;
     let live = releases.lines().find(|line| line.contains("live")).unwrap_or_default();
     assert!(live.starts_with("v6"), "{releases}");
-    robin.git("weather", &["rm", "-q", "Procfile"]).ok();
+    robin.git("weather", &["rm", "-q", "project.toml"]).ok();
     robin.commit("weather", "Mend it");
     robin.push("weather").ok().says("is live");
+}
+
+/// An instance that ends by itself is started anew in its place, and what it said last is kept with how it ended.
+fn a_crash(robin: &Client<'_>) {
+    let serve = "import os\nfrom http.server import *\nclass H(BaseHTTPRequestHandler):\n    def do_GET(self):\n        \
+                 if self.path == '/crash':\n            print('broken in place', flush=True); os._exit(3)\n        \
+                 self.send_response(200); self.end_headers()\n\
+                 ThreadingHTTPServer(('0.0.0.0', int(os.environ['PORT'])), H).serve_forever()\n";
+    robin.write("weather", "serve.py", serve);
+    robin.write("weather", "Procfile", "web: python3 serve.py\n");
+    robin.commit("weather", "Crash when asked to");
+    robin.push("weather").ok();
+    assert_eq!(robin.get("weather", "/crash").status, 502);
+    let last = until(Duration::from_secs(20), || {
+        let last = robin.hythe(&["logs", "--previous", "-t", "weather"]).ok().out;
+        last.contains("broken in place").then_some(last)
+    });
+    assert!(last.contains("ended: exit code 3"), "{last}");
+    until(Duration::from_mins(1), || (ready(robin) == 1).then_some(()));
+    let ps = robin.hythe(&["ps", "-t", "weather"]).ok().out;
+    assert!(ps.contains("exit code 3"), "{ps}");
+    robin.git("weather", &["rm", "-q", "Procfile", "serve.py"]).ok();
+    robin.commit("weather", "Do not crash");
+    robin.push("weather").ok();
 }
 
 /// A release's command runs before its traffic, in its image and with its config; where it fails, nothing has changed.
@@ -179,6 +218,15 @@ fn files(robin: &Client<'_>) {
     assert_eq!(ran.out, format!("{login}{login}none\n"), "{ran:?}");
     assert!(ran.code != 0 && ran.err.contains("replica.my.cnf"), "{ran:?}");
     assert_eq!(robin.get("weather", "/env/REPLICA_LOGIN").body.trim(), "");
+
+    // Where the image has a folder.
+    robin.write("weather", "conf/README", "What is configured");
+    robin.write("weather", "project.toml", "[hythe.files]\nconf = \"REPLICA_LOGIN\"\n");
+    robin.commit("weather", "In its way");
+    robin.push("weather").failed().says("not a directory").says("goes on serving");
+    robin.write("weather", "project.toml", project);
+    robin.commit("weather", "Out of its way");
+    robin.push("weather").ok();
 
     let unset = robin.hythe(&["config", "unset", "REPLICA_LOGIN", "-t", "weather"]);
     unset.failed().says("releases/config-file");

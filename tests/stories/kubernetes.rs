@@ -77,6 +77,8 @@ fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
     let labels = kubectl(&["get", "namespace", &namespace, "-o", "jsonpath={.metadata.labels}"]).ok().out;
     assert!(!labels.contains("hythe"), "{labels}");
     kubectl(&["delete", "namespace", &namespace]).ok();
+    let job = "[hythe.cron.tidy]\nschedule = \"0 4 1 1 *\"\ncommand = [\"true\"]\n";
+    robin.write("quotes", "project.toml", job);
     robin.commit("quotes", "Again");
     robin.push("quotes").ok().says("v2 is live");
 
@@ -89,6 +91,33 @@ fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
         .ok()
         .out;
     assert!(running.contains(r#""hythe.dev/release":"v2""#), "{running}");
+    // Nor may anything else run beside it, which nobody but us would tell.
+    let quota = "the tool's quota is used up";
+    robin.hythe(&["run", "-t", "quotes", "--", "true"]).failed().says("run/refused").says(quota);
+    robin.hythe(&["jobs", "start", "tidy", "-t", "quotes"]).failed().says("jobs/refused").says(quota);
+    robin.write("quotes", "project.toml", "[hythe.release]\ncommand = \"true\"\n");
+    robin.commit("quotes", "A command");
+    let push = robin.push("quotes").failed().says("rollout/quota").says("v2 goes on serving");
+    push.says("A release command runs in a pod of its own");
+}
+
+#[test]
+fn what_no_node_has_room_for_is_told_while_it_waits_and_in_the_end() {
+    let server = Clustered::start(
+        "kube-room",
+        "start = \"20 s\"\n[kubernetes.quota]\nmemory = \"8 TiB\"\n[sandbox]\nmemory = \"2 TiB\"\n",
+    );
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.write("handbook", "project.toml", "[hythe.processes.web]\nmemory = \"64 MiB\"\n");
+    robin.commit("handbook", "Small");
+    robin.push("handbook").ok().says("v1 is live");
+    robin.write("handbook", "project.toml", "[hythe.processes.web]\nmemory = \"1 TiB\"\n");
+    robin.commit("handbook", "Large");
+    let push = robin.push("handbook").failed().says("rollout/unschedulable").says("v1 goes on serving");
+    let told = push.err.lines().find(|line| line.contains("web: 0 of 1 started; no node takes it: "));
+    assert!(told.is_some_and(|line| line.contains("Insufficient memory")), "{}", push.err);
+    assert_eq!(robin.get("handbook", "/").status, 200);
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Where a build's pod stands, read from its status.
 
 use super::desired::{BUILD, EXPORT, RESTORE};
+use hythe_cluster::{GivenUp, unschedulable};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 /// Reasons of a waiting container that pass by themselves.
 const COMES: &[&str] = &["", "ContainerCreating", "PodInitializing"];
-/// Reasons of a failed pod that are its own fault: it used too much, or too long.
-const OWN: &[&str] = &["Evicted", "DeadlineExceeded"];
-
 /// What a node says of containers that it does not know any more.
 const FORGOTTEN: &[&str] = &["ContainerStatusUnknown", "Unknown"];
 
@@ -49,10 +47,10 @@ pub(crate) fn stage(pod: &Pod) -> Stage {
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let all: Vec<&ContainerStatus> = all.collect();
     let find = |name: &str| all.iter().find(|status| status.name == name).copied();
-    let reason = status.reason.clone().unwrap_or_default();
-    if status.phase.as_deref() == Some("Failed") && !reason.is_empty() {
-        let words = format!("{reason}: {}", status.message.clone().unwrap_or_default());
-        return if OWN.contains(&reason.as_str()) && is_own(&words) {
+    if let Some(given_up) = GivenUp::of(pod) {
+        let words = given_up.to_string();
+        // Its own fault: it used too much, or too long.
+        return if given_up.wrote_too_much() || given_up.reason == "DeadlineExceeded" {
             Stage::Failed(Failed { container: BUILD, code: 137, out_of_memory: false, evicted: Some(words) })
         } else {
             Stage::Lost(words)
@@ -92,11 +90,6 @@ pub(crate) fn stage(pod: &Pod) -> Stage {
     }
 }
 
-/// Whether it was evicted for what it did itself: what it wrote, or how long it took.
-fn is_own(words: &str) -> bool {
-    words.starts_with("DeadlineExceeded") || words.contains("exceeds the") || words.contains("exceeded")
-}
-
 fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.state.as_ref()?.terminated.as_ref()
 }
@@ -108,12 +101,6 @@ fn hindrance(all: &[&ContainerStatus]) -> Option<String> {
         let words = || format!("{reason}: {}", waiting.message.clone().unwrap_or_default());
         (!COMES.contains(&reason.as_str())).then(words)
     })
-}
-
-fn unschedulable(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let condition = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
-    Some(condition.message.clone().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub const APPLICATION: &str = "/workspace";
 /// What the platform, the kernel or the operator has put there.
 const TAKEN: &[&str] =
     &["/cnb", "/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/mnt", "/proc", "/sys"];
+/// A folder of every process, which files may lie in.
+const SCRATCH: &str = "/tmp";
 /// The longest, in bytes.
 const LONGEST: usize = 255;
 
@@ -57,7 +59,7 @@ impl FromStr for FilePlace {
             return Err(PlaceError::Shape(shown()));
         }
         let clashes = |taken: &&str| is_below(&path, taken) || is_below(taken, &path);
-        if TAKEN.iter().any(clashes) || is_below(APPLICATION, &path) {
+        if TAKEN.iter().any(clashes) || is_below(APPLICATION, &path) || path == SCRATCH {
             return Err(PlaceError::Taken(shown()));
         }
         Ok(Self(path))
@@ -75,6 +77,7 @@ mod tests {
         assert_eq!(place("conf/db.toml"), "/workspace/conf/db.toml");
         assert_eq!(place("/home/hythe/.my.cnf"), "/home/hythe/.my.cnf");
         assert_eq!(place("/etc/hosts.d"), "/etc/hosts.d");
+        assert_eq!(place("/tmp/login"), "/tmp/login");
     }
 
     #[test]
@@ -93,6 +96,7 @@ mod tests {
             "/etc/hosts",
             "/etc",
             "/workspace",
+            "/tmp",
         ] {
             assert!(matches!(refused(text), PlaceError::Taken(_)), "{text:?}");
         }

@@ -58,7 +58,7 @@ impl Rollouts {
         loop {
             changes.mark_unchanged();
             let view = self.seen.tool(tool);
-            for pod in view.all().filter(|pod| pod.set == CANARY && !pod.leaving) {
+            for pod in view.all().filter(|pod| pod.set == CANARY && !pod.leaving && !pod.was_lost()) {
                 if let Some(exit) = ended(pod) {
                     let last_lines = self.logs.last_lines(pod).await;
                     return common::canary_ended(release, &ExitReason { last_lines, ..exit });

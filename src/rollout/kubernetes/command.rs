@@ -9,12 +9,13 @@ use super::progress::{hindrance, trouble};
 use super::rollout::Rollouts;
 use super::seen::ToolView;
 use super::view::{PodView, Stage};
+use super::waiting::Waiting;
 use crate::command::Heard;
 use crate::fault::cancelled;
 use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
 use hythe_cluster::{ClusterError, Output, Position, create, remove};
-use hythe_model::{Fault, JobName, ReleaseNumber, ToolName};
+use hythe_model::{Fault, JobName, Phase, ReleaseNumber, ToolName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
@@ -48,6 +49,8 @@ impl Rollouts {
         let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
         let alone = self.alone(tool).await;
         self.cluster.apply(&self.owner(tool), &objects).await.map_err(not_applied)?;
+        let tried = self.try_pod(tool, &job).await;
+        tried.map_err(|error| fault::command_refused(&release.release, &error))?;
         create("start a release command", &self.api::<Job>(tool), &job).await.map_err(not_applied)?;
         drop(alone);
         let mut heard = Heard::new(command, notes);
@@ -121,6 +124,8 @@ impl Rollouts {
     async fn begun(&self, release: &RunnableRelease, notes: &Notes<'_>) -> Result<PodView, Fault> {
         let (tool, number) = (&release.release.tool, release.release.number);
         let mut changes = self.seen.changes(tool);
+        let mut waiting = Waiting::new(Phase::Release, notes);
+        waiting.is_new("release command: not started");
         let until = Instant::now() + self.settings.start;
         loop {
             changes.mark_unchanged();
@@ -133,20 +138,14 @@ impl Rollouts {
                     return Err(self.explain(release, trouble, notes).await);
                 }
             }
-            match timeout_at(until, changes.changed()).await {
-                Ok(Ok(())) => {}
-                // The tool itself is gone.
-                Ok(Err(_)) => return Err(cancelled(&release.release)),
-                Err(_) => {
-                    let waits = "release command: not started";
-                    let why = hindrance(&view, number);
-                    return Err(fault::not_ready(
-                        &release.release,
-                        waits,
-                        why,
-                        self.settings.start.as_secs(),
-                    ));
-                }
+            let why = hindrance(&view, number);
+            if Instant::now() >= until {
+                let seconds = self.settings.start.as_secs();
+                return Err(fault::not_ready(&release.release, waiting.what(), why, seconds));
+            }
+            // The tool itself is gone.
+            if let Ok(Err(_)) = timeout_at(waiting.tell(why.as_ref(), until), changes.changed()).await {
+                return Err(cancelled(&release.release));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a rollout in a cluster says when it fails, where a machine alone has no words for it.
 
-use super::progress::Trouble;
+use super::progress::{Hindrance, Trouble};
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
 use hythe_cluster::ClusterError;
@@ -8,6 +8,10 @@ use hythe_model::{Fault, Release, ToolName};
 
 /// How an API server says that it could not ask one.
 const WEBHOOK: &str = "failed calling webhook";
+/// Why a release needs more than what runs afterwards.
+const SURGE: &str =
+    "While a release replaces another, one instance more than the formation runs for a moment.";
+const BESIDE: &str = "A release command runs in a pod of its own beside the instances.";
 
 /// A tool could not be removed from the cluster.
 pub(crate) fn not_removed(tool: &ToolName, error: &ClusterError) -> Fault {
@@ -54,6 +58,53 @@ pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
     }
 }
 
+/// Whether it is a quota that is in the way.
+pub(crate) fn is_quota(message: &str) -> bool {
+    message.contains("exceeded quota")
+}
+
+/// A command that runs once could not be started.
+pub(crate) fn not_run(tool: &ToolName, error: &ClusterError) -> Fault {
+    match error {
+        ClusterError::Refused { message, .. } => {
+            pod_refused("run/refused", "The command was not started", tool, message)
+        }
+        error => {
+            Fault::new("run/cluster-away", "The command was not started: the cluster did not do as asked.")
+                .why(error.to_string())
+                .next("Run it again once the cluster is well.")
+        }
+    }
+}
+
+/// A job could not be started.
+pub(crate) fn job_not_started(tool: &ToolName, error: &ClusterError) -> Fault {
+    match error {
+        ClusterError::Refused { message, .. } => {
+            pod_refused("jobs/refused", "The job was not started", tool, message)
+        }
+        error => Fault::new("jobs/cluster-away", "The job was not started: the cluster did not do as asked.")
+            .why(error.to_string())
+            .next("Start it again once the cluster is well."),
+    }
+}
+
+fn pod_refused(id: &str, what: &str, tool: &ToolName, message: &str) -> Fault {
+    if is_quota(message) {
+        let fault = Fault::new(id, format!("{what}: the tool's quota is used up.")).why(message);
+        return need_less(fault, tool);
+    }
+    Fault::new(id, format!("{what}: the cluster refuses its pod."))
+        .why(message)
+        .next("The cluster's operator knows the rule; try again once it allows this.")
+}
+
+fn need_less(fault: Fault, tool: &ToolName) -> Fault {
+    fault.next(format!(
+        "Run fewer instances (hythe scale --tool {tool} web=1), or ask the operator for a larger quota."
+    ))
+}
+
 /// A job could not be ended.
 pub(crate) fn of_job(error: &ClusterError) -> Fault {
     Fault::new("jobs/cluster-away", "The job could not be ended: the cluster did not do as asked.")
@@ -80,34 +131,41 @@ pub(crate) fn of_trouble(release: &RunnableRelease, trouble: Trouble) -> (Option
                 .next(format!("Try the image: hythe run --tool {} -- ls -la", release.release.tool));
             (None, fault)
         }
-        Trouble::Refused { message } => {
-            let quota = message.contains("exceeded quota");
-            let (id, what) = if quota {
-                ("rollout/quota", "The release failed: the tool's quota is used up.")
-            } else {
-                ("rollout/pod-refused", "The release failed: the cluster refuses its pods.")
-            };
-            let fault = Fault::new(id, what).why(message);
-            let fault = if quota {
-                let tool = &release.release.tool;
-                fault
-                    .why("While a release replaces another, one instance more than the formation runs for a moment.")
-                    .next(format!("Run fewer instances (hythe scale --tool {tool} web=1), or ask the operator for a larger quota."))
-            } else {
-                fault.next("The cluster's operator knows the rule; push again once it allows this.")
-            };
-            (None, fault)
-        }
+        Trouble::Refused { message } => (None, pods_refused(&release.release, message, SURGE)),
     }
 }
 
+/// The pod of a release's command could not be made.
+pub(crate) fn command_refused(release: &Release, error: &ClusterError) -> Fault {
+    match error {
+        ClusterError::Refused { message, .. } => pods_refused(release, message.clone(), BESIDE),
+        error => not_applied(release, error),
+    }
+}
+
+fn pods_refused(release: &Release, message: String, more: &str) -> Fault {
+    if is_quota(&message) {
+        let what = "The release failed: the tool's quota is used up.";
+        return need_less(Fault::new("rollout/quota", what).why(message).why(more), &release.tool);
+    }
+    Fault::new("rollout/pod-refused", "The release failed: the cluster refuses its pods.")
+        .why(message)
+        .next("The cluster's operator knows the rule; push again once it allows this.")
+}
+
 /// It went on for too long, and no web process of it was to blame.
-pub(crate) fn not_ready(release: &Release, waits: &str, hindrance: Option<String>, seconds: u64) -> Fault {
-    let fault = Fault::new("rollout/not-ready", "The release failed: it does not get ready.")
-        .why(format!("Nothing moved for {seconds} s. Seen last: {waits}."));
-    let fault = match hindrance {
-        Some(message) => fault.why(message),
-        None => fault,
-    };
-    fault.next(format!("Look at it: hythe ps --tool {}, hythe logs --tool {}", release.tool, release.tool))
+pub(crate) fn not_ready(release: &Release, waits: &str, hindrance: Option<Hindrance>, seconds: u64) -> Fault {
+    let tool = &release.tool;
+    match hindrance {
+        Some(Hindrance::NoNode(message)) => Fault::new(
+            "rollout/unschedulable",
+            "The release failed: no node of the cluster has room for it.",
+        )
+        .why(format!("For {seconds} s: {message}"))
+        .next("Let a process need less (memory and cpu of [hythe.processes.TYPE] in project.toml), or ask the operator for more room."),
+        hindrance => Fault::new("rollout/not-ready", "The release failed: it does not get ready.")
+            .why(format!("Nothing moved for {seconds} s. Seen last: {waits}."))
+            .why_lines(hindrance.map(|hindrance| hindrance.to_string()))
+            .next(format!("Look at it: hythe ps --tool {tool}, hythe logs --tool {tool}")),
+    }
 }

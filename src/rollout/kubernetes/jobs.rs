@@ -5,10 +5,17 @@ use super::fault;
 use super::rollout::Rollouts;
 use super::view::{PodView, Stage};
 use crate::jobs::{JobRun, JobState, no_job, overlaps};
-use hythe_cluster::{create, remove};
+use hythe_cluster::{ClusterError, create, remove, try_create};
 use hythe_model::{Fault, JobName, ProcessType, ToolName};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a quota may take to see that a pod has gone, and how often that is looked at.
+const COUNTED: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Rollouts {
     /// Runs of the tool's jobs, the newest first.
@@ -30,8 +37,27 @@ impl Rollouts {
         }
         let pull = self.pull(tool);
         let object = desired::job_now(&self.wish(&release, pull.as_ref()), name, job)?;
-        let created = create("start a job", &self.api::<Job>(tool), &object).await;
-        created.map_err(|error| fault::not_applied(&release.release, &error))
+        let started = async {
+            self.try_pod(tool, &object).await?;
+            create("start a job", &self.api::<Job>(tool), &object).await
+        };
+        started.await.map_err(|error| fault::job_not_started(tool, &error))
+    }
+
+    /// Whether the cluster would take the pod of a Job: where it does not, the Job's controller tries on and tells nobody.
+    pub(super) async fn try_pod(&self, tool: &ToolName, job: &Job) -> Result<(), ClusterError> {
+        let (api, pod) = (self.api::<Pod>(tool), desired::first_pod(job));
+        let until = Instant::now() + COUNTED;
+        loop {
+            match try_create("start a pod", &api, &pod).await {
+                Err(ClusterError::Refused { message, .. })
+                    if fault::is_quota(&message) && Instant::now() < until =>
+                {
+                    sleep(AGAIN).await;
+                }
+                tried => return tried,
+            }
+        }
     }
 
     /// Ends the run in this place; whether there was one that ran.

@@ -8,12 +8,13 @@ use super::rollout::Rollouts;
 use super::view::{Stage, stage_of};
 use crate::one_off::{OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside};
 use crate::status::ExitReason;
-use hythe_cluster::{create, remove};
-use hythe_model::{Fault, Release, Signal, ToolName};
+use hythe_cluster::{create, remove, unschedulable};
+use hythe_model::{Fault, Signal, ToolName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -33,7 +34,7 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let hold = Hold::new();
     let (objects, pod) = one_off(&wish, hold.command(run.command()), run.terminal.as_ref())?;
     let applied = rollouts.cluster.apply(&rollouts.owner(&tool), &objects).await;
-    applied.map_err(|error| fault::not_applied(&release.release, &error))?;
+    applied.map_err(|error| fault::not_run(&tool, &error))?;
     let client = rollouts.cluster.client.clone();
     let api = rollouts.api(&tool);
     let grace = release.settings.grace;
@@ -41,11 +42,11 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let cancel = CancellationToken::new();
     let (session, ends) = OneOffSession::pair(run.terminal.as_ref(), cancel.clone());
     let (mut told, answer) = oneshot::channel();
-    let (release, terminal) = (release.release.clone(), run.terminal.is_some());
+    let terminal = run.terminal.is_some();
     // Not a part of this future: who drops it, or the session, must not leave a pod behind.
     tokio::spawn(async move {
         let begun = tokio::select! {
-            begun = process.begin(&pod, &release, &hold, terminal, &ends) => begun,
+            begun = process.begin(&pod, &hold, terminal, &ends) => begun,
             () = told.closed() => Err(not_started("nobody waits for it any more")),
         };
         let output = ends.output.clone();
@@ -74,6 +75,14 @@ fn not_started(why: impl Into<String>) -> Fault {
     Fault::new("rollout/not-started", "The command could not be started.").why(why)
 }
 
+fn too_late(no_node: Option<String>) -> Fault {
+    let fault = not_started(format!("It did not start within {} s.", START.as_secs()));
+    match no_node {
+        Some(message) => fault.why(format!("No node of the cluster has room for it: {message}")),
+        None => fault,
+    }
+}
+
 /// A pod that runs one command.
 struct Process {
     client: Client,
@@ -89,16 +98,16 @@ impl Process {
     async fn begin(
         &self,
         pod: &Pod,
-        release: &Release,
         hold: &Hold,
         terminal: bool,
         ends: &OneOffEnds,
     ) -> Result<Attached<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>, Fault> {
         let made = create("start a pod", &self.api, pod).await;
-        made.map_err(|error| fault::not_applied(release, &error))?;
-        match tokio::time::timeout(START, self.began()).await {
+        made.map_err(|error| fault::not_run(&self.tool, &error))?;
+        let no_node = Mutex::default();
+        match tokio::time::timeout(START, self.began(&no_node)).await {
             Ok(began) => began.map_err(not_started)?,
-            Err(_) => return Err(not_started(format!("it did not start within {} s", START.as_secs()))),
+            Err(_) => return Err(too_late(no_node.into_inner().unwrap_or_default())),
         }
         let attached = attach::open(&self.client, &self.api, &self.name, terminal).await;
         let mut attached = attached.map_err(|error| not_started(error.to_string()))?;
@@ -107,10 +116,13 @@ impl Process {
         Ok(attached)
     }
 
-    /// Waits until the container runs. One that is held back does not end by itself.
-    async fn began(&self) -> Result<(), String> {
+    /// Waits until the container runs, and notes meanwhile why no node takes it. One that is held back does not end by itself.
+    async fn began(&self, no_node: &Mutex<Option<String>>) -> Result<(), String> {
         let comes = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");
-        let moved = |pod: Option<&Pod>| !matches!(pod.map(stage_of), Some(Stage::Waiting { reason, .. }) if comes(&reason));
+        let moved = |pod: Option<&Pod>| {
+            *no_node.lock().unwrap_or_else(PoisonError::into_inner) = pod.and_then(unschedulable);
+            !matches!(pod.map(stage_of), Some(Stage::Waiting { reason, .. }) if comes(&reason))
+        };
         let pod =
             await_condition(self.api.clone(), &self.name, moved).await.map_err(|error| error.to_string())?;
         match pod.as_ref().map(stage_of) {

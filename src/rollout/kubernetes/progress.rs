@@ -6,6 +6,7 @@ use super::view::{PodView, Stage};
 use crate::runtime::RunnableRelease;
 use crate::status::ExitReason;
 use hythe_model::{ProcessType, ReleaseNumber};
+use std::fmt;
 
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Wanted {
 
 /// How far this release with these pods is.
 pub(crate) fn progress(view: &ToolView, release: ReleaseNumber, wanted: &[Wanted]) -> Progress {
-    let mut pods = view.instances().filter(|pod| pod.id.release == release);
+    let mut pods = view.formation().filter(|pod| pod.id.release == release);
     if let Some(trouble) = pods.find_map(trouble) {
         return Progress::Fails(Box::new(trouble));
     }
@@ -116,13 +117,39 @@ fn cluster(what: String) -> Progress {
     Progress::Waits { what, cluster: true }
 }
 
-/// What a node says of a pod that it cannot start yet, though it goes on trying.
-pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<String> {
+/// What keeps a pod from starting, as long as it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// No node takes it, in the scheduler's words.
+    NoNode(String),
+    /// Its node cannot start it yet and goes on trying.
+    Node { reason: String, message: String },
+}
+
+impl Hindrance {
+    /// In a word.
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::NoNode(_) => "no node takes it",
+            Self::Node { reason, .. } => reason,
+        }
+    }
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NoNode(message) | Self::Node { message, .. }) = self;
+        write!(f, "{}: {message}", self.kind())
+    }
+}
+
+/// What hinders one of the release's pods.
+pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<Hindrance> {
     let mut pods = view.all().filter(|pod| pod.id.release == release && !pod.leaving);
     pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
-        (_, Some(message)) => Some(format!("no node takes it: {message}")),
+        (_, Some(message)) => Some(Hindrance::NoNode(message.clone())),
         (Stage::Waiting { reason, message }, _) if !message.is_empty() => {
-            Some(format!("{reason}: {message}"))
+            Some(Hindrance::Node { reason: reason.clone(), message: message.clone() })
         }
         _ => None,
     })
@@ -130,8 +157,12 @@ pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<Strin
 
 /// What keeps a pod from ever getting ready.
 pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
-    if pod.leaving {
+    // One that was lost is replaced.
+    if pod.leaving || pod.was_lost() {
         return None;
+    }
+    if let Some(message) = pod.unstarted.clone().filter(|_| !pod.ready) {
+        return Some(Trouble::Container { reason: "it cannot be started".to_owned(), message });
     }
     let exited = |exit: &ExitReason| Some(Trouble::Exited { pod: Box::new(pod.clone()), exit: exit.clone() });
     match (&pod.stage, &pod.last_exit) {

@@ -6,11 +6,15 @@ use super::logs::Logs;
 use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::Seen;
 use super::settings::ClusterSettings;
+use super::view::{self, PodView};
+use super::waiting::Waiting;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
+use crate::probe::probe;
 use crate::runtime::{
     Candidate, ImageName, Notes, RunnableRelease, Served, Switched, Traffic, Wished, Wishes,
 };
+use crate::settings::Readiness;
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
 use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
@@ -21,8 +25,10 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Resource;
 use kube::api::{Api, DeleteParams};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -296,26 +302,29 @@ impl Rollouts {
     ) -> Result<(), Fault> {
         let tool = &release.release.tool;
         let mut changes = self.seen.changes(tool);
+        let mut waiting = Waiting::new(Phase::Rollout, notes);
         // Each step has the whole of its time for itself.
-        let mut last = String::new();
         let mut until = Instant::now() + self.settings.start;
         loop {
             changes.mark_unchanged();
-            let view = self.seen.tool(tool);
-            match progress(&view, release.release.number, wanted) {
+            let (view, number) = (self.seen.tool(tool), release.release.number);
+            match progress(&view, number, wanted) {
                 Progress::Done => return Ok(()),
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
-                Progress::Waits { what, cluster } if what != last => {
-                    let patience = if cluster { self.settings.start } else { release.settings.timeout };
-                    (last, until) = (what, Instant::now() + patience);
+                Progress::Waits { what, cluster } => {
+                    if waiting.is_new(&what) {
+                        let patience = if cluster { self.settings.start } else { release.settings.timeout };
+                        until = Instant::now() + patience;
+                    }
                 }
-                Progress::Waits { .. } => {}
             }
-            match tokio::time::timeout_at(until, changes.changed()).await {
-                Ok(Ok(())) => {}
-                // The tool itself is gone.
-                Ok(Err(_)) => return Err(common::cancelled(&release.release)),
-                Err(_) => return Err(self.too_late(release, &last).await),
+            if Instant::now() >= until {
+                return Err(self.too_late(release, waiting.what(), notes).await);
+            }
+            let look = waiting.tell(hindrance(&view, number).as_ref(), until);
+            // The tool itself is gone.
+            if let Ok(Err(_)) = tokio::time::timeout_at(look, changes.changed()).await {
+                return Err(common::cancelled(&release.release));
             }
         }
     }
@@ -341,7 +350,8 @@ impl Rollouts {
         fault
     }
 
-    async fn too_late(&self, release: &RunnableRelease, waits: &str) -> Fault {
+    /// Nothing has moved for as long as it may.
+    async fn too_late(&self, release: &RunnableRelease, waits: &str, notes: &Notes<'_>) -> Fault {
         let view = self.seen.tool(&release.release.tool);
         let number = release.release.number;
         let hindrance = hindrance(&view, number);
@@ -349,15 +359,34 @@ impl Rollouts {
             pod.id.release == number
                 && pod.id.process.is_web()
                 && !pod.ready
-                && matches!(pod.stage, super::view::Stage::Running)
+                && matches!(pod.stage, view::Stage::Running)
         });
         match silent {
             Some(pod) if hindrance.is_none() => {
-                let lines = self.logs.last_lines(pod).await;
-                let failure = Failure::NotReady("no answer to the readiness check".to_owned(), lines);
+                let seen = self.look(release, pod).await;
+                let failure = Failure::NotReady(seen, self.logs.last_lines(pod).await);
+                if let Some(text) = common::note(&pod.id, &failure) {
+                    notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
+                }
                 common::of_failure(release, &pod.id, failure)
             }
             _ => fault::not_ready(&release.release, waits, hindrance, self.settings.start.as_secs()),
+        }
+    }
+
+    /// What a pod that runs and is not ready answers: its node, which asks all the time, does not tell.
+    async fn look(&self, release: &RunnableRelease, pod: &PodView) -> String {
+        let check = &release.settings.readiness;
+        let Some(address) = pod.address.map(|address| SocketAddr::new(address, release.settings.port)) else {
+            return "it has no address".to_owned();
+        };
+        // By the name that its node asks for: some answer to no other.
+        match probe(TcpStream::connect(address), check, &address.to_string()).await {
+            Err(seen) => seen,
+            Ok(()) => match check {
+                Readiness::Http { path } => format!("GET {path} is answered well, but was not in time"),
+                Readiness::Tcp => "it listens, but did not in time".to_owned(),
+            },
         }
     }
 

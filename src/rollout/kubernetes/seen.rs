@@ -55,9 +55,14 @@ impl ToolView {
         self.pods.values().map(Arc::as_ref)
     }
 
-    /// Pods of the formation; the others are runs of jobs.
-    pub(crate) fn instances(&self) -> impl Iterator<Item = &PodView> {
+    /// Pods of the formation; the others are runs of jobs. Those that their nodes have given up are among them.
+    pub(crate) fn formation(&self) -> impl DoubleEndedIterator<Item = &PodView> {
         self.all().filter(|pod| pod.id.job().is_none())
+    }
+
+    /// The same without those: others have taken their places.
+    pub(crate) fn instances(&self) -> impl DoubleEndedIterator<Item = &PodView> {
+        self.formation().filter(|pod| pod.given_up.is_none())
     }
 
     /// Pods that take traffic.
@@ -80,7 +85,7 @@ impl ToolView {
             let upstreams = serving.iter().map(|pod| Upstream { instance: pod.id.clone(), port }).collect();
             return Some(Route::Live { release, upstreams });
         }
-        let web = self.all().filter(|pod| pod.id.process.is_web() && !pod.leaving);
+        let web = self.instances().filter(|pod| pod.id.process.is_web() && !pod.leaving);
         let wanted = self.deployments.get("web").map_or(0, |deployment| deployment.wanted);
         if wanted == 0 {
             return Some(Route::Empty);
@@ -166,7 +171,7 @@ impl Seen {
     /// What people see of a tool's instances.
     pub(crate) fn instances(&self, tool: &ToolName) -> Vec<InstanceStatus> {
         let view = self.tool(tool);
-        let mut all: Vec<_> = view.instances().filter_map(status).collect();
+        let mut all: Vec<_> = view.instances().map(status).collect();
         all.sort_by_key(|status| {
             let id = &status.id;
             let stops = matches!(status.state, InstanceState::Stopping);
@@ -187,12 +192,9 @@ impl Seen {
     }
 }
 
-fn status(pod: &PodView) -> Option<InstanceStatus> {
+fn status(pod: &PodView) -> InstanceStatus {
     let state = match &pod.stage {
         _ if pod.leaving => InstanceState::Stopping,
-        Stage::Ended(_) if pod.restarts() == 0 && pod.last_exit.is_none() && pod.address.is_none() => {
-            return None;
-        }
         Stage::Running if pod.ready => InstanceState::Ready,
         Stage::Running => InstanceState::Starting,
         Stage::Waiting { reason, .. } if reason != "CrashLoopBackOff" => InstanceState::Starting,
@@ -205,12 +207,12 @@ fn status(pod: &PodView) -> Option<InstanceStatus> {
         Stage::Ended(exit) => Some(exit.clone()),
         _ => pod.last_exit.clone(),
     };
-    Some(InstanceStatus {
+    InstanceStatus {
         id: pod.id.clone(),
         state,
         since: pod.since,
         restarts: pod.restarts(),
         last_exit,
         canary: pod.set == CANARY,
-    })
+    }
 }

@@ -1,10 +1,12 @@
 //! What is judged from what was seen, without a cluster.
 
+use super::fault;
 use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::{Seen, ToolView};
 use super::view::{DeploymentView, PodView, Stage};
 use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
+use hythe_cluster::GivenUp;
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, Route, ToolName};
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub(super) fn pod(release: u32, suffix: &str) -> PodView {
         finished: None,
         last_finished: None,
         unschedulable: None,
+        unstarted: None,
+        given_up: None,
     }
 }
 
@@ -128,7 +132,10 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
     };
     stage(&mut view, waiting("ErrImagePull", "dial tcp: connection refused"));
     assert!(!fails(&view), "the registry may come back");
-    assert_eq!(hindrance(&view, ReleaseNumber(2)).unwrap(), "ErrImagePull: dial tcp: connection refused");
+    assert_eq!(
+        hindrance(&view, ReleaseNumber(2)).unwrap().to_string(),
+        "ErrImagePull: dial tcp: connection refused"
+    );
     stage(&mut view, waiting("ErrImagePull", "manifest: not found"));
     assert!(fails(&view));
     stage(&mut view, waiting("CreateContainerConfigError", "secret \"config-1\" not found"));
@@ -136,6 +143,44 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
 
     let refused = DeploymentView { refused: Some("exceeded quota: tool".to_owned()), ..deployment(2, 1) };
     assert!(fails(&seen(refused, vec![])));
+}
+
+#[test]
+fn a_pod_that_its_node_gave_up_is_no_instance_and_fails_only_for_what_it_did() {
+    let given_up = |reason: &str, message: &str, exit: ExitReason| PodView {
+        ready: false,
+        given_up: Some(GivenUp { reason: reason.to_owned(), message: message.to_owned() }),
+        stage: Stage::Ended(exit),
+        ..pod(2, reason)
+    };
+    let shut_down = || given_up("Terminated", "imminent node shutdown", ExitReason::default());
+    let disk = ExitReason { disk_limit: Some(1 << 30), ..ExitReason::default() };
+    let full = || given_up("Evicted", "usage exceeds the total limit", disk.clone());
+    assert_eq!(judge(&seen(deployment(2, 1), vec![shut_down(), pod(2, "new")])), Progress::Done);
+    let failed = judge(&seen(deployment(2, 1), vec![full(), pod(2, "new")]));
+    assert!(matches!(failed, Progress::Fails(trouble) if matches!(*trouble, Trouble::Exited { .. })));
+
+    let seen_all = Seen::new(8080);
+    let view =
+        ToolView { declared: true, ..seen(deployment(2, 1), vec![full(), shut_down(), pod(2, "new")]) };
+    seen_all.update(&tool(), |known| *known = view.clone());
+    let states: Vec<_> = seen_all.instances(&tool()).into_iter().map(|status| status.state).collect();
+    assert_eq!(states, [InstanceState::Ready]);
+    let starting = PodView { ready: false, ..pod(2, "new") };
+    let view = ToolView { declared: true, ..seen(deployment(2, 1), vec![full(), starting]) };
+    assert_eq!(route_of(view), Some(Route::Starting));
+}
+
+#[test]
+fn a_process_that_cannot_be_begun_is_no_crash() {
+    let unstarted = Some("error mounting: not a directory".to_owned());
+    let new =
+        PodView { ready: false, unstarted, stage: Stage::Ended(ExitReason::default()), ..pod(2, "new") };
+    let failed = judge(&seen(DeploymentView { available: 0, ..deployment(2, 1) }, vec![new]));
+    let Progress::Fails(trouble) = failed else { panic!("{failed:?}") };
+    let fault = fault::of_trouble(&testing::release("weather", 2, "web=1"), *trouble).1;
+    assert_eq!(fault.id, "rollout/container");
+    assert!(fault.why[0].ends_with("not a directory"), "{fault}");
 }
 
 #[test]

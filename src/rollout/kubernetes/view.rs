@@ -2,7 +2,7 @@
 
 use super::desired::{LABEL_PROCESS, LABEL_RELEASE};
 use crate::status::ExitReason;
-use hythe_cluster::LABEL_TOOL;
+use hythe_cluster::{GivenUp, LABEL_TOOL, fence, unschedulable};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,6 +13,9 @@ use std::net::IpAddr;
 
 /// The annotation that holds a process type as it is called.
 const NOTE_PROCESS: &str = super::desired::NOTE_PROCESS;
+
+/// Reasons of a container whose process a node could not begin, as where something is mounted on what is there already.
+const UNSTARTED: &[&str] = &["StartError", "ContainerCannotRun"];
 
 /// A pod of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,10 @@ pub(crate) struct PodView {
     pub(crate) last_finished: Option<Timestamp>,
     /// Why no node takes it, where none does.
     pub(crate) unschedulable: Option<String>,
+    /// Why its node cannot begin its process, where it cannot.
+    pub(crate) unstarted: Option<String>,
+    /// Why its node has given it up, where it has. It stays as it is, and its Deployment makes another one.
+    pub(crate) given_up: Option<GivenUp>,
 }
 
 /// Where a pod's container stands.
@@ -59,7 +66,7 @@ impl PodView {
     /// A pod of a process; `None` for other pods and for those that cannot be read.
     pub(crate) fn of(pod: &Pod) -> Option<Self> {
         let name = pod.metadata.name.clone()?;
-        let (status, spec) = (pod.status.as_ref(), pod.spec.as_ref());
+        let status = pod.status.as_ref();
         let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
         let restarts = container.map_or(0, |container| container.restart_count);
         let id = instance(&pod.metadata, &name, u32::try_from(restarts).unwrap_or(0))?;
@@ -76,22 +83,23 @@ impl PodView {
             .or(running)
             .map(|time| time.0)
             .or(created);
-        let placed = condition("PodScheduled").filter(|condition| condition.status == "False");
-        let memory = spec.and_then(|spec| spec.containers.first()).and_then(memory_limit);
+        let limits = Limits::of(pod);
         Some(Self {
             set: pod.metadata.labels.as_ref()?.get(LABEL_PROCESS)?.clone(),
-            image: spec.and_then(|spec| spec.containers.first()?.image.clone()),
+            image: pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()),
             address: status.and_then(|status| status.pod_ip.as_ref()?.parse().ok()),
             ready: ready.is_some(),
             leaving: pod.metadata.deletion_timestamp.is_some(),
             since: since.unwrap_or_else(Timestamp::now),
-            stage: stage(pod, container, memory),
+            stage: stage(pod, container, limits),
             last_exit: container.and_then(|container| {
-                ended(container.last_state.as_ref()?.terminated.as_ref()?, memory).into()
+                ended(container.last_state.as_ref()?.terminated.as_ref()?, limits).into()
             }),
             finished: container.and_then(|container| finished(container.state.as_ref())),
             last_finished: container.and_then(|container| finished(container.last_state.as_ref())),
-            unschedulable: placed.map(|condition| condition.message.clone().unwrap_or_default()),
+            unschedulable: unschedulable(pod),
+            unstarted: container.and_then(unstarted),
+            given_up: GivenUp::of(pod),
             name,
             id,
         })
@@ -101,6 +109,11 @@ impl PodView {
     pub(crate) fn lacks_secret(&self) -> bool {
         let lacking = |reason: &str| ["CreateContainerConfigError", "ErrImagePull"].contains(&reason);
         matches!(&self.stage, Stage::Waiting { reason, .. } if lacking(reason))
+    }
+
+    /// Whether it was ended for no fault of its own: its node gave it up, and not for what it wrote.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.given_up.as_ref().is_some_and(|given_up| !given_up.wrote_too_much())
     }
 
     /// How many times its container was started again.
@@ -128,55 +141,95 @@ fn instance(meta: &ObjectMeta, name: &str, attempt: u32) -> Option<InstanceId> {
 /// Where a pod's only container stands.
 pub(crate) fn stage_of(pod: &Pod) -> Stage {
     let container = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
-    let memory = pod.spec.as_ref().and_then(|spec| spec.containers.first()).and_then(memory_limit);
-    stage(pod, container, memory)
+    stage(pod, container, Limits::of(pod))
 }
 
-fn stage(pod: &Pod, container: Option<&ContainerStatus>, memory: Option<u64>) -> Stage {
+fn stage(pod: &Pod, container: Option<&ContainerStatus>, limits: Limits) -> Stage {
     let state = container.and_then(|container| container.state.as_ref());
-    if let Some(end) = state.and_then(|state| state.terminated.as_ref()) {
-        return Stage::Ended(ended(end, memory));
+    let end = state.and_then(|state| state.terminated.as_ref());
+    // Before the container, which was killed because of it.
+    if let Some(given_up) = GivenUp::of(pod) {
+        return Stage::Ended(ended_by_node(&given_up, end, limits));
+    }
+    if let Some(end) = end {
+        return Stage::Ended(ended(end, limits));
     }
     if state.is_some_and(|state| state.running.is_some()) {
         return Stage::Running;
     }
-    let status = pod.status.as_ref();
     if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         return Stage::Waiting { reason: text(&waiting.reason), message: text(&waiting.message) };
     }
-    // An evicted pod has no container any more, only the reason.
-    let reason = status.and_then(|status| status.reason.clone()).unwrap_or_default();
-    let message = status.and_then(|status| status.message.clone()).unwrap_or_default();
-    if status.and_then(|status| status.phase.as_deref()) == Some("Failed") {
-        let ended_because = Some(format!("{reason}: {message}"));
-        return Stage::Ended(ExitReason { ended_because, ..ExitReason::default() });
-    }
-    Stage::Waiting { reason, message }
+    let (reason, message) =
+        pod.status.clone().map(|status| (status.reason, status.message)).unwrap_or_default();
+    Stage::Waiting { reason: reason.unwrap_or_default(), message: message.unwrap_or_default() }
 }
 
-fn memory_limit(container: &k8s_openapi::api::core::v1::Container) -> Option<u64> {
-    container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0.parse().ok()
+/// What a pod's only container may use, in bytes, where it says so.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    memory: Option<u64>,
+    disk: Option<u64>,
+}
+
+impl Limits {
+    fn of(pod: &Pod) -> Self {
+        let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+        let limits = container.and_then(|container| container.resources.as_ref()?.limits.as_ref());
+        let bytes = |name: &str| limits.and_then(|limits| fence::number(limits.get(name)?));
+        Self { memory: bytes("memory"), disk: bytes("ephemeral-storage") }
+    }
 }
 
 fn finished(state: Option<&ContainerState>) -> Option<Timestamp> {
     Some(state?.terminated.as_ref()?.finished_at.as_ref()?.0)
 }
 
-fn ended(end: &ContainerStateTerminated, memory: Option<u64>) -> ExitReason {
-    let millis = match (&end.started_at, &end.finished_at) {
+/// How long a container ran, in milliseconds.
+fn ran(end: &ContainerStateTerminated) -> u64 {
+    match (&end.started_at, &end.finished_at) {
         (Some(from), Some(to)) => u64::try_from(to.0.duration_since(from.0).as_millis()).unwrap_or(0),
         _ => 0,
-    };
+    }
+}
+
+fn ended(end: &ContainerStateTerminated, limits: Limits) -> ExitReason {
     let killed = end.reason.as_deref() == Some("OOMKilled");
+    let unstarted = is_unstarted(end).then(|| end.message.clone()).flatten();
+    // A shell's way of telling a signal is the container runtime's, too.
+    let signal = (end.exit_code > 128 && end.exit_code <= 160).then(|| end.exit_code - 128);
     ExitReason {
-        // A shell's way of telling a signal is the container runtime's, too.
-        code: (end.exit_code < 128 || end.exit_code > 160).then_some(end.exit_code),
-        signal: (end.exit_code > 128 && end.exit_code <= 160).then(|| end.exit_code - 128),
-        memory_limit: killed.then_some(memory).flatten(),
-        millis,
+        code: signal.is_none().then_some(end.exit_code),
+        signal,
+        memory_limit: killed.then_some(limits.memory).flatten(),
+        ended_because: unstarted,
+        millis: ran(end),
         ..ExitReason::default()
     }
+}
+
+/// How what ran in a pod ended when its node gave that up. With what code it went then says nothing.
+fn ended_by_node(given_up: &GivenUp, end: Option<&ContainerStateTerminated>, limits: Limits) -> ExitReason {
+    let disk_limit = limits.disk.filter(|_| given_up.wrote_too_much());
+    ExitReason {
+        signal: disk_limit.map(|_| 9),
+        disk_limit,
+        ended_because: disk_limit.is_none().then(|| given_up.to_string()),
+        millis: end.map_or(0, ran),
+        ..ExitReason::default()
+    }
+}
+
+fn is_unstarted(end: &ContainerStateTerminated) -> bool {
+    end.reason.as_deref().is_some_and(|reason| UNSTARTED.contains(&reason))
+}
+
+/// Why a container's process could not be begun, now or at the last attempt.
+fn unstarted(container: &ContainerStatus) -> Option<String> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let mut ends = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    Some(ends.find(|end| is_unstarted(end))?.message.clone().unwrap_or_default())
 }
 
 /// A Deployment.
@@ -231,3 +284,6 @@ pub(crate) fn endpoints(slice: &EndpointSlice) -> Vec<String> {
         |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| endpoint.target_ref.as_ref()?.name.clone();
     slice.endpoints.iter().filter(serving).filter_map(named).collect()
 }
+
+#[cfg(test)]
+mod tests;

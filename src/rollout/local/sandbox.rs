@@ -6,8 +6,9 @@
 use super::image::{self, Image};
 use super::leftovers;
 use super::machine::{Found, Guest, Machine};
-use super::{LocalParts, lines, probe};
+use super::{LocalParts, lines};
 use crate::one_off::{OneOff, OneOffSession, OneOffTerminal};
+use crate::probe;
 use crate::runtime::{ImageName, RunnableRelease, Witness};
 use crate::settings::{Readiness, RunLimits};
 use crate::status::ExitReason;
@@ -440,17 +441,8 @@ impl Guest for Guested {
     }
 
     async fn probe(&self, readiness: &Readiness, port: u16) -> Result<(), String> {
-        let stream = self.dial(port).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            _ => error.to_string(),
-        })?;
-        match readiness {
-            Readiness::Tcp => Ok(()),
-            Readiness::Http { path } => {
-                let tool = self.instance.as_ref().map_or("localhost", |id| id.tool.as_str());
-                probe::http(stream, tool, path).await
-            }
-        }
+        let tool = self.instance.as_ref().map_or("localhost", |id| id.tool.as_str());
+        probe::probe(self.dial(port), readiness, tool).await
     }
 
     async fn dial(&self, port: u16) -> io::Result<TcpStream> {

@@ -8,8 +8,9 @@ use hythe_cluster::Object;
 use hythe_model::project::{self, ReleaseCommand};
 use hythe_model::{Fault, JobName, ProcessType, ReleaseNumber};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
+use kube::api::ObjectMeta;
 use std::time::Duration;
 
 /// Seconds for which a Job that has ended is kept, so that a server which was killed finds out how.
@@ -66,6 +67,17 @@ pub(crate) fn job_now(wish: &Wish<'_>, name: &JobName, job: &project::CronJob) -
         JobSpec { ttl_seconds_after_finished: Some(KEPT), ..of_cron(wish, name, job, &secret.name_any()) };
     let metadata = wish.meta(format!("cron-{name}-{:08x}", rand::random::<u32>()));
     Ok(Job { metadata, spec: Some(spec), status: None })
+}
+
+/// The pod that a Job's controller makes of it.
+pub(crate) fn first_pod(job: &Job) -> Pod {
+    let template = job.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let metadata = ObjectMeta {
+        generate_name: job.metadata.name.as_ref().map(|name| format!("{name}-")),
+        namespace: job.metadata.namespace.clone(),
+        ..template.metadata.unwrap_or_default()
+    };
+    Pod { metadata, spec: template.spec, status: None }
 }
 
 fn of_cron(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &str) -> JobSpec {

@@ -1,5 +1,7 @@
 //! Is it ready: a connection, or one HTTP request.
 
+use crate::settings::Readiness;
+use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -9,8 +11,32 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest status line that is read.
 const STATUS_LINE: usize = 1024;
 
+/// Looks once at what this connects to. The error says what was seen instead of readiness.
+pub(crate) async fn probe<S>(
+    connecting: impl Future<Output = io::Result<S>>,
+    readiness: &Readiness,
+    host: &str,
+) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connected = timeout(PATIENCE, connecting).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Err("connection refused".to_owned());
+        }
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no connection within {} s", PATIENCE.as_secs())),
+    };
+    match readiness {
+        Readiness::Tcp => Ok(()),
+        Readiness::Http { path } => http(stream, host, path).await,
+    }
+}
+
 /// Asks for a path over a fresh connection. The error says what was seen instead of a status of 200 to 399.
-pub(crate) async fn http<S>(stream: S, host: &str, path: &str) -> Result<(), String>
+async fn http<S>(stream: S, host: &str, path: &str) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -30,7 +56,7 @@ where
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: hythe-readiness\r\naccept: */*\r\nconnection: close\r\n\r\n"
     );
-    let broke = |error: std::io::Error| format!("was not answered: {error}");
+    let broke = |error: io::Error| format!("was not answered: {error}");
     stream.write_all(request.as_bytes()).await.map_err(broke)?;
     let mut line = Vec::new();
     while !line.contains(&b'\n') && line.len() < STATUS_LINE {
@@ -69,6 +95,16 @@ mod tests {
         assert_eq!(asked("HTTP/1.1 503 No\r\n\r\n").await, Err("GET /up answered 503".to_owned()));
         assert_eq!(asked("SSH-2.0-x\r\n").await, Err("GET /up was not answered by HTTP".to_owned()));
         assert_eq!(asked("").await, Err("GET /up was not answered: the connection was closed".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_well_where_no_path_is_asked_for() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        assert_eq!(probe(async { Ok(ours) }, &Readiness::Tcp, "weather").await, Ok(()));
+        let refused = async { Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()) };
+        assert_eq!(probe(refused, &Readiness::Tcp, "weather").await.unwrap_err(), "connection refused");
+        let never = std::future::pending::<io::Result<tokio::io::DuplexStream>>();
+        assert_eq!(probe(never, &Readiness::Tcp, "weather").await.unwrap_err(), "no connection within 5 s");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,95 @@
+//! What is told of a rollout that waits long: for what, and what hinders it.
+
+use super::progress::Hindrance;
+use crate::runtime::Notes;
+use hythe_model::{BuildEvent, Phase};
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So long a wait is none: a node that takes a pod at its second look is not worth a word.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Tells whoever pushes once that the same is waited for, and again where something else is in its way.
+pub(super) struct Waiting<'a, 'n> {
+    notes: &'a Notes<'n>,
+    phase: Phase,
+    what: String,
+    since: Instant,
+    said: HashSet<String>,
+}
+
+impl<'a, 'n> Waiting<'a, 'n> {
+    /// Nothing is waited for yet.
+    pub(super) fn new(phase: Phase, notes: &'a Notes<'n>) -> Self {
+        Self { notes, phase, what: String::new(), since: Instant::now(), said: HashSet::new() }
+    }
+
+    /// This is waited for now; whether something else was before.
+    pub(super) fn is_new(&mut self, what: &str) -> bool {
+        let is_new = self.what != what;
+        if is_new {
+            (self.what, self.since) = (what.to_owned(), Instant::now());
+            self.said.clear();
+        }
+        is_new
+    }
+
+    /// Tells what is waited for where that is due, and answers when it is to be told next, this time at the latest.
+    ///
+    /// A hindrance is told once of each kind: its words may change with each look, as where they count nodes.
+    pub(super) fn tell(&mut self, hindrance: Option<&Hindrance>, until: Instant) -> Instant {
+        if self.since.elapsed() < QUIET {
+            return until.min(self.since + QUIET);
+        }
+        if self.said.insert(hindrance.map_or_else(String::new, |hindrance| hindrance.kind().to_owned())) {
+            let text = match hindrance {
+                Some(hindrance) => format!("{}; {hindrance}", self.what),
+                None => self.what.clone(),
+            };
+            (self.notes)(BuildEvent::Note { phase: self.phase, text, millis: None });
+        }
+        until
+    }
+
+    /// What is waited for.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tokio::time::sleep;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_once_and_again_for_another_reason() {
+        let said = Mutex::new(Vec::new());
+        let notes = |event: BuildEvent| {
+            if let BuildEvent::Note { text, .. } = event {
+                said.lock().unwrap().push(text);
+            }
+        };
+        let mut waiting = Waiting::new(Phase::Rollout, &notes);
+        let until = Instant::now() + QUIET * 6;
+        let no_node = |nodes| Hindrance::NoNode(format!("0/{nodes} nodes are available"));
+        let pull = Hindrance::Node { reason: "ErrImagePull".to_owned(), message: "refused".to_owned() };
+        assert!(waiting.is_new("web: 0 of 1 started"));
+        assert_eq!(waiting.tell(Some(&no_node(1)), until), Instant::now() + QUIET, "it may pass by itself");
+        sleep(QUIET).await;
+        assert!(!waiting.is_new("web: 0 of 1 started"));
+        for hindrance in [Some(&no_node(1)), Some(&no_node(2)), Some(&pull), Some(&pull), None] {
+            assert_eq!(waiting.tell(hindrance, until), until);
+        }
+        assert!(waiting.is_new("web: 0 of 1 ready"));
+        waiting.tell(None, until);
+        let expected = [
+            "web: 0 of 1 started; no node takes it: 0/1 nodes are available",
+            "web: 0 of 1 started; ErrImagePull: refused",
+            "web: 0 of 1 started",
+        ];
+        assert_eq!(*said.lock().unwrap(), expected);
+    }
+}
