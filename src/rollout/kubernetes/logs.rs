@@ -98,8 +98,17 @@ impl Logs {
         self.streams().clear();
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         // Now that changes are heeded: none is missed between the two.
-        for pod in seen.pods() {
-            self.look(&pod);
+        self.take_up(&seen.pods(), seen);
+    }
+
+    /// Looks at pods that were seen a moment ago.
+    fn take_up(self: &Arc<Self>, pods: &[Arc<PodView>], seen: &Seen) {
+        for pod in pods {
+            self.look(pod);
+            // That it went was told before it was looked at, and is not told again.
+            if seen.pod(&pod.id.tool, &pod.name).is_none() {
+                self.gone(pod);
+            }
         }
     }
 
@@ -118,6 +127,10 @@ impl Logs {
         let Some(reading) = self.reading() else { return };
         let mut all = self.streams();
         let streams = all.entry((pod.id.tool.clone(), pod.name.clone())).or_default();
+        // What is told of it by two ways may come late by one of them.
+        if streams.last_key_value().is_some_and(|(latest, _)| *latest > pod.id.attempt) {
+            return;
+        }
         for earlier in streams.range(..pod.id.attempt).map(|(_, stream)| stream) {
             tell(earlier, || End::before(pod));
         }

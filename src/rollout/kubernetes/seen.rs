@@ -180,6 +180,11 @@ impl Seen {
         all
     }
 
+    /// A pod, as long as it is there.
+    pub(crate) fn pod(&self, tool: &ToolName, name: &str) -> Option<Arc<PodView>> {
+        self.tools().get(tool)?.pods.get(name).cloned()
+    }
+
     /// All pods.
     pub(crate) fn pods(&self) -> Vec<Arc<PodView>> {
         self.tools().values().flat_map(|view| view.pods.values()).cloned().collect()

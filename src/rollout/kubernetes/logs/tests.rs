@@ -118,3 +118,29 @@ async fn a_container_that_ended_while_nobody_read_is_read_beside_the_next() {
     expected.sort();
     assert_eq!(heard, expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_while_reading_begins_leaves_no_stream_and_an_old_look_begins_none() {
+    let (client, asked) = api_server(|_, _| Some((200, "2026-11-30T10:00:00Z hello\n".to_owned())));
+    let (listener, settings) = (Listener::default(), ClusterSettings::default());
+    let heard = listener.0.clone();
+    let logs = Logs::new(Cluster::over(client, "hythe"), settings, Arc::new(listener));
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    logs.lead(end, &seen([]));
+    let went = pod("went");
+    logs.gone(&went);
+    logs.take_up(std::slice::from_ref(&went), &seen([]));
+    assert!(logs.streams().is_empty());
+    sleep(Duration::from_secs(1)).await;
+    assert!(heard.lock().unwrap().contains(&format!("{}: ended, its pod was removed", went.id)));
+
+    let mut again = PodView::clone(&pod("again"));
+    again.id.attempt = 2;
+    logs.look(&Arc::new(again));
+    sleep(Duration::from_secs(1)).await;
+    asked.take();
+    logs.look(&pod("again"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(asked.take().is_empty(), "the container of the old look is not there any more");
+}
