@@ -222,6 +222,23 @@ fn instances_follow_their_load_and_a_release_leaves_their_number_alone() {
 }
 
 #[test]
+fn a_secret_of_files_that_somebody_deletes_is_there_again_for_the_next_pod() {
+    let server = Clustered::start("kube-files", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.hythe(&["config", "set", "LOGIN=a long password", "-t", "handbook"]).ok();
+    robin.write("handbook", "project.toml", "[hythe.files]\n\"/home/robin/login\" = \"LOGIN\"\n");
+    robin.commit("handbook", "A login");
+    robin.push("handbook").ok();
+    let secrets = server.kubectl("handbook", &["get", "secrets", "-o", "name"]).ok().out;
+    let files = secrets.lines().find(|name| name.contains("/files-")).expect("a Secret of files");
+    server.kubectl("handbook", &["delete", files]).ok();
+    server.kubectl("handbook", &["delete", "pods", "--all", "--wait=false"]).ok();
+    until(Duration::from_secs(40), || (server.kubectl("handbook", &["get", files]).code == 0).then_some(()));
+    assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
+}
+
+#[test]
 fn what_is_mended_while_a_release_command_runs_is_what_served_before() {
     let server = Clustered::start("kube-command", "");
     let robin = Client::new(&server, "robin");

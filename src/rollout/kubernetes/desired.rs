@@ -15,6 +15,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use config::FILES;
 pub(crate) use job::{first_pod, job_now, release_job, release_job_name};
 pub(crate) use names::{
     CANARY, LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,

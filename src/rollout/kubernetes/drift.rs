@@ -6,7 +6,7 @@
 //! its own. Status does not count, and what we write ourselves is right.
 //!
 //! Secrets and our own rights are not watched: the server may not read them in the whole cluster. A pod that misses a Secret
-//! says so; beyond that a round goes through all tools, one after the other and slowly, for as long as this server leads.
+//! says so, or does not get beyond its volumes; beyond that a round goes through all tools, one after the other and slowly, for as long as this server leads.
 
 use super::view;
 use async_trait::async_trait;
@@ -86,7 +86,7 @@ impl Dirty {
         self.tools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn next(&self) -> Vec<ToolName> {
+    pub(super) async fn next(&self) -> Vec<ToolName> {
         loop {
             self.told.notified().await;
             sleep(TOGETHER).await;
@@ -101,7 +101,7 @@ impl Dirty {
     }
 
     /// A tool's turn is over.
-    fn done(&self, tool: &ToolName) {
+    pub(super) fn done(&self, tool: &ToolName) {
         let mut all = self.tools();
         all.in_hand.remove(tool);
         if all.tools.contains(tool) {

@@ -39,6 +39,7 @@ pub(super) fn pod(release: u32, suffix: &str) -> PodView {
         last_finished: None,
         unschedulable: None,
         unstarted: None,
+        has_files: false,
         given_up: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What is remembered of the cluster's objects: of each only what decides anything.
 
-use super::desired::{LABEL_PROCESS, LABEL_RELEASE};
+use super::desired::{FILES, LABEL_PROCESS, LABEL_RELEASE};
 use crate::status::ExitReason;
 use hythe_cluster::{GivenUp, LABEL_TOOL, fence, unschedulable};
 use hythe_model::{InstanceId, Place, ProcessType, ReleaseNumber, ToolName};
@@ -47,6 +47,8 @@ pub(crate) struct PodView {
     pub(crate) unschedulable: Option<String>,
     /// Why its node cannot begin its process, where it cannot.
     pub(crate) unstarted: Option<String>,
+    /// Whether it has config as files.
+    pub(crate) has_files: bool,
     /// Why its node has given it up, where it has. It stays as it is, and its Deployment makes another one.
     pub(crate) given_up: Option<GivenUp>,
 }
@@ -99,6 +101,7 @@ impl PodView {
             last_finished: container.and_then(|container| finished(container.last_state.as_ref())),
             unschedulable: unschedulable(pod),
             unstarted: container.and_then(unstarted),
+            has_files: has_files(pod),
             given_up: GivenUp::of(pod),
             name,
             id,
@@ -111,6 +114,12 @@ impl PodView {
         matches!(&self.stage, Stage::Waiting { reason, .. } if lacking(reason))
     }
 
+    /// Whether it may be that it waits for its files: of a volume that cannot be made a pod's status says nothing.
+    pub(crate) fn may_lack_files(&self) -> bool {
+        let making = |reason: &str| reason == "ContainerCreating";
+        self.has_files && matches!(&self.stage, Stage::Waiting { reason, .. } if making(reason))
+    }
+
     /// Whether it was ended for no fault of its own: its node gave it up, and not for what it wrote.
     pub(crate) fn was_lost(&self) -> bool {
         self.given_up.as_ref().is_some_and(|given_up| !given_up.wrote_too_much())
@@ -120,6 +129,11 @@ impl PodView {
     pub(crate) fn restarts(&self) -> u32 {
         self.id.attempt
     }
+}
+
+fn has_files(pod: &Pod) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    volumes.into_iter().flatten().any(|volume| volume.name == FILES)
 }
 
 /// The tool that an object belongs to.

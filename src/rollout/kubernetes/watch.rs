@@ -21,8 +21,13 @@ use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch as channel;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// After which time a pod that has no files yet is worth a look at them.
+const FILES_COME: Duration = Duration::from_secs(10);
 
 /// Watches until `end`; the receiver says which of the first lists are complete.
 pub(crate) fn start(
@@ -42,17 +47,38 @@ pub(crate) fn start(
         complete: complete.clone(),
         index,
     };
-    let (came, went, dirty) = (logs.clone(), logs.clone(), dirty.clone());
+    let (came, went) = (logs.clone(), logs.clone());
+    let (secrets, end) = (Secrets { seen: seen.clone(), dirty: dirty.clone() }, end.clone());
     let pod = |pod: Pod| PodView::of(&pod).map(Arc::new);
     let came = move |pod: &Arc<PodView>| {
         came.look(pod);
-        // Secrets are not watched.
-        dirty.add(pod.lacks_secret().then(|| pod.id.tool.clone()));
+        secrets.look(pod, &end);
     };
     watching(0).follow(ToolView::pods, pod, came, move |pod| went.gone(&pod));
     watching(1).follow(ToolView::deployments, |found: Deployment| DeploymentView::of(&found), |_| {}, drop);
     watching(2).follow(ToolView::slices, |found: EndpointSlice| Some(view::endpoints(&found)), |_| {}, drop);
     first
+}
+
+/// Has tools looked after whose pods wait for a Secret: those are not watched.
+#[derive(Clone)]
+struct Secrets {
+    seen: Arc<Seen>,
+    dirty: Arc<Dirty>,
+}
+
+impl Secrets {
+    fn look(&self, pod: &PodView, end: &CancellationToken) {
+        self.dirty.add(pod.lacks_secret().then(|| pod.id.tool.clone()));
+        if pod.may_lack_files() {
+            let (own, tool, name) = (self.clone(), pod.id.tool.clone(), pod.name.clone());
+            tokio::spawn(end.clone().run_until_cancelled_owned(async move {
+                sleep(FILES_COME).await;
+                let waits = own.seen.pod(&tool, &name).is_some_and(|pod| pod.may_lack_files());
+                own.dirty.add(waits.then_some(tool));
+            }));
+        }
+    }
 }
 
 /// One watch of one kind.
@@ -113,5 +139,37 @@ impl Watching {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::Stage;
+    use super::*;
+    use crate::kubernetes::tests;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_waits_for_its_files_for_long_has_its_tool_looked_after() {
+        let (seen, dirty, end) =
+            (Arc::new(Seen::new(8080)), Arc::<Dirty>::default(), CancellationToken::new());
+        let secrets = Secrets { seen: seen.clone(), dirty: dirty.clone() };
+        let creating = Stage::Waiting { reason: "ContainerCreating".to_owned(), message: String::new() };
+        let waits = Arc::new(PodView { has_files: true, stage: creating, ..tests::pod(1, "a") });
+        let tool = waits.id.tool.clone();
+        let show = |pod: &Arc<PodView>| {
+            seen.update(&tool, |view| drop(view.pods.insert(pod.name.clone(), pod.clone())));
+        };
+        show(&waits);
+        secrets.look(&waits, &end);
+        assert!(timeout(FILES_COME / 2, dirty.next()).await.is_err(), "a volume takes its moment");
+        show(&Arc::new(PodView { stage: Stage::Running, ..PodView::clone(&waits) }));
+        assert!(timeout(FILES_COME * 2, dirty.next()).await.is_err(), "it has them");
+        show(&waits);
+        secrets.look(&waits, &end);
+        assert_eq!(timeout(FILES_COME * 2, dirty.next()).await, Ok(vec![tool.clone()]));
+        dirty.done(&tool);
+        secrets.look(&PodView { has_files: false, ..PodView::clone(&waits) }, &end);
+        assert!(timeout(FILES_COME * 2, dirty.next()).await.is_err(), "an image takes as long as it takes");
     }
 }

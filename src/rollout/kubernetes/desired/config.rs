@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// The most that a Secret holds, in bytes (the API server's own limit).
 const LIMIT: usize = 1 << 20;
 /// The volume of files.
-const FILES: &str = "files";
+pub(crate) const FILES: &str = "files";
 /// Every process may read a file, whoever it runs as, and none may write it.
 const MODE: i32 = 0o444;
 
