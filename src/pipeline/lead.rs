@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use endings::Endings;
 use hythe_model::{BuildId, Fault, ToolName};
 use hythe_rollout::{RunnableRelease, Wished, Wishes};
-use hythe_store::StoreError;
+use hythe_store::{Lease, StoreError};
 use jiff::SignedDuration;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -171,6 +171,14 @@ impl Wishes for Platform {
 
     fn has_turn(&self, tool: &ToolName) -> bool {
         !self.inner.turns.lost(tool).is_cancelled()
+    }
+
+    fn server(&self) -> &str {
+        &self.inner.holder
+    }
+
+    async fn lives(&self, server: &str) -> Result<bool, Fault> {
+        Ok(self.store().lease(&Lease::of_life(server)).await?.is_some())
     }
 }
 

@@ -13,6 +13,7 @@ mod fault;
 mod hold;
 mod jobs;
 mod keep;
+mod left;
 mod logs;
 mod one_off;
 mod progress;

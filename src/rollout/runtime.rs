@@ -124,6 +124,12 @@ pub trait Wishes: Send + Sync {
 
     /// Whether this server has the tool's turn still.
     fn has_turn(&self, tool: &ToolName) -> bool;
+
+    /// What this server is called among others.
+    fn server(&self) -> &str;
+
+    /// Whether the server of this name lives.
+    async fn lives(&self, server: &str) -> Result<bool, Fault>;
 }
 
 /// What is to run, and the turn in which it is known.

@@ -239,6 +239,25 @@ fn a_secret_of_files_that_somebody_deletes_is_there_again_for_the_next_pod() {
 }
 
 #[test]
+fn a_command_whose_server_died_is_ended_by_the_next_one() {
+    let mut server = Clustered::start("kube-left", "");
+    let run = {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("handbook", "static-site");
+        robin.push("handbook").ok();
+        robin.hythe_in_background(&["run", "-t", "handbook", "--", "sleep", "1000"])
+    };
+    let commands = ["get", "pods", "-l", "!hythe.dev/process", "-o", "jsonpath={.items[*].status.phase}"];
+    let phase = |server: &Clustered| server.kubectl("handbook", &commands).ok().out;
+    until(Duration::from_mins(1), || (phase(&server) == "Running").then_some(()));
+    server.kill();
+    Ran::ended(run).failed();
+    until(Duration::from_mins(2), || phase(&server).is_empty().then_some(()));
+    let robin = Client::again(&server, "robin");
+    robin.hythe(&["run", "-t", "handbook", "--", "true"]).ok();
+}
+
+#[test]
 fn what_is_mended_while_a_release_command_runs_is_what_served_before() {
     let server = Clustered::start("kube-command", "");
     let robin = Client::new(&server, "robin");

@@ -18,7 +18,8 @@ mod tests;
 pub(crate) use config::FILES;
 pub(crate) use job::{first_pod, job_now, release_job, release_job_name};
 pub(crate) use names::{
-    CANARY, LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, namespace, of_process as process_name, owner,
+    CANARY, LABEL_PROCESS, LABEL_RELEASE, NOTE_PROCESS, NOTE_SERVER, namespace, of_process as process_name,
+    owner,
 };
 pub(crate) use one_off::one_off;
 pub(crate) use pod::CONTAINER;

@@ -32,7 +32,8 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     let pull = rollouts.pull(&tool);
     let wish = rollouts.wish(release, pull.as_ref());
     let hold = Hold::new();
-    let (objects, pod) = one_off(&wish, hold.command(run.command()), run.terminal.as_ref())?;
+    let (objects, pod) =
+        one_off(&wish, hold.command(run.command()), run.terminal.as_ref(), rollouts.server())?;
     let applied = rollouts.cluster.apply(&rollouts.owner(&tool), &objects).await;
     applied.map_err(|error| fault::not_run(&tool, &error))?;
     let client = rollouts.cluster.client.clone();

@@ -49,6 +49,8 @@ pub(crate) struct Rollouts {
     pub(crate) logs: Arc<Logs>,
     pub(super) traffic: Arc<dyn Traffic>,
     pull: Pull,
+    /// What this server is called where it is the only one.
+    pub(super) name: String,
     /// Which kinds were looked at.
     pub(super) looked: watch::Receiver<[bool; 3]>,
     pending: Mutex<HashMap<ToolName, Pending>>,
@@ -101,6 +103,7 @@ impl Rollouts {
             logs,
             traffic: parts.traffic,
             pull: parts.pull,
+            name: format!("{:016x}", rand::random::<u64>()),
             looked,
             pending,
             live,

@@ -16,6 +16,9 @@ pub(crate) const LABEL_RELEASE: &str = "hythe.dev/release";
 /// The process type as it is, where its object's name had to differ.
 pub(crate) const NOTE_PROCESS: &str = "hythe.dev/process-type";
 
+/// The server that a one-off command's streams go through.
+pub(crate) const NOTE_SERVER: &str = "hythe.dev/server";
+
 /// The namespace of a tool.
 pub(crate) fn namespace(settings: &ClusterSettings, tool: &ToolName) -> String {
     format!("{}{tool}", settings.namespace_prefix)

@@ -1,21 +1,23 @@
 //! A pod that runs one command in a release's image.
 
-use super::names::{LABEL_RELEASE, ONE_OFF, labels};
+use super::names::{LABEL_RELEASE, NOTE_SERVER, ONE_OFF, labels};
 use super::{Wish, beneath, pod};
 use crate::one_off::OneOffTerminal;
 use hythe_cluster::Object;
 use hythe_model::Fault;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ObjectMeta;
+use std::collections::BTreeMap;
 
 /// A one-off process may run for a day.
 const LONGEST: i64 = 24 * 60 * 60;
 
-/// What has to be there first, and the pod.
+/// What has to be there first, and the pod, which this server hears.
 pub(crate) fn one_off(
     wish: &Wish<'_>,
     command: Vec<String>,
     terminal: Option<&OneOffTerminal>,
+    server: &str,
 ) -> Result<(Vec<Object>, Pod), Fault> {
     let (objects, config) = beneath(wish)?;
     let mut container = pod::base(wish, &config, &wish.release.settings.limits);
@@ -39,6 +41,7 @@ pub(crate) fn one_off(
         name: Some(format!("{ONE_OFF}{:08x}", rand::random::<u32>())),
         namespace: Some(wish.namespace()),
         labels: Some(all),
+        annotations: Some(BTreeMap::from([(NOTE_SERVER.to_owned(), server.to_owned())])),
         ..ObjectMeta::default()
     };
     Ok((objects, Pod { metadata, spec: Some(spec), ..Pod::default() }))

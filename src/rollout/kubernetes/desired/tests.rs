@@ -232,7 +232,9 @@ fn a_command_reads_from_whoever_attaches_and_hears_signals() {
     let (settings, size) = (settings(), TerminalSize::default());
     let wish = Wish { release: &release, settings: &settings, pull: None, running: None };
     let terminal = OneOffTerminal { kind: "screen".to_owned(), size };
-    let pod = |terminal| one_off(&wish, vec!["echo".to_owned(), "$(HOME)".to_owned()], terminal).unwrap().1;
+    let pod = |terminal| {
+        one_off(&wish, vec!["echo".to_owned(), "$(HOME)".to_owned()], terminal, "hythed-1").unwrap().1
+    };
     let spec = pod(Some(&terminal)).spec.unwrap();
     assert_eq!(spec.share_process_namespace, Some(true));
     let container = &spec.containers[0];
