@@ -71,6 +71,16 @@ impl ToolView {
         self.all().filter(move |pod| names.contains(&pod.name))
     }
 
+    /// Those in the route. Where slices name pods and none that is known, one of the two watches is behind, as after a list: what was
+    /// ready serves meanwhile.
+    fn serving(&self) -> Vec<&PodView> {
+        let routed: Vec<_> = self.in_route().collect();
+        if !routed.is_empty() || self.slices.values().all(Vec::is_empty) {
+            return routed;
+        }
+        self.instances().filter(|pod| pod.id.process.is_web() && pod.ready && !pod.leaving).collect()
+    }
+
     fn is_gone(&self) -> bool {
         !self.declared && self.pods.is_empty() && self.deployments.is_empty() && self.slices.is_empty()
     }
@@ -79,7 +89,7 @@ impl ToolView {
         if !self.declared {
             return None;
         }
-        let serving: Vec<_> = self.in_route().filter(|pod| pod.address.is_some()).collect();
+        let serving: Vec<_> = self.serving().into_iter().filter(|pod| pod.address.is_some()).collect();
         let release = serving.iter().map(|pod| pod.id.release).max();
         if let Some(release) = release {
             let upstreams = serving.iter().map(|pod| Upstream { instance: pod.id.clone(), port }).collect();

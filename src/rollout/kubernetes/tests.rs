@@ -223,6 +223,15 @@ fn traffic_goes_to_what_the_slices_name() {
     assert_eq!(route_of(declared(ToolView::default())), Some(Route::Empty));
     assert_eq!(route_of(declared(seen(deployment(2, 0), vec![]))), Some(Route::Empty));
     assert_eq!(route_of(declared(seen(deployment(2, 1), vec![]))), Some(Route::Starting));
+    let mut behind = declared(seen(deployment(2, 1), vec![pod(2, "new")]));
+    behind.slices.insert("web-1".to_owned(), vec!["web-abc-old".to_owned()]);
+    let serves = route_of(behind.clone());
+    assert!(
+        matches!(serves, Some(Route::Live { upstreams, .. }) if upstreams.len() == 1),
+        "the list of slices comes later"
+    );
+    behind.slices.insert("web-1".to_owned(), Vec::new());
+    assert_eq!(route_of(behind), Some(Route::Starting), "nothing is to serve");
     let mut crashed = pod(2, "new");
     crashed.ready = false;
     crashed.stage = Stage::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() };
