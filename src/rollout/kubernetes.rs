@@ -22,6 +22,7 @@ mod seen;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unmade;
 mod view;
 mod waiting;
 mod watch;

@@ -9,6 +9,7 @@ use hythe_cluster::{ClusterError, create, remove, try_create};
 use hythe_model::{Fault, JobName, ProcessType, ToolName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::DeleteParams;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -46,7 +47,8 @@ impl Rollouts {
 
     /// Whether the cluster would take the pod of a Job: where it does not, the Job's controller tries on and tells nobody.
     pub(super) async fn try_pod(&self, tool: &ToolName, job: &Job) -> Result<(), ClusterError> {
-        let (api, pod) = (self.api::<Pod>(tool), desired::first_pod(job));
+        let api = self.api::<Pod>(tool);
+        let pod = desired::first_pod(&job.name_any(), &job.spec.clone().unwrap_or_default());
         let until = Instant::now() + COUNTED;
         loop {
             match try_create("start a pod", &api, &pod).await {

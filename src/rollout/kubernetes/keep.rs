@@ -33,7 +33,8 @@ impl Rollouts {
             // Nor is anything read before it is known what is to be masked in it.
             self.logs.lead(end.clone(), &self.seen);
             let (own, until) = (self.clone(), end.clone());
-            tokio::spawn(async move { until.run_until_cancelled(own.end_left_commands()).await });
+            let looking = async move { tokio::join!(own.end_left_commands(), own.tell_unmade_runs()) };
+            tokio::spawn(until.run_until_cancelled_owned(looking));
             let keeper: Weak<dyn Keeper> = Arc::<Self>::downgrade(&self);
             let (mut looked, cluster, dirty) =
                 (self.looked.clone(), self.cluster.clone(), self.dirty.clone());

@@ -178,6 +178,13 @@ impl Logs {
         }
     }
 
+    /// Says of something that never began why it did not; whether that is kept.
+    pub(crate) async fn never_began(&self, instance: &InstanceId, why: String) -> bool {
+        let exit = ExitReason { ended_because: Some(why), ..ExitReason::default() };
+        // Its log begins with its end.
+        self.witness.reader(instance, None).await.is_ok() && self.witness.ended(instance, &exit).await
+    }
+
     fn api(&self, client: Client, id: &InstanceId) -> Api<Pod> {
         Api::namespaced(client, &namespace(&self.settings, &id.tool))
     }

@@ -141,7 +141,8 @@ pub(crate) fn tool(meta: &ObjectMeta) -> Option<ToolName> {
     meta.labels.as_ref()?.get(LABEL_TOOL)?.parse().ok()
 }
 
-fn instance(meta: &ObjectMeta, name: &str, attempt: u32) -> Option<InstanceId> {
+/// What a pod of these labels and this name is to people.
+pub(crate) fn instance(meta: &ObjectMeta, name: &str, attempt: u32) -> Option<InstanceId> {
     let label = |key: &str| meta.labels.as_ref()?.get(key);
     let process: ProcessType = match meta.annotations.as_ref().and_then(|notes| notes.get(NOTE_PROCESS)) {
         Some(process) => process.parse().ok()?,

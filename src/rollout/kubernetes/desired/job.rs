@@ -70,13 +70,10 @@ pub(crate) fn job_now(wish: &Wish<'_>, name: &JobName, job: &project::CronJob) -
 }
 
 /// The pod that a Job's controller makes of it.
-pub(crate) fn first_pod(job: &Job) -> Pod {
-    let template = job.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
-    let metadata = ObjectMeta {
-        generate_name: job.metadata.name.as_ref().map(|name| format!("{name}-")),
-        namespace: job.metadata.namespace.clone(),
-        ..template.metadata.unwrap_or_default()
-    };
+pub(crate) fn first_pod(job: &str, spec: &JobSpec) -> Pod {
+    let template = spec.template.clone();
+    let metadata =
+        ObjectMeta { generate_name: Some(format!("{job}-")), ..template.metadata.unwrap_or_default() };
     Pod { metadata, spec: template.spec, status: None }
 }
 
