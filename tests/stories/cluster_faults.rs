@@ -13,6 +13,48 @@ impl Drop for Away {
     }
 }
 
+/// Denies what is written of these resources in a tool's namespace, until this is dropped; `probe` is what it would deny.
+fn denied(server: &Clustered, tool: &str, resources: &str, message: &str, probe: &[&str]) -> [Away; 2] {
+    let (name, namespace) = (format!("no-{tool}-{}", server.platform()), server.namespace(tool));
+    let policy = [
+        Away("validatingadmissionpolicy", name.clone()),
+        Away("validatingadmissionpolicybinding", name.clone()),
+    ];
+    kubectl_apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: {name}}}\n\
+         spec:\n  matchConstraints: {{resourceRules: [{{{resources}, apiVersions: [v1], operations: [CREATE, UPDATE]}}]}}\n  \
+         validations: [{{expression: 'false', message: {message}}}]\n---\n\
+         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: {name}}}\n\
+         spec: {{policyName: {name}, validationActions: [Deny], matchResources: {{namespaceSelector: \
+         {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}}}\n"
+    ));
+    // A policy counts a moment after it was made.
+    until(Duration::from_secs(30), || server.kubectl(tool, probe).err.contains(message).then_some(()));
+    policy
+}
+
+#[test]
+fn a_secret_of_files_that_somebody_deletes_is_there_again_for_the_next_pod() {
+    let server = Clustered::start("kube-files", "");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.hythe(&["config", "set", "LOGIN=a long password", "-t", "handbook"]).ok();
+    robin.write("handbook", "project.toml", "[hythe.files]\n\"/home/robin/login\" = \"LOGIN\"\n");
+    robin.commit("handbook", "A login");
+    robin.push("handbook").ok();
+    let secrets = server.kubectl("handbook", &["get", "secrets", "-o", "name"]).ok().out;
+    let files = secrets.lines().find(|name| name.contains("/files-")).expect("a Secret of files");
+    // Its node remembers it for as long as a pod has it.
+    let probe = ["annotate", "pods", "--all", "probe=1", "--overwrite", "--dry-run=server"];
+    let policy = denied(&server, "handbook", "apiGroups: [''], resources: [pods]", "no pods now", &probe);
+    server.kubectl("handbook", &["delete", "pods", "--all"]).ok();
+    server.kubectl("handbook", &["delete", files]).ok();
+    drop(policy);
+    until(Duration::from_mins(2), || (server.kubectl("handbook", &["get", files]).code == 0).then_some(()));
+    // Its node tries less and less often.
+    until(Duration::from_mins(1), || (robin.get("handbook", "/").status == 200).then_some(()));
+}
+
 #[test]
 fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names() {
     let server = Clustered::start("kube-denied", "");
@@ -24,21 +66,9 @@ fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names
     let rules =
         "[{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]";
 
-    let policy = [
-        Away("validatingadmissionpolicy", name.clone()),
-        Away("validatingadmissionpolicybinding", name.clone()),
-    ];
-    kubectl_apply(&format!(
-        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: {name}}}\n\
-         spec:\n  matchConstraints: {{resourceRules: {rules}}}\n  validations: [{{expression: 'false', message: no more today}}]\n---\n\
-         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: {name}}}\n\
-         spec: {{policyName: {name}, validationActions: [Deny], matchResources: {{namespaceSelector: {in_its_namespace}}}}}\n"
-    ));
-    // A policy counts a moment after it was made.
-    until(Duration::from_secs(30), || {
-        let probe = ["annotate", "deployment", "web", "probe=1", "--overwrite", "--dry-run=server"];
-        server.kubectl("handbook", &probe).err.contains("no more today").then_some(())
-    });
+    let probe = ["annotate", "deployment", "web", "probe=1", "--overwrite", "--dry-run=server"];
+    let policy =
+        denied(&server, "handbook", "apiGroups: [apps], resources: [deployments]", "no more today", &probe);
     robin.commit("handbook", "Denied");
     robin.push("handbook").failed().says("rollout/refused").says("no more today").says("v1 goes on serving");
     assert_eq!(robin.get("handbook", "/").status, 200);
@@ -51,7 +81,6 @@ fn a_rule_that_denies_and_a_webhook_that_does_not_answer_are_told_by_their_names
          \x20 clientConfig: {{url: 'https://127.0.0.1:9/'}}\n  namespaceSelector: {in_its_namespace}\n  rules: {rules}\n"
     ));
     until(Duration::from_secs(30), || {
-        let probe = ["annotate", "deployment", "web", "probe=1", "--overwrite", "--dry-run=server"];
         server.kubectl("handbook", &probe).err.contains("absent.example.org").then_some(())
     });
     robin.commit("handbook", "Nobody there");

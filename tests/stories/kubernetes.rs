@@ -77,7 +77,7 @@ fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
     let labels = kubectl(&["get", "namespace", &namespace, "-o", "jsonpath={.metadata.labels}"]).ok().out;
     assert!(!labels.contains("hythe"), "{labels}");
     kubectl(&["delete", "namespace", &namespace]).ok();
-    let job = "[hythe.cron.tidy]\nschedule = \"0 4 1 1 *\"\ncommand = [\"true\"]\n";
+    let job = "[hythe.cron.tidy]\nschedule = \"* * * * *\"\ncommand = [\"true\"]\n";
     robin.write("quotes", "project.toml", job);
     robin.commit("quotes", "Again");
     robin.push("quotes").ok().says("v2 is live");
@@ -95,6 +95,12 @@ fn what_is_not_ours_is_never_taken_over_and_a_quota_holds() {
     let quota = "the tool's quota is used up";
     robin.hythe(&["run", "-t", "quotes", "--", "true"]).failed().says("run/refused").says(quota);
     robin.hythe(&["jobs", "start", "tidy", "-t", "quotes"]).failed().says("jobs/refused").says(quota);
+    until(Duration::from_mins(3), || {
+        let log = robin.hythe(&["logs", "-t", "quotes"]).ok().out;
+        let told =
+            |line: &str| line.contains(".job.tidy.") && line.contains("ended: the cluster refuses its pod");
+        log.lines().any(told).then_some(())
+    });
     robin.write("quotes", "project.toml", "[hythe.release]\ncommand = \"true\"\n");
     robin.commit("quotes", "A command");
     let push = robin.push("quotes").failed().says("rollout/quota").says("v2 goes on serving");
@@ -118,6 +124,32 @@ fn what_no_node_has_room_for_is_told_while_it_waits_and_in_the_end() {
     let told = push.err.lines().find(|line| line.contains("web: 0 of 1 started; no node takes it: "));
     assert!(told.is_some_and(|line| line.contains("Insufficient memory")), "{}", push.err);
     assert_eq!(robin.get("handbook", "/").status, 200);
+}
+
+#[test]
+fn what_fills_its_disk_is_told_and_what_is_left_of_it_is_no_instance() {
+    let server = Clustered::start("kube-full", "[sandbox]\ndisk = \"100 MiB\"\n");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    // A node measures now and then.
+    robin.write("handbook", "project.toml", "[hythe.processes.web]\nreadiness = { timeout = \"3 min\" }\n");
+    robin.write(
+        "handbook",
+        "Procfile",
+        "web: sh -c 'head -c 300000000 /dev/zero > /tmp/filled; sleep 1000'\n",
+    );
+    robin.commit("handbook", "Fill it");
+    robin.push("handbook").failed().says("rollout/disk-full").says("100 MiB").says("v1 goes on serving");
+    let evicted = ["get", "pods", "-o", "jsonpath={.items[*].status.reason}"];
+    assert!(server.kubectl("handbook", &evicted).ok().out.contains("Evicted"));
+    let last = robin.hythe(&["logs", "--previous", "-t", "handbook"]).ok().out;
+    assert!(last.contains("disk full (100 MiB)"), "{last}");
+    until(Duration::from_mins(1), || {
+        let ps = robin.hythe(&["ps", "-t", "handbook"]).ok().out;
+        (ps.lines().filter(|line| line.starts_with("web.")).count() == 1 && ps.contains(" ready "))
+            .then_some(())
+    });
 }
 
 #[test]
@@ -219,23 +251,6 @@ fn instances_follow_their_load_and_a_release_leaves_their_number_alone() {
     until(Duration::from_secs(20), || {
         server.kubectl("weather", &["get", "hpa"]).out.is_empty().then_some(())
     });
-}
-
-#[test]
-fn a_secret_of_files_that_somebody_deletes_is_there_again_for_the_next_pod() {
-    let server = Clustered::start("kube-files", "");
-    let robin = Client::new(&server, "robin");
-    robin.tool_from("handbook", "static-site");
-    robin.hythe(&["config", "set", "LOGIN=a long password", "-t", "handbook"]).ok();
-    robin.write("handbook", "project.toml", "[hythe.files]\n\"/home/robin/login\" = \"LOGIN\"\n");
-    robin.commit("handbook", "A login");
-    robin.push("handbook").ok();
-    let secrets = server.kubectl("handbook", &["get", "secrets", "-o", "name"]).ok().out;
-    let files = secrets.lines().find(|name| name.contains("/files-")).expect("a Secret of files");
-    server.kubectl("handbook", &["delete", files]).ok();
-    server.kubectl("handbook", &["delete", "pods", "--all", "--wait=false"]).ok();
-    until(Duration::from_secs(40), || (server.kubectl("handbook", &["get", files]).code == 0).then_some(()));
-    assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
 }
 
 #[test]

@@ -170,6 +170,42 @@ fn a_server_that_is_killed_loses_nothing() {
 }
 
 #[test]
+fn a_command_whose_server_died_is_ended_and_one_of_a_server_that_lives_is_not() {
+    let replicas = Replicas::start("replicas-left", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok();
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    let run = |client: &Client<'_>, seconds: &str| {
+        client.hythe_in_background(&[
+            "run",
+            "-t",
+            "handbook",
+            "--",
+            "sh",
+            "-c",
+            &format!("sleep {seconds}; echo slept"),
+        ])
+    };
+    let pods = || {
+        let path = "jsonpath={range .items[*]}{.metadata.name}={.status.phase} {end}";
+        let said =
+            replicas.kubectl_of("handbook", &["get", "pods", "-l", "!hythe.dev/process", "-o", path]).out;
+        said.split_whitespace()
+            .filter_map(|pod| Some(pod.strip_suffix("=Running")?.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let left = run(&robin, "1000");
+    let left_pod = until(Duration::from_mins(1), || pods().pop());
+    let lives = run(&other, "100");
+    until(Duration::from_mins(1), || (pods().len() == 2).then_some(()));
+    kill(&replicas.one.pid());
+    Ran::ended(left).failed();
+    until(Duration::from_mins(2), || (!pods().contains(&left_pod)).then_some(()));
+    assert_eq!(Ran::ended(lives).ok().out, "slept\n");
+}
+
+#[test]
 fn a_client_whose_server_dies_is_told_and_pushes_to_the_other() {
     let replicas = Replicas::start("replicas-client", ALL);
     let robin = Client::new(&replicas.one, "robin");
