@@ -60,8 +60,14 @@ impl Reader {
 
     /// Waits until the log has come further than it was seen to, or a while.
     async fn wait(&mut self) {
-        let followed = self.followed.get_or_insert_with(|| self.logs.followed.follow(&name(self.build)));
-        let _ = tokio::time::timeout(LOOK, followed.changed()).await;
+        let (build, after) = (self.build, self.after);
+        let followed = self.followed.get_or_insert_with(|| self.logs.followed.follow(&name(build)));
+        // One that is not there was removed, or has not begun.
+        let is_further = |reach: &Reach| match reach {
+            Some(reach) => reach.ended || reach.last > after,
+            None => after > 0,
+        };
+        let _ = tokio::time::timeout(LOOK, followed.wait_for(is_further)).await;
     }
 }
 
@@ -98,4 +104,35 @@ async fn closed(logs: &SharedLogs, build: BuildId, after: u64) -> Result<Vec<Log
     let events = lines.map(serde_json::from_slice::<LoggedEvent>).collect::<Result<Vec<_>, _>>();
     let events = events.map_err(|error| read(&error))?;
     Ok(events.into_iter().filter(|event| event.position > after).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LogLimits, LogStore, SharedPlace};
+    use hythe_model::{BuildEvent, Fault};
+    use hythe_objects::SharedFolder;
+    use hythe_store::Store;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn what_another_reader_has_been_told_of_already_is_not_waited_for() {
+        const BUILD: BuildId = BuildId(212);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("objects")).unwrap();
+        let store = Store::open(&folder.path().join("rows.db")).await.unwrap();
+        let objects = Arc::new(SharedFolder::open(folder.path().join("objects")).unwrap());
+        let place = SharedPlace { store, objects };
+        let store = LogStore::open_shared(folder.path().join("own"), LogLimits::default(), place).unwrap();
+        let logs = store.inner.shared.clone().unwrap();
+        let mut other = logs.followed.follow(&name(BUILD));
+        let end = BuildEvent::Failed { fault: Fault::new("build/failed", "It failed.") };
+        store.append(BUILD, &end).unwrap();
+        other.wait_for(|reach| reach.is_some_and(|reach| reach.ended)).await.unwrap();
+        // One that has looked just before.
+        let mut reader = Reader { logs, build: BUILD, after: 0, ready: VecDeque::new(), followed: None };
+        let begun = Instant::now();
+        reader.wait().await;
+        assert!(begun.elapsed() < LOOK / 2, "it waited for {:?}", begun.elapsed());
+    }
 }
