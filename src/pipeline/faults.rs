@@ -28,10 +28,10 @@ pub(crate) fn no_mount(tool: &ToolName, name: &MountName) -> Fault {
 pub(crate) fn no_config_file(place: &FilePlace, key: &str) -> Fault {
     Fault::new(
         "releases/config-file",
-        format!("The config has no {key}, which project.toml wants as the file {place}."),
+        format!("The config has no {key} for what runs, which project.toml wants as the file {place}."),
     )
     .why("Its value is to be there for instances before a release asks for it.")
-    .next(format!("Set it: hythe config set {key}=- < the-file"))
+    .next(format!("Set it: hythe config set --run {key}=- < the-file"))
 }
 
 pub(crate) fn no_build(build: BuildId) -> Fault {

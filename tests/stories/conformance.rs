@@ -208,7 +208,11 @@ fn files(robin: &Client<'_>) {
     let project = "[hythe.files]\n\"replica.my.cnf\" = \"REPLICA_LOGIN\"\n\"/home/robin/.my.cnf\" = \"REPLICA_LOGIN\"\n";
     robin.write("weather", "project.toml", project);
     robin.commit("weather", "Read the replicas");
-    robin.push("weather").failed().says("releases/config-file").says("hythe config set REPLICA_LOGIN=-");
+    robin
+        .push("weather")
+        .failed()
+        .says("releases/config-file")
+        .says("hythe config set --run REPLICA_LOGIN=-");
     let login = "[client]\nuser = s53124\npassword = hunter2hunter2\n";
     robin.hythe_with(&["config", "set", "REPLICA_LOGIN=-", "-t", "weather"], login).ok();
     robin.push("weather").ok().says("is live");
