@@ -1,6 +1,6 @@
 //! What can go wrong with a log.
 
-use hythe_model::Fault;
+use hythe_model::{Fault, ToolName};
 use std::path::{Path, PathBuf};
 
 /// A log could not be read or written.
@@ -30,11 +30,23 @@ pub enum EventsError {
         /// Why.
         reason: String,
     },
-    /// An instance's name cannot be a file's.
+    /// An instance's name names no release, or cannot be a file's.
     #[error("`{name}` is not an instance's name")]
     Name {
         /// What was given.
         name: String,
+    },
+    /// What is to be masked of a tool cannot be had: nothing of it is stored.
+    #[error("what is to be masked in lines of {tool} is not known")]
+    Unmasked {
+        /// The tool.
+        tool: ToolName,
+    },
+    /// No masker can be made of a config.
+    #[error("what a config holds cannot be looked for: {reason}")]
+    Unmaskable {
+        /// Why.
+        reason: String,
     },
 }
 

@@ -1,16 +1,18 @@
-//! Lines on their way into tools' logs: gathered for a moment, then written together, by a thread or a task of their own.
+//! Lines on their way into tools' logs: gathered for a moment, then written together, by a task of their own.
 //!
 //! Whoever brings a line of the platform or of the router never waits: what comes faster than it can be written is left out, and
 //! the log says how much. Whoever reads a source waits where too much of it is on its way, and its source keeps the rest. What waits
 //! is bounded, of each tool and of all.
 
+use crate::masks::{ASKING, Printing};
 use crate::runtime_log::SourceAt;
-use crate::{EndedInstance, Inner, LineSource, LogStore, NewLine};
-use hythe_model::ToolName;
+use crate::{EndedInstance, EventsError, Inner, LineSource, LogStore, Masker, NewLine, blocking};
+use futures::{StreamExt, stream};
+use hythe_model::{ReleaseNumber, ToolName};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
@@ -30,13 +32,15 @@ const BESIDE: usize = 96;
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) instance: String,
+    /// Whose config its lines may hold.
+    release: ReleaseNumber,
     /// What its reader brings is not written any more: another one has read on, or the tool is gone.
     refused: AtomicBool,
 }
 
 impl Source {
-    pub(crate) fn new(instance: &str) -> Arc<Self> {
-        Arc::new(Self { instance: instance.to_owned(), refused: AtomicBool::new(false) })
+    pub(crate) fn new(instance: &str, release: ReleaseNumber) -> Arc<Self> {
+        Arc::new(Self { instance: instance.to_owned(), release, refused: AtomicBool::new(false) })
     }
 
     pub(crate) fn refuse(&self) {
@@ -92,26 +96,21 @@ fn bytes(line: &NewLine) -> usize {
 /// The lines that wait to be written.
 pub(crate) struct Gathered {
     queue: Mutex<Queue>,
-    /// Wakes a thread that writes, and a task that does.
-    wake: Condvar,
+    /// Wakes the task that writes.
     came: Notify,
     /// There is room again.
     went: Notify,
     /// The last batch that was written.
     done: watch::Sender<u64>,
-    /// Held while a batch is written to files, so that none overtakes another.
-    writing: Mutex<()>,
 }
 
 impl Default for Gathered {
     fn default() -> Self {
         Self {
             queue: Mutex::new(Queue { number: 1, ..Queue::default() }),
-            wake: Condvar::new(),
             came: Notify::new(),
             went: Notify::new(),
             done: watch::Sender::new(0),
-            writing: Mutex::default(),
         }
     }
 }
@@ -145,6 +144,11 @@ impl Crowd {
             None => Some(part),
         };
         self.parts.extend(part);
+    }
+
+    /// The releases of its sources.
+    pub(crate) fn printing(&self) -> Printing {
+        self.parts.iter().filter_map(|part| Some(part.read.as_ref()?.source.release)).collect()
     }
 
     /// The lines, and a last one that says how many are missing.
@@ -190,7 +194,7 @@ impl Gathered {
         queue.hurry |= hurry;
         drop(queue);
         if begins || hurry {
-            self.wake();
+            self.came.notify_one();
         }
     }
 
@@ -223,13 +227,8 @@ impl Gathered {
         queue.bytes += size;
         drop(queue);
         if begins {
-            self.wake();
+            self.came.notify_one();
         }
-    }
-
-    fn wake(&self) {
-        self.wake.notify_one();
-        self.came.notify_one();
     }
 
     /// Everything that waits.
@@ -241,16 +240,6 @@ impl Gathered {
         drop(queue);
         self.went.notify_waiters();
         batch
-    }
-
-    /// Waits until lines have gathered; `false` once nobody brings any more.
-    fn wait(&self) -> bool {
-        let none = |queue: &mut Queue| queue.tools.is_empty() && !queue.closing;
-        let more = |queue: &mut Queue| !queue.hurry && !queue.closing;
-        let queue = self.wake.wait_while(self.queue(), none).unwrap_or_else(PoisonError::into_inner);
-        let waited =
-            self.wake.wait_timeout_while(queue, MOMENT, more).unwrap_or_else(PoisonError::into_inner);
-        !waited.0.closing
     }
 
     /// What gathers from its first line on for `moment`, or less where there is much; `None` once nobody brings any more. Whoever
@@ -293,14 +282,14 @@ impl Gathered {
             queue.hurry |= !queue.tools.is_empty();
             if queue.tools.is_empty() { queue.number - 1 } else { queue.number }
         };
-        self.wake();
+        self.came.notify_one();
         let _ = done.wait_for(|done| *done >= last).await;
     }
 
     /// Ends whoever writes.
     pub(crate) fn close(&self) {
         self.queue().closing = true;
-        self.wake();
+        self.came.notify_one();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -322,15 +311,15 @@ fn crowd<'q>(queue: &'q mut Queue, tool: &ToolName) -> &'q mut Crowd {
     queue.tools.entry(tool.clone()).or_default()
 }
 
-/// Starts the thread that writes to files; it ends with the store or after [`Gathered::close`].
-pub(crate) fn start(gathered: Arc<Gathered>, store: Weak<Inner>) -> std::io::Result<()> {
-    let write = move || {
-        while gathered.wait() {
-            let Some(inner) = store.upgrade() else { return };
-            LogStore { inner }.write_gathered();
-        }
-    };
-    std::thread::Builder::new().name("hythe-log-lines".to_owned()).spawn(write).map(drop)
+/// Writes what gathers to files, until the store is gone or after [`Gathered::close`].
+pub(crate) async fn write(gathered: Arc<Gathered>, store: Weak<Inner>) {
+    while let Some(batch) = gathered.next(MOMENT).await {
+        let Some(inner) = store.upgrade() else { return };
+        let store = LogStore { inner };
+        let each = stream::iter(batch.tools);
+        each.for_each_concurrent(ASKING, |(tool, crowd)| store.write_crowd(tool, crowd)).await;
+        gathered.written(batch.number);
+    }
 }
 
 impl LogStore {
@@ -341,29 +330,28 @@ impl LogStore {
         self.inner.gathered.push(tool, line);
     }
 
-    /// Writes what has gathered; where several servers share the logs it is only sent on its way.
-    pub fn write_gathered(&self) {
-        let gathered = &self.inner.gathered;
-        if self.inner.shared.is_some() {
-            gathered.queue().hurry = true;
-            return gathered.wake();
-        }
-        let _writing = gathered.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = gathered.take();
-        for (tool, crowd) in batch.tools {
+    /// Writes a tool's lines to files.
+    async fn write_crowd(&self, tool: ToolName, crowd: Crowd) {
+        let masker = self.inner.masks.of(&tool, &crowd.printing()).await;
+        let (store, dir) = (self.clone(), self.tool_dir(&tool));
+        let write = move || {
             for part in crowd.into_parts() {
-                self.write_part(&tool, &part);
+                store.write_part(&tool, &part, masker.as_ref());
             }
+            Ok(())
+        };
+        if let Err(error) = blocking(&dir, write).await {
+            tracing::error!(log = %dir.display(), %error, "lines of a log were lost");
         }
-        gathered.written(batch.number);
     }
 
     /// Writes lines to files. Where they cannot be, their source is read once more from where it stands; those that have none are lost.
-    fn write_part(&self, tool: &ToolName, part: &Part) {
+    fn write_part(&self, tool: &ToolName, part: &Part, masker: Option<&Masker>) {
         let lines = part.lines.len();
-        let written = match &part.read {
-            None => self.append_own(tool, &part.lines).map(drop),
-            Some(read) => self.append_read(tool, &part.lines, read),
+        let written = match (masker, &part.read) {
+            (None, _) => Err(EventsError::Unmasked { tool: tool.clone() }),
+            (Some(masker), None) => self.append_own(tool, &part.lines, masker).map(drop),
+            (Some(masker), Some(read)) => self.append_read(tool, &part.lines, read, masker),
         };
         if let Err(error) = written {
             if let Some(read) = &part.read {
@@ -396,17 +384,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_crowd_is_written_in_one_batch() {
+    #[tokio::test]
+    async fn a_crowd_is_written_in_one_batch() {
         let dir = tempfile::tempdir().unwrap();
         let store = LogStore::open(dir.path(), LogLimits::default()).unwrap();
-        // The thread that writes waits meanwhile, as on a slow disk.
-        let writing = store.inner.gathered.writing.lock().unwrap();
         for number in 0..500 {
             store.append_soon(&weather(), "router", LineSource::Access, format!("GET /{number}"));
         }
-        drop(writing);
-        store.write_gathered();
+        store.settled().await;
         let path = dir.path().join("tools/weather/00000000000000000001.log");
         let stored = std::fs::read_to_string(path).unwrap();
         let lines: Vec<_> = stored.lines().skip(1).collect();
@@ -449,7 +434,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_waits_for_room_and_others_do_not() {
         let gathered = Arc::new(Gathered::default());
-        let source = Source::new("v1.web.1");
+        let source = Source::new("v1.web.1", "v1".parse().unwrap());
         let part = |count: u64| {
             let read = Read {
                 source: source.clone(),

@@ -5,11 +5,12 @@
 
 mod files;
 
-use crate::runtime_log::{SourceAt, ToolLog};
-use crate::{EventsError, LineSource, LogLine, LogQuery, LogStore, NewLine, blocking};
+use crate::masks::Masks;
+use crate::runtime_log::{SourceAt, ToolLog, shown};
+use crate::{EventsError, LineSource, LogLine, LogQuery, LogStore, Masker, NewLine, blocking};
 use files::{Batch, InstanceFiles};
 use futures::TryStreamExt;
-use hythe_model::ToolName;
+use hythe_model::{ReleaseNumber, ToolName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -33,8 +34,8 @@ pub(crate) const KEPT_ENDS: usize = 20;
 pub struct InstanceLog {
     /// The instance's tool.
     pub tool: ToolName,
-    /// What it is called in lines, as in `v14.web.1`; unique among the tool's instances, restarts included. Letters,
-    /// digits, `.`, `_` and `-`.
+    /// What it is called in lines, as in `v14.web.1`: its release first, whose config is masked. Unique among the tool's instances,
+    /// restarts included. Letters, digits, `.`, `_` and `-`.
     pub instance: String,
     /// The folder of its files.
     pub dir: PathBuf,
@@ -53,6 +54,18 @@ pub struct EndedInstance {
     pub lines: Vec<LogLine>,
 }
 
+impl EndedInstance {
+    /// What its tool's log says of it.
+    pub(crate) fn last_line(&self) -> NewLine {
+        NewLine {
+            at: self.at,
+            instance: self.instance.clone(),
+            source: LineSource::Platform,
+            text: format!("ended: {}", self.reason),
+        }
+    }
+}
+
 /// A task that follows an instance.
 pub(crate) struct Follower {
     stop: watch::Sender<bool>,
@@ -69,7 +82,7 @@ impl LogStore {
     ///
     /// Needs a Tokio runtime.
     pub fn follow_instance(&self, log: InstanceLog) -> Result<(), EventsError> {
-        check_name(&log.instance)?;
+        let release = release_of(&log.instance)?;
         let Some(to) = self.begun_log(&log.tool)? else { return Ok(()) };
         let at = to.source(&log.instance);
         let mut followers = self.followers();
@@ -80,8 +93,11 @@ impl LogStore {
         let (stop, stopped) = watch::channel(false);
         let reader = Reading {
             files: InstanceFiles::new(log.dir, at),
+            tool: log.tool,
             instance: log.instance,
+            release,
             to,
+            masks: self.inner.masks.clone(),
             line_bytes: self.inner.limits.line_bytes,
             held: None,
         };
@@ -91,7 +107,7 @@ impl LogStore {
     }
 
     /// Reads what is left of an instance's log, writes its end into the tool's, keeps its last lines, and stops following.
-    /// Afterwards its folder may be removed. Ending what has ended changes nothing.
+    /// Afterwards its folder may be removed. Ending what has ended changes nothing. It ended at this time, or now where none is known.
     ///
     /// Where not all of it can be read, nothing has ended: its folder must stay, and be followed again from where the
     /// reading stopped.
@@ -100,37 +116,35 @@ impl LogStore {
         tool: &ToolName,
         instance: &str,
         reason: &str,
+        at: Option<Timestamp>,
     ) -> Result<EndedInstance, EventsError> {
-        check_name(instance)?;
+        let (release, at) = (release_of(instance)?, at.unwrap_or_else(Timestamp::now));
+        let (instance, reason) = (instance.to_owned(), reason.to_owned());
+        let mut ended = EndedInstance { instance, at, reason, lines: Vec::new() };
         if let Some(shared) = &self.inner.shared {
-            return shared.tools.end(tool, instance, reason).await;
+            return shared.tools.end(tool, release, ended).await;
         }
+        let instance = ended.instance.clone();
         // What was brought line by line comes before its end.
         self.inner.gathered.settled().await;
-        let follower = self.followers().remove(&(tool.clone(), instance.to_owned()));
+        let follower = self.followers().remove(&(tool.clone(), instance.clone()));
         if let Some(follower) = follower {
             let _ = follower.stop.send(true);
             follower.task.await.map_err(|error| EventsError::read(&self.tool_dir(tool), &error))??;
         }
-        let at = Timestamp::now();
-        let mut ended =
-            EndedInstance { instance: instance.to_owned(), at, reason: reason.to_owned(), lines: Vec::new() };
         let Some(log) = self.begun_log(tool)? else { return Ok(ended) };
-        if matches!(log.source(instance), SourceAt::Ended(_)) {
+        if matches!(log.source(&instance), SourceAt::Ended(_)) {
             let before =
                 self.ended_instances(tool).await?.into_iter().find(|ended| ended.instance == instance);
             if let Some(before) = before {
                 return Ok(before);
             }
         }
-        ended.lines = self.last_lines(tool, instance, LAST_LINES).await?;
-        let end = NewLine {
-            at,
-            instance: instance.to_owned(),
-            source: LineSource::Platform,
-            text: format!("ended: {reason}"),
-        };
-        log.append(&[end], Some((instance, SourceAt::Ended(0))), self.inner.limits.line_bytes)?;
+        let masker = self.inner.masks.of(tool, &[release].into()).await;
+        let masker = masker.ok_or_else(|| EventsError::Unmasked { tool: tool.clone() })?;
+        ended.lines = self.last_lines(tool, &instance, LAST_LINES).await?;
+        let end = self.shown(&[ended.last_line()], &masker);
+        log.append(&end, Some((&instance, SourceAt::ended(at))))?;
         let (dir, kept) = (self.ended_dir(tool), ended.clone());
         blocking(&self.ended_dir(tool), move || keep(&dir, &kept)).await?;
         Ok(ended)
@@ -195,8 +209,11 @@ impl LogStore {
 /// One instance's files on their way into a tool's log.
 struct Reading {
     files: InstanceFiles,
+    tool: ToolName,
     instance: String,
+    release: ReleaseNumber,
     to: Arc<ToolLog>,
+    masks: Arc<Masks>,
     line_bytes: usize,
     /// Since when a cut line has waited for its continuation.
     held: Option<Instant>,
@@ -213,38 +230,60 @@ enum Taken {
 }
 
 impl Reading {
-    /// Takes what there is, a batch.
-    fn step(&mut self, last: bool) -> Result<Taken, EventsError> {
+    fn read(&mut self, last: bool) -> Result<Batch, EventsError> {
         let patient = !last && self.held.is_none_or(|since| since.elapsed() < PATIENCE);
-        let Batch { lines, at, held, more } = self.files.read(&self.instance, patient)?;
-        self.held = if held { self.held.or_else(|| Some(Instant::now())) } else { None };
-        if lines.is_empty() {
-            return Ok(Taken::Nothing);
-        }
-        self.to.append(&lines, Some((&self.instance, at)), self.line_bytes)?;
-        self.files.advance(at);
-        Ok(if more { Taken::Part } else { Taken::All })
+        let batch = self.files.read(&self.instance, patient)?;
+        self.held = if batch.held { self.held.or_else(|| Some(Instant::now())) } else { None };
+        Ok(batch)
     }
 
-    fn drain(&mut self) -> Result<(), EventsError> {
-        while self.step(true)? != Taken::Nothing {}
-        Ok(())
+    fn keep(&mut self, batch: &Batch, masker: &Masker) -> Result<Taken, EventsError> {
+        let lines = shown(&batch.lines, masker, self.line_bytes);
+        self.to.append(&lines, Some((&self.instance, batch.at)))?;
+        self.files.advance(batch.at);
+        Ok(if batch.more { Taken::Part } else { Taken::All })
+    }
+
+    /// Takes the next lines, if there are any; nothing changes where that fails.
+    async fn step(self, last: bool) -> Result<(Self, Result<Taken, EventsError>), EventsError> {
+        let (reading, batch) = look(self, move |reading| reading.read(last)).await?;
+        let batch = match batch {
+            Ok(batch) if batch.lines.is_empty() => return Ok((reading, Ok(Taken::Nothing))),
+            Ok(batch) => batch,
+            Err(error) => return Ok((reading, Err(error))),
+        };
+        let Some(masker) = reading.masks.of(&reading.tool, &[reading.release].into()).await else {
+            let tool = reading.tool.clone();
+            return Ok((reading, Err(EventsError::Unmasked { tool })));
+        };
+        look(reading, move |reading| reading.keep(&batch, &masker)).await
+    }
+
+    /// Takes all lines that are left.
+    async fn drain(mut self) -> Result<(), EventsError> {
+        loop {
+            let (back, taken) = self.step(true).await?;
+            if taken? == Taken::Nothing {
+                return Ok(());
+            }
+            self = back;
+        }
     }
 }
 
 async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) -> Result<(), EventsError> {
     let mut pause = OFTEN;
-    let path = reading.to.dir.clone();
     // What was written before the stop is seen: the stop is asked for before the last look.
     while !*stopped.borrow() {
-        let (back, taken) = look(&path, reading, |reading| reading.step(false)).await?;
+        let (back, taken) = reading.step(false).await?;
         reading = back;
         match taken {
             // However fast it prints: what is not read in time is rotated away.
             Ok(Taken::Part) => continue,
             Ok(taken) => pause = if taken == Taken::All { OFTEN } else { (pause * 2).min(SELDOM) },
             Err(error) => {
-                tracing::error!(log = %path.display(), instance = %reading.instance, %error, "an instance's lines wait");
+                let (tool, instance) = (&reading.tool, &reading.instance);
+                tracing::error!(%tool, instance, %error, "an instance's lines wait");
                 pause = SELDOM * 4;
             }
         }
@@ -253,28 +292,28 @@ async fn follow(mut reading: Reading, mut stopped: watch::Receiver<bool>) -> Res
             changed = stopped.changed() => if changed.is_err() { return Ok(()) },
         }
     }
-    look(&path, reading, Reading::drain).await?.1
+    reading.drain().await
 }
 
-/// Reads on a thread that may wait for the disk.
+/// Works on a thread that may wait for the disk.
 async fn look<T: Send + 'static>(
-    path: &Path,
     mut reading: Reading,
     how: impl FnOnce(&mut Reading) -> T + Send + 'static,
 ) -> Result<(Reading, T), EventsError> {
-    blocking(path, move || {
+    let path = reading.to.dir.clone();
+    blocking(&path, move || {
         let taken = how(&mut reading);
         Ok((reading, taken))
     })
     .await
 }
 
-pub(crate) fn check_name(name: &str) -> Result<(), EventsError> {
+/// The release that an instance's name begins with, where it is one.
+pub(crate) fn release_of(name: &str) -> Result<ReleaseNumber, EventsError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(allowed) {
-        return Err(EventsError::Name { name: name.chars().take(200).collect() });
-    }
-    Ok(())
+    let is_name = name.len() <= 200 && name.starts_with('v') && name.bytes().all(allowed);
+    let release = name.split('.').next().filter(|_| is_name).and_then(|release| release.parse().ok());
+    release.ok_or_else(|| EventsError::Name { name: name.chars().take(200).collect() })
 }
 
 /// Writes what is kept of an ended instance, and lets the oldest go.

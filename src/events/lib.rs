@@ -13,6 +13,7 @@ mod ingest;
 mod journal;
 mod line;
 mod mask;
+mod masks;
 mod query;
 mod reading;
 mod runtime_log;
@@ -26,10 +27,11 @@ pub use build_log::LoggedEvent;
 pub use error::EventsError;
 pub use ingest::{EndedInstance, InstanceLog};
 pub use line::{LineSource, LogLine, NewLine};
-pub use mask::{MaskedLines, Masker};
+pub use mask::{Masker, Secret};
+pub use masks::{MaskerOf, Printing};
 pub use query::LogQuery;
 pub use reading::{InstanceLines, LinePlace};
-pub use shared::{MaskerOf, SharedPlace};
+pub use shared::SharedPlace;
 
 use hythe_model::{BuildId, ToolName};
 use std::collections::HashMap;
@@ -67,6 +69,7 @@ struct Inner {
     tools: Mutex<runtime_log::ToolLogs>,
     followers: Mutex<HashMap<(ToolName, String), ingest::Follower>>,
     gathered: Arc<gather::Gathered>,
+    masks: Arc<masks::Masks>,
     /// The logs, where several servers share them.
     shared: Option<Arc<shared::SharedLogs>>,
 }
@@ -79,33 +82,30 @@ impl Drop for Inner {
 }
 
 impl LogStore {
-    /// Opens or makes the folder of logs, `logs/` of the data folder; `builds/` and `tools/` in it are this room's.
+    /// Opens or makes the folder of logs, `logs/` of the data folder; `builds/` and `tools/` in it are this room's. Call it on a runtime.
     pub fn open(dir: impl Into<PathBuf>, limits: LogLimits) -> Result<Self, EventsError> {
         let gathered = Arc::<gather::Gathered>::default();
-        let store = Self::open_with(dir, limits, gathered.clone(), None)?;
-        let started = gather::start(gathered, Arc::downgrade(&store.inner));
-        started.map_err(|error| EventsError::Open {
-            path: store.inner.dir.clone(),
-            reason: error.to_string(),
-        })?;
+        let store = Self::open_with(dir, limits, gathered.clone(), Arc::default(), None)?;
+        tokio::spawn(gather::write(gathered, Arc::downgrade(&store.inner)));
         Ok(store)
     }
 
-    /// The same with logs that several servers share. Call it on a runtime.
+    /// The same with logs that several servers share.
     pub fn open_shared(
         dir: impl Into<PathBuf>,
         limits: LogLimits,
         place: SharedPlace,
     ) -> Result<Self, EventsError> {
-        let gathered = Arc::<gather::Gathered>::default();
-        let shared = shared::SharedLogs::new(place, limits.clone(), gathered.clone());
-        Self::open_with(dir, limits, gathered, Some(shared))
+        let (gathered, masks) = (Arc::<gather::Gathered>::default(), Arc::<masks::Masks>::default());
+        let shared = shared::SharedLogs::new(place, limits.clone(), gathered.clone(), masks.clone());
+        Self::open_with(dir, limits, gathered, masks, Some(shared))
     }
 
     fn open_with(
         dir: impl Into<PathBuf>,
         limits: LogLimits,
         gathered: Arc<gather::Gathered>,
+        masks: Arc<masks::Masks>,
         shared: Option<Arc<shared::SharedLogs>>,
     ) -> Result<Self, EventsError> {
         let dir: PathBuf = dir.into();
@@ -115,7 +115,8 @@ impl LogStore {
         std::fs::create_dir_all(dir.join("tools")).map_err(fault)?;
         let syncer = journal::Syncer::start().map_err(fault)?;
         let (builds, tools, followers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let inner = Inner { dir: dir.clone(), limits, syncer, builds, tools, followers, gathered, shared };
+        let dir = dir.clone();
+        let inner = Inner { dir, limits, syncer, builds, tools, followers, gathered, masks, shared };
         Ok(Self { inner: Arc::new(inner) })
     }
 }

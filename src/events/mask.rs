@@ -1,11 +1,17 @@
 //! Secrets replaced before a line is stored.
+//!
+//! What is looked for are the first bytes of each secret, by an automaton whose size is bounded; what is longer is compared from
+//! there on. So a secret that is cut off is masked as far as it goes, and no config is too large to be masked.
 
-mod lines;
+mod patterns;
 
-pub use lines::MaskedLines;
+#[cfg(test)]
+mod tests;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use crate::EventsError;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use hythe_model::{BuildEvent, Fault};
+use patterns::patterns;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,56 +19,79 @@ use std::sync::Arc;
 
 /// What stands for a secret.
 const MASK: &str = "[masked]";
-/// The shortest value that is masked; of a value of several lines, the shortest line.
-const SHORTEST: usize = 4;
-const SHORTEST_LINE: usize = 8;
+/// How many bytes of a pattern are looked for: the most with which all of them are few enough.
+const HEADS: [usize; 4] = [64, 32, 16, 8];
+/// Bytes of all heads: each is a state of the automaton, of some twelve bytes.
+const MOST: usize = 4 << 20;
+
+/// A value that is masked, as processes see it.
+#[derive(Clone, Copy)]
+pub enum Secret<'a> {
+    /// A variable of the environment.
+    Variable(&'a str),
+    /// A file: each of its lines is masked too, and what a line gives to a name.
+    File(&'a str),
+}
+
+impl<'a> From<&'a str> for Secret<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Variable(value)
+    }
+}
 
 /// Replaces secret values in text by `[masked]`. Cheap to clone; holds the values, and shows none in `Debug`.
 ///
-/// A value is also found as JSON and as a URL writes it, and, where it has several lines, line by line and without the names that
-/// lines of a settings file give to what is secret in it. Values under four bytes are not masked: they would blacken every line.
+/// A value is also found as JSON and as a URL writes it, and, where it has several lines or is a file, line by line and without the
+/// names that lines of a settings file give to what is secret in it. Values under four bytes are not masked, nor parts of a file
+/// under eight: they would blacken every line.
 #[derive(Clone, Default)]
 pub struct Masker {
-    automaton: Option<Arc<AhoCorasick>>,
-    longest: usize,
+    /// None where nothing is masked.
+    found: Option<Arc<Found>>,
+}
+
+/// How patterns are found.
+struct Found {
+    automaton: AhoCorasick,
+    /// Bytes of the longest head.
+    head: usize,
+    /// The patterns that are longer than that, rising.
+    long: Vec<Box<str>>,
+    /// Bytes that all of it takes.
+    memory: usize,
 }
 
 impl std::fmt::Debug for Masker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let patterns = self.automaton.as_ref().map_or(0, |automaton| automaton.patterns_len());
+        let patterns = self.found.as_ref().map_or(0, |found| found.automaton.patterns_len());
         f.debug_struct("Masker").field("patterns", &patterns).finish_non_exhaustive()
     }
 }
 
 impl Masker {
-    /// A masker of these values.
-    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut patterns = BTreeSet::new();
-        for value in values {
-            let value = value.trim();
-            if value.len() >= SHORTEST {
-                patterns.extend([value.to_owned(), as_json(value), as_url(value)]);
-            }
-            let lines = value.lines().map(str::trim);
-            let lines = lines.flat_map(|line| [Some(line), assigned(line).filter(|_| value.contains('\n'))]);
-            let lines = lines.flatten().filter(|line| line.len() >= SHORTEST_LINE);
-            patterns.extend(lines.map(str::to_owned));
+    /// A masker of these values. It takes a while where they are many. There is none where they are beyond all bounds: what may hold
+    /// them is not to be shown then.
+    pub fn new<'a, S: Into<Secret<'a>>>(values: impl IntoIterator<Item = S>) -> Result<Self, EventsError> {
+        let patterns = patterns(values.into_iter().map(Into::into));
+        if patterns.is_empty() {
+            return Ok(Self::default());
         }
-        let longest = patterns.iter().map(String::len).max().unwrap_or_default();
-        let build = || AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
-        let automaton = if patterns.is_empty() { None } else { build().ok().map(Arc::new) };
-        Self { automaton, longest }
+        Ok(Self { found: Some(Arc::new(Found::new(patterns)?)) })
     }
 
     /// The text with every value replaced.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        match &self.automaton {
-            Some(automaton) if automaton.is_match(text) => {
-                let masks = vec![MASK; automaton.patterns_len()];
-                Cow::Owned(automaton.replace_all(text, &masks))
-            }
-            _ => Cow::Borrowed(text),
+        let (mut shown, mut from) = (String::new(), 0);
+        for place in self.places(text) {
+            shown.push_str(&text[from..place.start]);
+            shown.push_str(MASK);
+            from = place.end;
         }
+        if from == 0 {
+            return Cow::Borrowed(text);
+        }
+        shown.push_str(&text[from..]);
+        Cow::Owned(shown)
     }
 
     /// The event with every text in it masked.
@@ -77,15 +106,74 @@ impl Masker {
         change_fault(fault, &|text| self.mask(text).into_owned())
     }
 
-    /// Bytes of the longest pattern.
-    pub(crate) fn longest(&self) -> usize {
-        self.longest
+    /// Bytes that it takes.
+    pub fn memory(&self) -> usize {
+        self.found.as_ref().map_or(0, |found| found.memory)
     }
 
-    /// Where values stand in bytes.
-    pub(crate) fn places<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
-        self.automaton.iter().flat_map(move |automaton| automaton.find_iter(bytes).map(|found| found.range()))
+    /// Where values stand in a text.
+    fn places<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Range<usize>> + 't {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let place = self.found.as_ref()?.next(text, from)?;
+            from = place.end;
+            Some(place)
+        })
     }
+}
+
+impl Found {
+    fn new(patterns: BTreeSet<String>) -> Result<Self, EventsError> {
+        let (head, heads) = heads(&patterns)?;
+        let automaton = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .dense_depth(1)
+            .prefilter(false)
+            .build(heads)
+            .map_err(|error| EventsError::Unmaskable { reason: error.to_string() })?;
+        let long = patterns.into_iter().filter(|pattern| pattern.len() > head).map(String::into_boxed_str);
+        let long: Vec<_> = long.collect();
+        let longer: usize = long.iter().map(|long| long.len() + size_of::<Box<str>>()).sum();
+        let memory = size_of::<Self>() + automaton.memory_usage() + longer;
+        Ok(Self { automaton, head, long, memory })
+    }
+
+    /// The first place from a byte on where a pattern stands, or the beginning of one.
+    fn next(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        let found = self.automaton.find(Input::new(text).range(from..))?;
+        let reach = self.reach(&text.as_bytes()[found.start()..], found.len());
+        let end = found.start() + reach;
+        // Whole characters.
+        let end = (end..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
+        Some(found.start()..end)
+    }
+
+    /// How far a text goes on as a pattern does that begins with the head it begins with.
+    fn reach(&self, text: &[u8], head: usize) -> usize {
+        if head < self.head {
+            return head;
+        }
+        // The one that has most in common with it stands beside it.
+        let at = self.long.partition_point(|long| long.as_bytes() <= text);
+        let beside = self.long[at.saturating_sub(1)..].iter().take(2);
+        let common = |long: &str| long.bytes().zip(text).take_while(|(one, other)| one == *other).count();
+        beside.map(|long| common(long)).fold(head, usize::max)
+    }
+}
+
+/// The first bytes of patterns, of each so many that all of them are not too many, and how many these are.
+fn heads(patterns: &BTreeSet<String>) -> Result<(usize, BTreeSet<&[u8]>), EventsError> {
+    for head in HEADS {
+        let heads: BTreeSet<&[u8]> =
+            patterns.iter().map(|pattern| &pattern.as_bytes()[..pattern.len().min(head)]).collect();
+        if heads.iter().map(|head| head.len()).sum::<usize>() <= MOST {
+            return Ok((head, heads));
+        }
+    }
+    Err(EventsError::Unmaskable {
+        reason: format!("there are {} different values and lines", patterns.len()),
+    })
 }
 
 /// The event with every text changed.
@@ -102,88 +190,4 @@ fn change_fault(fault: Fault, change: &impl Fn(&str) -> String) -> Fault {
     let all = |lines: Vec<String>| lines.iter().map(|line| change(line)).collect();
     let Fault { id, what, why, next } = fault;
     Fault { id, what: change(&what), why: all(why), next: all(next) }
-}
-
-/// What a line of a settings file gives to a name, as in `password = "..."`.
-fn assigned(line: &str) -> Option<&str> {
-    let (_, value) = line.split_once(['=', ':'])?;
-    Some(value.trim().trim_end_matches(',').trim_matches(['"', '\'']))
-}
-
-/// As a JSON text writes it, without the quotes.
-fn as_json(value: &str) -> String {
-    let quoted = serde_json::to_string(value).unwrap_or_default();
-    let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    inside.unwrap_or(value).to_owned()
-}
-
-/// As a part of a URL writes it (RFC 3986, section 2.1).
-fn as_url(value: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            text.push(byte.into());
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use hythe_model::Phase;
-
-    #[test]
-    fn values_are_replaced_however_they_are_written() {
-        let masker = Masker::new(["hunter2/x", "say \"friend\"", "abc", ""]);
-        assert_eq!(masker.mask("user:hunter2/x@host, again hunter2/x"), "user:[masked]@host, again [masked]");
-        assert_eq!(masker.mask("https://u:hunter2%2Fx@host"), "https://u:[masked]@host");
-        assert_eq!(masker.mask(r#"{"door":"say \"friend\""}"#), r#"{"door":"[masked]"}"#);
-        assert_eq!(masker.mask("abc hunter2"), "abc hunter2", "too short, and another value");
-        assert!(!format!("{masker:?}").contains("hunter"));
-    }
-
-    #[test]
-    fn the_longest_of_overlapping_values_wins() {
-        let masker = Masker::new(["secret", "secret-of-ann"]);
-        assert_eq!(masker.mask("secret-of-ann secret-of"), "[masked] [masked]-of");
-    }
-
-    #[test]
-    fn a_value_of_several_lines_is_masked_line_by_line() {
-        let masker = Masker::new(["-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n-----END KEY-----\n"]);
-        assert_eq!(masker.mask("key: MIIEvQIBADANBg"), "key: [masked]");
-        assert_eq!(masker.mask("ab"), "ab");
-    }
-
-    #[test]
-    fn what_is_secret_in_a_settings_file_is_masked_without_its_name() {
-        let masker = Masker::new([
-            "[client]\nuser = s53\npassword = \"hunter2!hunter2\"\n",
-            "{\n  \"token\": \"abcdefgh\",\n}",
-        ]);
-        assert_eq!(masker.mask("mysql -us53 -phunter2!hunter2 abcdefgh"), "mysql -us53 -p[masked] [masked]");
-        assert_eq!(masker.mask("password = \"hunter2!hunter2\""), "[masked]");
-        assert_eq!(
-            Masker::new(["a=hunter2hunter2"]).mask("hunter2hunter2"),
-            "hunter2hunter2",
-            "one line is one value"
-        );
-    }
-
-    #[test]
-    fn every_text_of_an_event_is_masked() {
-        let masker = Masker::new(["hunter2"]);
-        let fault = Fault::new("a/b", "hunter2").why("x hunter2").next("y hunter2");
-        let BuildEvent::Failed { fault } = masker.mask_event(BuildEvent::Failed { fault }) else { panic!() };
-        assert_eq!(fault, Fault::new("a/b", "[masked]").why("x [masked]").next("y [masked]"));
-        let event = BuildEvent::Output { phase: Phase::Build, line: "hunter2".into() };
-        assert_eq!(
-            masker.mask_event(event),
-            BuildEvent::Output { phase: Phase::Build, line: "[masked]".into() }
-        );
-    }
 }

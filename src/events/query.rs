@@ -8,7 +8,11 @@ use hythe_model::ToolName;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a reader waits for the lines that are on their way.
+pub(crate) const SETTLES: Duration = Duration::from_secs(1);
 
 /// What to read. The default is everything kept, without waiting for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,11 +78,8 @@ impl Open {
     async fn new(store: LogStore, tool: ToolName, from: u64) -> Result<Option<Self>, EventsError> {
         let dir = store.tool_dir(&tool);
         // Who asks after a request sees it.
-        let open = move || {
-            store.write_gathered();
-            store.tool_log(&tool)
-        };
-        let Some(log) = blocking(&dir, open).await? else { return Ok(None) };
+        let _ = tokio::time::timeout(SETTLES, store.inner.gathered.settled()).await;
+        let Some(log) = blocking(&dir, move || store.tool_log(&tool)).await? else { return Ok(None) };
         let reached = log.reached.subscribe();
         let (segment, lines) = open_segment(&log, |segments| {
             let before = segments.iter().rev().find(|first| **first <= from);

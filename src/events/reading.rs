@@ -4,7 +4,7 @@
 //! behind it. Pieces of a long line are put together before they are masked, so that no secret hides in a cut.
 
 use crate::gather::{Part, Read, Source};
-use crate::ingest::{KEPT_ENDS, check_name};
+use crate::ingest::release_of;
 use crate::runtime_log::SourceAt;
 use crate::{EventsError, LineSource, LogStore, NewLine};
 use hythe_model::ToolName;
@@ -91,25 +91,34 @@ impl LogStore {
     /// Begins to read an instance, from where the last one who read it has come, on whichever server. `None` where nothing of it is
     /// wanted: it has been read to its end, or its tool is gone.
     ///
-    /// That it was read to its end is remembered of the last ones. Of one that is not known, and has `ended` before all whose ends are
-    /// kept, it was forgotten.
+    /// That it was read to its end is remembered of the last ones. Of one that is not known, and has `ended` before all of which it is,
+    /// it was forgotten, where as many are remembered as ever are.
     pub async fn read_instance(
         &self,
         tool: &ToolName,
         instance: &str,
         ended: Option<Timestamp>,
     ) -> Result<Option<InstanceLines>, EventsError> {
-        check_name(instance)?;
+        let release = release_of(instance)?;
         let at = self.source_at(tool, instance).await?;
         let Some(at) = at.filter(|at| !matches!(at, SourceAt::Ended(_))) else { return Ok(None) };
-        if let (SourceAt::Start, Some(ended)) = (at, ended) {
-            let kept = self.ended_instances(tool).await?;
-            if kept.len() == KEPT_ENDS && kept.iter().all(|kept| ended < kept.at) {
-                return Ok(None);
-            }
+        if let (SourceAt::Start, Some(ended)) = (at, ended)
+            && self.may_have_forgotten(tool, ended).await?
+        {
+            return Ok(None);
         }
-        let (logs, tool, source) = (self.clone(), tool.clone(), Source::new(instance));
+        let (logs, tool, source) = (self.clone(), tool.clone(), Source::new(instance, release));
         Ok(Some(InstanceLines { logs, tool, source, at, open: None }))
+    }
+
+    /// Whether an instance that is not known, and ended at this time, may have been known.
+    async fn may_have_forgotten(&self, tool: &ToolName, ended: Timestamp) -> Result<bool, EventsError> {
+        let remembered = match &self.inner.shared {
+            Some(shared) => shared.tools.remembered_ends(tool).await?,
+            None => self.begun_log(tool)?.map_or(Vec::new(), |log| log.remembered_ends()),
+        };
+        let ended = SourceAt::ended(ended);
+        Ok(!remembered.is_empty() && remembered.iter().all(|end| ended.is_before(*end)))
     }
 
     /// How far an instance was read; `None` where the tool has no log.

@@ -11,10 +11,9 @@ pub(crate) use stored::{SourceAt, Stored, read_line, read_line_at};
 
 use crate::clean::{clean, pieces};
 use crate::gather::Read;
-use crate::shared::MaskerOf;
-use crate::{EventsError, LineSource, LogStore, Masker, NewLine, blocking};
+use crate::masks::MaskerOf;
+use crate::{EventsError, LogStore, Masker, NewLine, blocking};
 use hythe_model::ToolName;
-use jiff::Timestamp;
 use segments::Segments;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -44,7 +43,6 @@ pub(crate) struct ToolLog {
 
 struct State {
     segments: Segments,
-    masker: Masker,
     removed: bool,
 }
 
@@ -63,24 +61,28 @@ impl ToolLog {
         self.state().segments.source(instance)
     }
 
-    /// Appends lines and, with them, how far an instance's log was read: all or nothing. Answers the last position.
+    /// The ends that are remembered, where others may be forgotten.
+    pub(crate) fn remembered_ends(&self) -> Vec<SourceAt> {
+        self.state().segments.remembered_ends()
+    }
+
+    /// Appends lines, which are [shown] by now, and, with them, how far an instance's log was read: all or nothing. Answers the last position.
     pub(crate) fn append(
         &self,
         lines: &[NewLine],
         source: Option<(&str, SourceAt)>,
-        line_bytes: usize,
     ) -> Result<u64, EventsError> {
-        self.append_to(&mut self.state(), lines, source, line_bytes)
+        self.append_to(&mut self.state(), lines, source)
     }
 
     /// Appends lines of an instance that go on from what is stored of it; else they are refused.
-    fn append_read(&self, lines: &[NewLine], read: &Read, line_bytes: usize) -> Result<(), EventsError> {
+    fn append_read(&self, lines: &[NewLine], read: &Read) -> Result<(), EventsError> {
         let (mut state, instance) = (self.state(), &read.source.instance);
         if state.removed || state.segments.source(instance) != read.from {
             read.source.refuse();
             return Ok(());
         }
-        self.append_to(&mut state, lines, Some((instance, read.to)), line_bytes).map(drop)
+        self.append_to(&mut state, lines, Some((instance, read.to))).map(drop)
     }
 
     fn append_to(
@@ -88,13 +90,12 @@ impl ToolLog {
         state: &mut State,
         lines: &[NewLine],
         source: Option<(&str, SourceAt)>,
-        line_bytes: usize,
     ) -> Result<u64, EventsError> {
-        let State { segments, masker, removed } = state;
+        let State { segments, removed } = state;
         if *removed {
             return Ok(0);
         }
-        segments.append(&shown(lines, masker, line_bytes), source)?;
+        segments.append(lines, source)?;
         self.reached.send_replace(segments.reached());
         Ok(segments.last())
     }
@@ -114,25 +115,24 @@ pub(crate) fn shown(lines: &[NewLine], masker: &Masker, line_bytes: usize) -> Ve
 }
 
 impl LogStore {
-    /// Masks these values in every line of this tool from now on, and begins its log where it has none: call it before
-    /// anything of the tool runs.
-    pub fn mask_tool(&self, tool: &ToolName, masker: Masker) {
-        if let Some(shared) = &self.inner.shared {
-            return shared.tools.mask(tool, masker);
-        }
-        self.begin_again(tool);
-        match self.tool_log(tool) {
-            Ok(Some(log)) => log.state().masker = masker,
-            Ok(None) => {}
-            Err(error) => tracing::error!(%tool, %error, "a tool's log could not be opened"),
-        }
+    /// Asks this for what is to be masked of a tool when its lines come. Before that is said nothing is.
+    pub fn mask_by(&self, masker_of: MaskerOf) {
+        self.inner.masks.ask(masker_of);
     }
 
-    /// Asks this for what is to be masked of a tool that other servers roll out too, whenever that may have changed. Where logs are
-    /// not shared it is said by [`LogStore::mask_tool`] alone.
-    pub fn mask_by(&self, masker_of: MaskerOf) {
-        if let Some(shared) = &self.inner.shared {
-            shared.tools.mask_by(masker_of);
+    /// Asks anew for what is to be masked of a tool: its config, or what of it serves, has changed.
+    pub fn mask_anew(&self, tool: &ToolName) {
+        self.inner.masks.forget(tool);
+    }
+
+    /// Begins the log of a tool that has none: call it before anything of the tool runs.
+    pub fn begin_tool(&self, tool: &ToolName) {
+        if self.inner.shared.is_some() {
+            return;
+        }
+        self.begin_again(tool);
+        if let Err(error) = self.tool_log(tool) {
+            tracing::error!(%tool, %error, "a tool's log could not be opened");
         }
     }
 
@@ -144,35 +144,15 @@ impl LogStore {
         }
     }
 
-    /// Appends a line of the platform or of the router to a tool's log, and answers its position; 0 where the log was
-    /// removed, which takes nothing, and where a shared log gives it later. As quick as [`LogStore::append`].
-    pub fn append_line(
+    /// Appends lines to files; the position of the last, and 0 where the log was removed, which takes nothing.
+    pub(crate) fn append_own(
         &self,
         tool: &ToolName,
-        instance: &str,
-        source: LineSource,
-        text: &str,
+        lines: &[NewLine],
+        masker: &Masker,
     ) -> Result<u64, EventsError> {
-        let line =
-            NewLine { at: Timestamp::now(), instance: instance.to_owned(), source, text: text.to_owned() };
-        self.append_lines(tool, &[line])
-    }
-
-    /// As [`LogStore::append_line`], several lines in one write; answers the position of the last.
-    pub fn append_lines(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
-        if self.inner.shared.is_some() {
-            for line in lines {
-                self.inner.gathered.push(tool, line.clone());
-            }
-            return Ok(0);
-        }
-        self.append_own(tool, lines)
-    }
-
-    /// Appends lines to files.
-    pub(crate) fn append_own(&self, tool: &ToolName, lines: &[NewLine]) -> Result<u64, EventsError> {
         let Some(log) = self.tool_log(tool)? else { return Ok(0) };
-        log.append(lines, None, self.inner.limits.line_bytes)
+        log.append(&self.shown(lines, masker), None)
     }
 
     /// Appends lines that were read of an instance to files.
@@ -181,20 +161,26 @@ impl LogStore {
         tool: &ToolName,
         lines: &[NewLine],
         read: &Read,
+        masker: &Masker,
     ) -> Result<(), EventsError> {
         if let Some(log) = self.begun_log(tool)? {
-            return log.append_read(lines, read, self.inner.limits.line_bytes);
+            return log.append_read(&self.shown(lines, masker), read);
         }
         read.source.refuse();
         Ok(())
     }
 
+    pub(crate) fn shown(&self, lines: &[NewLine], masker: &Masker) -> Vec<NewLine> {
+        shown(lines, masker, self.inner.limits.line_bytes)
+    }
+
     /// Removes everything of a tool; its readers come to an end, and nothing is followed into it any more. What still
-    /// comes for it is left out until [`LogStore::mask_tool`] begins a log for a tool of the same name.
+    /// comes for it is left out until [`LogStore::begin_tool`] begins a log for a tool of the same name.
     pub async fn remove_tool(&self, tool: &ToolName) -> Result<(), EventsError> {
         if let Some(shared) = &self.inner.shared {
             return shared.tools.remove(tool).await;
         }
+        self.inner.masks.forget(tool);
         self.unfollow_tool(tool);
         if let Some(log) = self.tools().insert(tool.clone(), None).flatten() {
             log.state().removed = true;
@@ -232,7 +218,7 @@ impl LogStore {
         let dir = self.tool_dir(tool);
         let segments = Segments::open(&dir, &self.inner.syncer, self.inner.limits.tool_bytes)?;
         let reached = watch::Sender::new(segments.reached());
-        let state = Mutex::new(State { segments, masker: Masker::default(), removed: false });
+        let state = Mutex::new(State { segments, removed: false });
         let log = Arc::new(ToolLog { dir, state, reached });
         tools.insert(tool.clone(), Some(Arc::clone(&log)));
         Ok(Some(log))

@@ -10,6 +10,7 @@ mod tools;
 mod writer;
 
 use crate::gather::Gathered;
+use crate::masks::Masks;
 use crate::{EventsError, LogLimits, LoggedEvent, Masker};
 use followed::Followed;
 use futures::stream::BoxStream;
@@ -23,8 +24,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tools::SharedTools;
 use writer::Writer;
-
-pub use tools::MaskerOf;
 
 /// What the names of build logs begin with, in the store and among the objects.
 const BUILDS: &str = "builds/";
@@ -70,9 +69,14 @@ fn failed_write(build: BuildId, error: &dyn std::fmt::Display) -> EventsError {
 }
 
 impl SharedLogs {
-    pub(crate) fn new(place: SharedPlace, limits: LogLimits, gathered: Arc<Gathered>) -> Arc<Self> {
+    pub(crate) fn new(
+        place: SharedPlace,
+        limits: LogLimits,
+        gathered: Arc<Gathered>,
+        masks: Arc<Masks>,
+    ) -> Arc<Self> {
         let followed = Followed::new(place.store.clone());
-        let tools = SharedTools::start(place.clone(), limits.clone(), gathered, followed.clone());
+        let tools = SharedTools::start(place.clone(), limits.clone(), gathered, masks, followed.clone());
         Arc::new(Self {
             tools,
             place,

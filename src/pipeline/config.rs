@@ -77,6 +77,7 @@ impl Platform {
         let base = self.current_config(tool).await?;
         self.expect_room(tool, base, &edits).await?;
         let version = self.store().change_config(tool, base, edits, actor).await?;
+        self.logs().mask_anew(tool);
         if self.store().live_release(tool).await?.is_none() {
             return Ok(None);
         }

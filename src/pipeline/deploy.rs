@@ -8,7 +8,7 @@ use crate::{Platform, faults};
 use hythe_build::BuildRequest;
 use hythe_model::{
     BuildCause, CommitId, Fault, Formation, Phase, Process, ProcessType, PublishedImage, Release,
-    ReleaseCause,
+    ReleaseCause, ToolName,
 };
 use hythe_source::Lineage;
 use hythe_store::Build;
@@ -82,6 +82,8 @@ impl Platform {
         }
         let parts = self.parts();
         let previous = parts.store.live_release(&build.tool).await?.map(|release| release.image);
+        let config = self.current_config(&build.tool).await?;
+        self.mask_log(log, &build.tool, None, Some(config)).await?;
         self.fetch_source(&build.source).await?;
         let request = BuildRequest {
             tool: build.tool.clone(),
@@ -90,16 +92,15 @@ impl Platform {
             archive: parts.sources.path(&build.source.digest),
             previous,
             no_cache: build.options.no_cache,
-            env: self.build_env(&build.tool).await?,
+            env: self.build_env(&build.tool, config).await?,
         };
         let image = parts.builder.build(request, log, cancel.token().clone()).await?;
         parts.store.set_build_image(build.id, &image).await?;
         Ok(image)
     }
 
-    async fn build_env(&self, tool: &hythe_model::ToolName) -> Result<BTreeMap<String, String>, Fault> {
-        let version = self.current_config(tool).await?;
-        let values = self.open_config(tool, version).await?;
+    async fn build_env(&self, tool: &ToolName, config: i64) -> Result<BTreeMap<String, String>, Fault> {
+        let values = self.open_config(tool, config).await?;
         Ok(values
             .into_iter()
             .filter(|entry| entry.scope.in_build())

@@ -1,5 +1,6 @@
 //! The story's own refusals, in words.
 
+use hythe_events::EventsError;
 use hythe_model::project::FilePlace;
 use hythe_model::{BuildId, CommitId, Fault, MountName, Process, ProcessType, ReleaseNumber, ToolName};
 use hythe_source::SourceError;
@@ -188,6 +189,15 @@ pub(crate) fn config_unreadable(tool: &ToolName, key: &str) -> Fault {
         .next(
             "Tell the operator, who may have the keys in a backup; or set the value again: hythe config set",
         )
+}
+
+pub(crate) fn config_unmaskable(tool: &ToolName, why: &EventsError) -> Fault {
+    Fault::new(
+        "config/unmaskable",
+        format!("The values that {tool} has had are too many to be kept out of its logs."),
+    )
+    .why(why.to_string())
+    .next("Set fewer or shorter ones: hythe config unset")
 }
 
 pub(crate) fn config_too_large() -> Fault {

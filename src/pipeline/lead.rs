@@ -90,7 +90,7 @@ impl Platform {
             None => endings.insert(Endings::begin(self.store(), PATIENCE).await?),
         };
         for build in endings.overdue(self.store(), self.logs()).await? {
-            self.end_log(&build).await;
+            self.end_log(&build);
         }
         Ok(())
     }

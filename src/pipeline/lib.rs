@@ -53,4 +53,6 @@ struct Inner {
     turns: turns::Turns,
     running: Arc<queue::Running>,
     noted: images::Noted,
+    /// Held while a masker is made.
+    masking: tokio::sync::Mutex<()>,
 }

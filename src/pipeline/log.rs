@@ -2,7 +2,7 @@
 
 use crate::Platform;
 use hythe_build::EventSink;
-use hythe_events::LogStore;
+use hythe_events::{LogStore, Masker};
 use hythe_model::{BuildEvent, BuildId, Phase};
 use hythe_store::Build;
 use std::time::Duration;
@@ -16,6 +16,18 @@ impl BuildLog {
     /// A log of nothing, for releases without a build: their caller hears the outcome.
     pub(crate) fn none() -> Self {
         Self { to: None }
+    }
+
+    /// Whether it is a log of anything.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// Masks these values in what is written from now on.
+    pub(crate) fn mask(&self, masker: Masker) {
+        if let Some((id, logs)) = &self.to {
+            logs.mask_build(*id, masker);
+        }
     }
 
     /// Writes one event.
@@ -51,10 +63,8 @@ impl EventSink for BuildLog {
 }
 
 impl Platform {
-    /// The log of a build, masking what the tool's newest config holds.
-    pub(crate) async fn build_log(&self, build: &Build) -> BuildLog {
-        let masker = self.masker(&build.tool, []).await.unwrap_or_default();
-        self.logs().mask_build(build.id, masker);
+    /// The log of a build, for the platform's own words. Before what a tool prints goes there it is [masked](Self::mask_log).
+    pub(crate) fn build_log(&self, build: &Build) -> BuildLog {
         BuildLog { to: Some((build.id, self.logs().clone())) }
     }
 }

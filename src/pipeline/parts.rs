@@ -79,7 +79,8 @@ impl Platform {
         let running = Arc::new(queue::Running::new(parts.settings.concurrent_builds));
         let copying = copies::Copying::default();
         let noted = images::Noted::default();
-        let inner = Inner { parts, holder, replica, copying, turns, running, noted };
+        let masking = tokio::sync::Mutex::default();
+        let inner = Inner { parts, holder, replica, copying, turns, running, noted, masking };
         let platform = Self { inner: Arc::new(inner) };
         platform.mask_logs();
         match platform.inner.replica.clone() {

@@ -140,7 +140,7 @@ impl Platform {
         let stale = self.logs().remove_build(build.id).await;
         stale.map_err(|error| faults::internal("begin a build's log", &error))?;
         self.keep_commit(build).await?;
-        let log = self.build_log(build).await;
+        let log = self.build_log(build);
         head_of(build, &log, took);
         for older in self.supersede(build).await? {
             log.note(Phase::Queue, format!("takes the place of build {older}"));

@@ -191,7 +191,7 @@ impl Platform {
 
     async fn run_build(self, build: Build, slot: OwnedSemaphorePermit) {
         self.logs().begun(build.id, HEAD).await;
-        let log = self.build_log(&build).await;
+        let log = self.build_log(&build);
         self.logs().own_build(build.id);
         let work = async |cancel: &Cancel| Box::pin(self.deploy(&build, &log, cancel, slot)).await;
         self.run_to_the_end(&build, &log, self.inner.running.enter(build.id), work).await;
@@ -236,7 +236,7 @@ impl Platform {
                 millis: millis_since(build.created_at),
             },
             Err(fault) => {
-                let fault = self.told(&build.tool, fault, &cancel).await;
+                let fault = self.told(&build.tool, None, fault, &cancel).await;
                 self.finish(build.id, cancel.outcome(fault.clone())).await;
                 // It may have written a release that it could not go on with.
                 if let Err(fault) = self.end_left_over(&build.tool).await {
@@ -257,7 +257,7 @@ impl Platform {
         let row = self.store().build(build.id).await.ok().flatten().unwrap_or_else(|| build.clone());
         if row.state.is_finished() {
             // It broke after its end.
-            self.end_log(&row).await;
+            self.end_log(&row);
         } else if let Err(why) = self.interrupt(&row, outcome.clone()).await {
             tracing::warn!(build = %build.id, fault = %why, "its release could not be taken back");
             // Else it is another server's, and so is its log.
@@ -291,7 +291,7 @@ impl Platform {
             self.inner.running.cancel(build.id, reason);
             return if asked { Ok(()) } else { Err(faults::build_over(build.id)) };
         }
-        self.build_log(build).await.end(&BuildEvent::Failed { fault: reason });
+        self.build_log(build).end(&BuildEvent::Failed { fault: reason });
         Ok(())
     }
 
@@ -304,7 +304,7 @@ impl Platform {
                 && let Some(build) = self.store().build(*id).await?
             {
                 // Whoever runs it hears of it too, and its log ends once.
-                self.build_log(&build).await.end(&BuildEvent::Failed { fault: reason });
+                self.build_log(&build).end(&BuildEvent::Failed { fault: reason });
             }
         }
         Ok(older)
@@ -345,14 +345,14 @@ impl Platform {
         for build in self.store().ended_builds(LOOK_BACK).await? {
             let ended = self.logs().has_ended(build.id).await;
             if !ended.map_err(|error| faults::internal("look at a build's log", &error))? {
-                self.end_log(&build).await;
+                self.end_log(&build);
             }
         }
         Ok(())
     }
 
     /// Ends the log of a build that has ended, as its row says.
-    pub(crate) async fn end_log(&self, build: &Build) {
+    pub(crate) fn end_log(&self, build: &Build) {
         let event = if let (BuildState::Succeeded, Some(release)) = (build.state, build.release) {
             BuildEvent::Live {
                 release: release.to_string(),
@@ -364,7 +364,7 @@ impl Platform {
             let fault = build.fault.clone().or_else(superseded);
             BuildEvent::Failed { fault: fault.unwrap_or_else(faults::interrupted) }
         };
-        self.build_log(build).await.end(&event);
+        self.build_log(build).end(&event);
     }
 
     /// Ends a build that nobody runs any more, with its release.
@@ -384,7 +384,7 @@ impl Platform {
         };
         // Else it is another server's again, and so is its log.
         if ended {
-            self.build_log(build).await.end(&BuildEvent::Failed { fault });
+            self.build_log(build).end(&BuildEvent::Failed { fault });
         }
         Ok(())
     }
@@ -401,7 +401,7 @@ impl Platform {
         };
         let (platform, entry) = (self.clone(), self.inner.running.enter(build.id));
         self.inner.running.tasks.spawn(async move {
-            let log = platform.build_log(&build).await;
+            let log = platform.build_log(&build);
             platform.logs().own_build(build.id);
             let work = async |cancel: &Cancel| platform.resume_release(&build, release, &log, cancel).await;
             platform.run_to_the_end(&build, &log, entry, work).await;

@@ -199,6 +199,7 @@ impl Platform {
     pub(crate) async fn write_release(&self, draft: Draft, log: &BuildLog) -> Result<Release, Fault> {
         let before = self.store().live_release(&draft.tool).await?.map(|live| live.number);
         let release = self.store().create_release(self.new_release(draft).await?).await?;
+        self.logs().mask_anew(&release.tool);
         let made_of = before.map_or("code".to_owned(), |number| format!("{number} + code"));
         log.note(Phase::Release, format!("{}  ({made_of})", release.number));
         Ok(release)
@@ -215,6 +216,7 @@ impl Platform {
         self.take_back(&old.tool, old.number).await?;
         let new = self.new_release(draft).await?;
         let release = self.store().replace_release(old.number, &faults::overtaken(live), new).await?;
+        self.logs().mask_anew(&release.tool);
         let made_of = format!("{live} + code, in place of {}", old.number);
         log.note(Phase::Release, format!("{}  ({made_of})", release.number));
         Ok(release)
@@ -254,7 +256,7 @@ impl Platform {
         match self.try_roll_out(&release, base, log, cancel).await {
             Ok(live) => Ok(live),
             Err(fault) => {
-                let fault = self.told(&release.tool, fault, cancel).await;
+                let fault = self.told(&release.tool, Some(release.number), fault, cancel).await;
                 let outcome = cancel.outcome(fault.clone());
                 self.store().fail_release(&release.tool, release.number, &outcome).await?;
                 Err(still_serving(fault, base.live.as_ref().map(|live| live.number)))
@@ -270,6 +272,8 @@ impl Platform {
         cancel: &Cancel,
     ) -> Result<Release, Fault> {
         let begun = Instant::now();
+        // The config is the one that was current when its row was written, and not that of the build.
+        self.mask_log(log, &release.tool, Some(release.number), None).await?;
         let runnable = self.runnable(release).await?;
         let before = match &base.live {
             Some(live) => Some(self.runnable(live).await?),

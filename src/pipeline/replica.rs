@@ -272,7 +272,7 @@ impl Platform {
         if build.cause == BuildCause::Push && build.attached_to.is_none() {
             return self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await;
         }
-        self.build_log(&build).await.note(
+        self.build_log(&build).note(
             hythe_model::Phase::Queue,
             "the server that ran this build is gone; another one goes on with it",
         );

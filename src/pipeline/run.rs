@@ -35,8 +35,7 @@ impl Platform {
     pub(crate) async fn runnable(&self, release: &Release) -> Result<RunnableRelease, Fault> {
         let bare = self.without_config(release).await?;
         let values = self.open_config(&release.tool, release.config).await?;
-        // Before anything of it runs: what it prints is masked from its first line on.
-        self.logs().mask_tool(&release.tool, self.masker(&release.tool, [release.config]).await?);
+        self.logs().begin_tool(&release.tool);
         let (env, files) = as_processes_see_it(values, &release.project);
         Ok(RunnableRelease { env, files, ..bare })
     }

@@ -313,9 +313,9 @@ pub trait Witness: Send + Sync {
         Ok(None)
     }
 
-    /// It has ended and its log is complete. Where the answer is false that could not be kept, and is to be said again; what is left of
-    /// its output stays until then.
-    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool;
+    /// It has ended and its log is complete; when, where that is known. Where the answer is false that could not be kept, and is to be
+    /// said again; what is left of its output stays until then.
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason, at: Option<Timestamp>) -> bool;
 }
 
 /// Takes the lines of one instance.
@@ -349,7 +349,7 @@ impl Traffic for Unwatched {
 impl Witness for Unwatched {
     fn started(&self, _: &InstanceId, _: &Path) {}
 
-    async fn ended(&self, _: &InstanceId, _: &ExitReason) -> bool {
+    async fn ended(&self, _: &InstanceId, _: &ExitReason, _: Option<Timestamp>) -> bool {
         false
     }
 }

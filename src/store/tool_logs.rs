@@ -152,6 +152,19 @@ impl Store {
         self.db.read("look at a source of a log", work).await
     }
 
+    /// The marks of the ended sources of a tool's log that are remembered, where earlier ones may be forgotten; none where none is.
+    pub async fn remembered_log_ends(&self, tool: &ToolName) -> Result<Vec<String>, StoreError> {
+        let tool = tool.clone();
+        let work = move |reader: &mut AnyConnection| {
+            let Some((log, _)) = log_of(reader, &tool)? else { return Ok(Vec::new()) };
+            let mine = log_sources::table.filter(log_sources::log.eq(log));
+            let ended = mine.filter(log_sources::told.is_not_null()).select(log_sources::read_to);
+            let marks = ended.load::<String>(reader)?;
+            Ok(if signed(marks.len() as u64) < REMEMBERED { Vec::new() } else { marks })
+        };
+        self.db.read("look at ended sources of a log", work).await
+    }
+
     /// What is told of the sources of a tool's log that ended last, newest first.
     pub async fn ended_log_sources(&self, tool: &ToolName) -> Result<Vec<String>, StoreError> {
         let tool = tool.clone();

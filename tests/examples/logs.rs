@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
-use hythe_events::{InstanceLines, LinePlace, LogLimits, LogQuery, LogStore, Masker, SharedPlace};
+use hythe_events::{InstanceLines, LinePlace, LogLimits, LogQuery, LogStore, SharedPlace};
 use hythe_model::ToolName;
 use hythe_objects::SharedFolder;
 use hythe_store::Store;
@@ -32,7 +32,6 @@ async fn main() -> Result<()> {
     let logs = server(folder.path(), "one", &store)?;
     for number in 0..TOOLS {
         store.create_tool(&name(number)?, None).await?;
-        logs.mask_tool(&name(number)?, Masker::default());
     }
     for tools in [1, 10, 50] {
         let (lines, took) = as_fast_as_it_goes(&logs, tools).await?;
@@ -61,7 +60,7 @@ fn place(number: u32) -> LinePlace {
 
 /// Lines that were stored, of so many tools that print as fast as they are let, and in which time.
 async fn as_fast_as_it_goes(logs: &LogStore, tools: u32) -> Result<(u32, Duration)> {
-    let (begun, instance) = (Instant::now(), format!("of-{tools}.web.1"));
+    let (begun, instance) = (Instant::now(), format!("v{tools}.web.1"));
     let mut printing = tokio::task::JoinSet::new();
     for tool in 0..tools {
         let mut lines = begin(logs, tool, &instance).await?;
@@ -89,12 +88,12 @@ async fn as_fast_as_it_goes(logs: &LogStore, tools: u32) -> Result<(u32, Duratio
 async fn many(rows: &Postgres, url: &str, logs: &LogStore, other: &LogStore) -> Result<()> {
     let mut instances = Vec::new();
     for tool in 0..TOOLS {
-        instances.push(begin(logs, tool, "many.web.1").await?);
+        instances.push(begin(logs, tool, "v1000.web.1").await?);
     }
     let query = LogQuery {
         follow: true,
         tail: Some(0),
-        instance: Some("many.web.1".to_owned()),
+        instance: Some("v1000.web.1".to_owned()),
         ..LogQuery::default()
     };
     let mut follow = other.lines(&name(7)?, query);

@@ -1,6 +1,6 @@
 //! The server goes away and comes back.
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, until};
 use anyhow::{Context, Result};
 use hythe_model::{Actor, ReleaseCause, ToolName};
 use hythe_store::{ConfigEdit, ConfigScope, ConfigValue, NewRelease, Store};
@@ -113,6 +113,38 @@ fn a_backup_restores_into_an_empty_folder() {
     assert!(config.contains("SECRET"), "{config}");
     again.commit("handbook", "On the new machine");
     again.push("handbook").ok().says("v3 is live");
+}
+
+#[test]
+fn what_a_job_of_an_earlier_release_prints_is_masked_after_a_restart_too() {
+    let (old, new) = ("first-secret-value", "second-secret-value");
+    let mut server = Server::start("restart-masks", "");
+    let shown = |server: &Server| {
+        let log = Client::again(server, "robin").hythe(&["logs", "-t", "handbook"]).ok().out;
+        assert!(!log.contains(old) && !log.contains(new), "{log}");
+        log.lines().filter(|line| line.contains(".job.slow.") && line.contains("knows [masked]")).count()
+    };
+    let until_it_prints = |server: &Server, count: usize| {
+        until(Duration::from_secs(30), || Some(shown(server)).filter(|lines| *lines >= count))
+    };
+    {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("handbook", "static-site");
+        let job = "[hythe.cron.slow]\nschedule = \"0 4 1 1 *\"\ncommand = \"while sleep 0.2; do echo knows $TOKEN; done\"\n";
+        robin.write("handbook", "project.toml", job);
+        robin.commit("handbook", "A job");
+        robin.hythe(&["config", "set", &format!("TOKEN={old}"), "-t", "handbook"]).ok();
+        robin.push("handbook").ok();
+        robin.hythe(&["jobs", "start", "slow", "-t", "handbook"]).ok();
+        until_it_prints(&server, 3);
+        robin.hythe(&["config", "set", &format!("TOKEN={new}"), "-t", "handbook"]).ok();
+    }
+    for _ in 0..3 {
+        let before = shown(&server);
+        server.kill();
+        server.spawn();
+        until_it_prints(&server, before + 10);
+    }
 }
 
 /// Begins a release that nobody goes on with, of a config that no key opens.

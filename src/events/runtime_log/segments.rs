@@ -102,10 +102,7 @@ impl Segments {
             self.rotate()?;
         }
         let last = self.last + lines.len() as u64;
-        let source = source.map(|(name, at)| match at {
-            SourceAt::Ended(_) => (name.to_owned(), SourceAt::Ended(last)),
-            at => (name.to_owned(), at),
-        });
+        let source = source.map(|(name, at)| (name.to_owned(), at));
         let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.text.len() + 100).sum());
         for (index, line) in lines.iter().enumerate() {
             let mut stored = Stored::new(self.last + 1 + index as u64, line);
@@ -141,21 +138,23 @@ impl Segments {
 
     /// Forgets the sources that ended the longest ago.
     fn forget(&mut self) {
-        let mut ended: Vec<u64> = self.sources.values().filter_map(|at| at.ended()).collect();
-        if ended.len() > ENDED {
-            ended.sort_unstable();
-            let before = ended[ended.len() - ENDED];
-            self.sources.retain(|_, at| at.ended().is_none_or(|position| position >= before));
+        let mut ends = self.ends();
+        if ends.len() > ENDED {
+            ends.sort_unstable();
+            let before = SourceAt::Ended(ends[ends.len() - ENDED]);
+            self.sources.retain(|_, at| !at.is_before(before));
         }
     }
-}
 
-impl SourceAt {
-    fn ended(self) -> Option<u64> {
-        match self {
-            Self::Ended(position) => Some(position),
-            Self::Start | Self::Byte(..) | Self::Line(..) => None,
-        }
+    fn ends(&self) -> Vec<u64> {
+        let ended = |at: &SourceAt| if let SourceAt::Ended(at) = at { Some(*at) } else { None };
+        self.sources.values().filter_map(ended).collect()
+    }
+
+    /// The ends that are remembered, where others may be forgotten; none where none is.
+    pub(super) fn remembered_ends(&self) -> Vec<SourceAt> {
+        let ends = self.ends();
+        if ends.len() < ENDED { Vec::new() } else { ends.into_iter().map(SourceAt::Ended).collect() }
     }
 }
 

@@ -18,9 +18,22 @@ pub(crate) enum SourceAt {
     /// Up to the line of this time, in nanoseconds since 1970, and of this number among those of that time.
     #[serde(rename = "line")]
     Line(i64, u64),
-    /// To its end: nothing is read any more. The position of its last line orders what may be forgotten.
+    /// To its end: nothing is read any more. It ended so many microseconds after 1970, by which it may be forgotten, and be known to
+    /// be; what an earlier version has stored is less, and as if it had ended long ago.
     #[serde(rename = "end")]
     Ended(u64),
+}
+
+impl SourceAt {
+    /// To its end, which was at this time.
+    pub(crate) fn ended(at: Timestamp) -> Self {
+        Self::Ended(u64::try_from(at.as_microsecond()).unwrap_or_default())
+    }
+
+    /// Whether this one ended before that one.
+    pub(crate) fn is_before(self, other: Self) -> bool {
+        matches!((self, other), (Self::Ended(this), Self::Ended(that)) if this < that)
+    }
 }
 
 /// A line of a segment. Short names: there is one on every line.

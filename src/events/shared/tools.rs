@@ -5,21 +5,18 @@
 //! to nothing.
 
 mod ends;
-mod masks;
 mod reader;
 mod segments;
 mod writer;
 
-pub use masks::MaskerOf;
-
 use super::SharedPlace;
 use super::followed::Followed;
 use crate::gather::Gathered;
+use crate::masks::Masks;
 use crate::runtime_log::SourceAt;
-use crate::{EventsError, LogLimits, LogLine, LogQuery, Masker};
+use crate::{EventsError, LogLimits, LogLine, LogQuery};
 use futures::stream::BoxStream;
 use hythe_model::ToolName;
-use masks::Masks;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +25,7 @@ pub(crate) struct SharedTools {
     place: SharedPlace,
     limits: LogLimits,
     gathered: Arc<Gathered>,
-    masks: Masks,
+    masks: Arc<Masks>,
     followed: Arc<Followed>,
 }
 
@@ -57,30 +54,20 @@ impl SharedTools {
         place: SharedPlace,
         limits: LogLimits,
         gathered: Arc<Gathered>,
+        masks: Arc<Masks>,
         followed: Arc<Followed>,
     ) -> Arc<Self> {
-        let tools = Arc::new(Self { place, limits, gathered, masks: Masks::default(), followed });
+        let tools = Arc::new(Self { place, limits, gathered, masks, followed });
         tokio::spawn(writer::work(tools.clone()));
         tools
     }
 
-    /// Asks this for what is to be masked of a tool of which that was not said yet, or not since its config changed.
-    pub(crate) fn mask_by(&self, masker_of: MaskerOf) {
-        self.masks.ask(masker_of);
-    }
-
-    pub(crate) fn mask(&self, tool: &ToolName, masker: Masker) {
-        self.masks.set(tool, masker);
-    }
-
-    /// How far an instance was read; `None` where there is no such tool. What is masked is asked for anew: an instance that
-    /// begins may hold what none before it had.
+    /// How far an instance was read; `None` where there is no such tool.
     pub(crate) async fn source(
         &self,
         tool: &ToolName,
         instance: &str,
     ) -> Result<Option<SourceAt>, EventsError> {
-        self.masks.forget(tool);
         let source = self.place.store.log_source(tool, instance).await;
         let source = source.map_err(|error| failed_read(tool.as_str(), &error))?;
         source.map(|source| mark(tool, source.read_to.as_deref())).transpose()

@@ -53,7 +53,7 @@ async fn a_log_goes_on_after_a_restart_and_a_torn_line() {
 async fn secrets_are_masked_and_the_terminal_is_safe() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.mask_build(BUILD, Masker::new(["hunter2"]));
+    store.mask_build(BUILD, Masker::new(["hunter2"]).unwrap());
     store.append(BUILD, &output("\x1b[2Jpassword hun\0ter2")).unwrap();
     let fault = Fault::new("build/failed", "It failed.").why("said hunter2");
     store.append(BUILD, &BuildEvent::Failed { fault }).unwrap();
@@ -67,7 +67,7 @@ async fn secrets_are_masked_and_the_terminal_is_safe() {
 async fn a_secret_across_a_cut_is_masked() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), LogLimits { build_bytes: 1 << 20, ..small() }).unwrap();
-    store.mask_build(BUILD, Masker::new(["hunter2"]));
+    store.mask_build(BUILD, Masker::new(["hunter2"]).unwrap());
     store.append(BUILD, &output(&format!("{}hunter2 and more", "x".repeat(997)))).unwrap();
     let events = store.build_events(BUILD, 0).await.unwrap();
     let line = |event: &LoggedEvent| match &event.event {

@@ -50,7 +50,7 @@ async fn lines_arrive_in_order_with_their_time_and_stream() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("logs"));
     let mut helper = Helper::new(dir.path().join("own"));
-    store.mask_tool(&weather(), Masker::new(["hunter2"]));
+    mask(&store, "hunter2");
     store.follow_instance(log(&helper)).unwrap();
     store.follow_instance(log(&helper)).unwrap();
     helper.lines(&[('o', "started"), ('e', "warning: hunter2"), ('o', "")]);
@@ -87,7 +87,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
     }
     let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
-    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1", None).await.unwrap();
     let mut expected = numbered(written);
     assert_eq!(ended.lines.len(), 50);
     assert_eq!(ended.lines.last().unwrap().text, *expected.last().unwrap());
@@ -95,7 +95,7 @@ async fn a_restart_neither_loses_nor_repeats_lines() {
     assert_eq!(texts(&store, LogQuery::default()).await, expected);
 
     store.follow_instance(log(&helper)).unwrap();
-    let twice = store.end_instance(&weather(), "v1.web.1", "again").await.unwrap();
+    let twice = store.end_instance(&weather(), "v1.web.1", "again", None).await.unwrap();
     assert_eq!(twice.reason, "exit code 1");
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(
@@ -137,7 +137,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
         store.follow_instance(log(&helper)).unwrap();
         wait_for(&store, 5).await;
         for _ in 0..8_000 {
-            store.append_line(&weather(), "router", LineSource::Access, &"x".repeat(60)).unwrap();
+            append(&store, "router", LineSource::Access, &"x".repeat(60));
         }
         let first = store.lines(&weather(), LogQuery::default()).next().await.unwrap().unwrap();
         assert!(first.position > 5, "the instance's lines are gone");
@@ -145,7 +145,7 @@ async fn positions_survive_the_rotation_of_the_log_that_holds_them() {
     let store = open_small(&dir.path().join("logs"));
     store.follow_instance(log(&helper)).unwrap();
     helper.out(6, 6);
-    let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "stopped", None).await.unwrap();
     assert_eq!(ended.lines.iter().map(|line| &line.text).collect::<Vec<_>>(), ["line 6"]);
 }
 
@@ -215,14 +215,14 @@ async fn what_could_not_be_read_has_not_ended() {
     wait_for(&store, 2).await;
     let second = helper.dir.join("0000000002.log");
     std::fs::create_dir(&second).unwrap();
-    assert!(store.end_instance(&weather(), "v1.web.1", "exit code 1").await.is_err());
+    assert!(store.end_instance(&weather(), "v1.web.1", "exit code 1", None).await.is_err());
     assert!(store.ended_instances(&weather()).await.unwrap().is_empty());
     // The folder stayed, and the next server reads the rest of it.
     std::fs::remove_dir(&second).unwrap();
     helper.number = 2;
     helper.out(3, 3);
     store.follow_instance(log(&helper)).unwrap();
-    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 1", None).await.unwrap();
     assert_eq!(ended.lines.iter().map(|line| &line.text).collect::<Vec<_>>(), ["line 1", "line 2", "line 3"]);
 }
 
@@ -231,7 +231,7 @@ async fn a_secret_across_the_helpers_cut_is_masked() {
     const CUT: usize = 16 << 10;
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("logs"));
-    store.mask_tool(&weather(), Masker::new(["hunter2"]));
+    mask(&store, "hunter2");
     let mut helper = Helper::new(dir.path().join("own"));
     store.follow_instance(log(&helper)).unwrap();
     let (head, tail) = (format!("{}hun", "x".repeat(CUT - 3)), "ter2 and more");
@@ -245,7 +245,7 @@ async fn a_secret_across_the_helpers_cut_is_masked() {
     assert!(!text.contains("hunter2") && !text.contains("ter2"), "{}", &text[text.len() - 200..]);
     assert_eq!(text.matches("[masked] and more").count() + text.matches("d] and more").count(), 2);
     assert_eq!((lines[0].as_str(), lines[lines.len() - 1].as_str()), ("before", "after"));
-    let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "stopped", None).await.unwrap();
     assert_eq!(ended.lines.iter().filter(|line| line.text.ends_with("and more")).count(), 2, "once each");
 }
 
@@ -260,7 +260,7 @@ async fn an_endless_line_passes_in_bounded_pieces() {
         helper.lines(&[('o', &piece)]);
     }
     store.follow_instance(log(&helper)).unwrap();
-    store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    store.end_instance(&weather(), "v1.web.1", "stopped", None).await.unwrap();
     let lines = texts(&store, LogQuery::default()).await;
     let bytes: usize = lines.iter().filter(|line| line.starts_with('y')).map(String::len).sum();
     assert_eq!(bytes, 100 * CUT);
@@ -276,10 +276,10 @@ async fn the_last_of_the_ended_are_kept_however_chatty_the_others_are() {
         helper.lines(&[('e', &format!("I am {number}"))]);
         let follow = InstanceLog { tool: weather(), instance: instance.clone(), dir: helper.dir.clone() };
         store.follow_instance(follow).unwrap();
-        store.end_instance(&weather(), &instance, "exit code 3").await.unwrap();
+        store.end_instance(&weather(), &instance, "exit code 3", None).await.unwrap();
     }
     for _ in 0..8_000 {
-        store.append_line(&weather(), "router", LineSource::Access, &"x".repeat(60)).unwrap();
+        append(&store, "router", LineSource::Access, &"x".repeat(60));
     }
     let ended = store.ended_instances(&weather()).await.unwrap();
     assert_eq!(ended.len(), 20);
@@ -294,7 +294,7 @@ async fn what_a_deleted_tool_left_behind_begins_no_log() {
     let mut helper = Helper::new(dir.path().join("own"));
     helper.out(1, 2);
     store.follow_instance(log(&helper)).unwrap();
-    let ended = store.end_instance(&weather(), "v1.web.1", "stopped").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "stopped", None).await.unwrap();
     assert_eq!((ended.reason.as_str(), ended.lines.len()), ("stopped", 0));
     assert!(!dir.path().join("logs/tools/weather").exists());
 }
@@ -306,6 +306,6 @@ async fn names_that_could_leave_the_folder_are_refused() {
     for name in ["", "../x", "a/b", ".", "a b", &"x".repeat(300)] {
         let log = InstanceLog { tool: weather(), instance: name.to_owned(), dir: dir.path().join("x") };
         assert!(matches!(store.follow_instance(log), Err(EventsError::Name { .. })), "{name}");
-        assert!(store.end_instance(&weather(), name, "x").await.is_err());
+        assert!(store.end_instance(&weather(), name, "x", None).await.is_err());
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use jiff::Timestamp;
 
 fn line(store: &LogStore, instance: &str, source: LineSource, text: &str) -> u64 {
-    store.append_line(&weather(), instance, source, text).expect("writable")
+    append(store, instance, source, text)
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn lines_of_a_crowd_come_soon_and_are_there_for_who_asks() {
     assert_eq!(texts(&store, LogQuery::default()).await, ["one", "two", "three"]);
     store.remove_tool(&weather()).await.unwrap();
     access("late");
-    store.write_gathered();
+    store.settled().await;
     assert!(!dir.path().join("tools/weather").exists());
 }
 
@@ -99,9 +99,10 @@ async fn the_size_is_bounded_and_positions_go_on() {
 async fn secrets_are_masked_and_long_lines_cut() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), small()).unwrap();
-    store.mask_tool(&weather(), Masker::new(["hunter2"]));
-    line(&store, "v1.web.1", LineSource::Out, "connecting with hunter2");
-    line(&store, "v1.web.1", LineSource::Out, &format!("{}hunter2", "x".repeat(997)));
+    mask(&store, "hunter2");
+    for text in ["connecting with hunter2".to_owned(), format!("{}hunter2", "x".repeat(997))] {
+        store.append_soon(&weather(), "router", LineSource::Access, text);
+    }
     let seen = texts(&store, LogQuery::default()).await;
     assert_eq!(seen[0], "connecting with [masked]");
     assert_eq!(seen[1..].concat(), format!("{}[masked]", "x".repeat(997)));
@@ -120,6 +121,6 @@ async fn a_removed_log_ends_its_readers_and_takes_nothing_more() {
     assert_eq!(line(&store, "router", LineSource::Access, "late"), 0);
     assert!(texts(&store, LogQuery::default()).await.is_empty());
     assert!(!dir.path().join("tools/weather").exists(), "what comes late begins no log");
-    store.mask_tool(&weather(), Masker::default());
+    store.begin_tool(&weather());
     assert_eq!(line(&store, "v1.web.1", LineSource::Out, "a new tool of the old name"), 1);
 }

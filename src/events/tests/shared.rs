@@ -33,7 +33,7 @@ async fn what_one_server_writes_another_reads_while_it_grows_and_after_its_end()
     };
     let early = reader(&two, 0);
     let mut live = two.tail(BUILD, 0);
-    one.mask_build(BUILD, Masker::new(["hunter2"]));
+    one.mask_build(BUILD, Masker::new(["hunter2"]).unwrap());
     one.append(BUILD, &output("one hunter2")).unwrap();
     let first = tokio::time::timeout(Duration::from_secs(5), live.next()).await.expect("it is told at once");
     assert_eq!(first.unwrap().unwrap().position, 1);

@@ -63,7 +63,7 @@ async fn every_server_shows_what_all_of_them_write() {
         let first = follow.next().await.unwrap().unwrap();
         (first, follow)
     });
-    one.mask_tool(&weather(), Masker::new(["hunter2"]));
+    mask(&one, "hunter2");
     let mut lines = begin(&one, "v1.web.1").await;
     assert_eq!(lines.last(), None);
     assert!(lines.take(place(1), b"says hun", false).await);
@@ -110,9 +110,9 @@ async fn whoever_reads_an_instance_next_goes_on_behind_what_is_stored() {
     let expected: Vec<String> = (1..=210).map(|number| format!("line {number}")).collect();
     assert_eq!(texts(&two, LogQuery::default()).await, expected);
 
-    let ended = two.end_instance(&weather(), "v1.web.1", "exit code 3").await.unwrap();
+    let ended = two.end_instance(&weather(), "v1.web.1", "exit code 3", None).await.unwrap();
     assert_eq!(ended.lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>(), numbered(161..=210));
-    let again = one.end_instance(&weather(), "v1.web.1", "again").await.unwrap();
+    let again = one.end_instance(&weather(), "v1.web.1", "again", None).await.unwrap();
     assert_eq!((again.reason.as_str(), again.lines.len()), ("exit code 3", 50));
     assert_eq!(texts(&one, LogQuery { tail: Some(1), ..LogQuery::default() }).await, ["ended: exit code 3"]);
     assert!(
@@ -228,12 +228,12 @@ async fn what_is_masked_is_asked_for_and_nothing_is_stored_without_it() {
     let (broken, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let of = |broken: &Arc<AtomicBool>, asked: &Arc<AtomicUsize>| -> MaskerOf {
         let (broken, asked) = (broken.clone(), asked.clone());
-        Arc::new(move |_| -> BoxFuture<'static, Result<Option<Masker>, Fault>> {
+        Arc::new(move |_, _| -> BoxFuture<'static, Result<Option<Masker>, Fault>> {
             asked.fetch_add(1, Ordering::SeqCst);
             let answer = if broken.load(Ordering::SeqCst) {
                 Err(Fault::new("keys/missing", "A key is missing."))
             } else {
-                Ok(Some(Masker::new(["hunter2"])))
+                Ok(Some(Masker::new(["hunter2"]).unwrap()))
             };
             Box::pin(std::future::ready(answer))
         })
@@ -325,7 +325,7 @@ async fn lines_of_one_server_alone_come_line_by_line_too() {
     assert!(
         lines.take(place(111), long.as_bytes(), false).await && lines.take(place(111), b"end", true).await
     );
-    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 3").await.unwrap();
+    let ended = store.end_instance(&weather(), "v1.web.1", "exit code 3", None).await.unwrap();
     assert!(
         ended
             .lines
@@ -350,17 +350,22 @@ async fn what_ended_so_long_ago_that_it_is_forgotten_is_not_read_again() {
     let (shared, _, _) = servers(folder.path(), LogLimits::default()).await;
     let files = tempfile::tempdir().unwrap();
     let own = open(files.path());
+    let at = |second: i64| Some(Timestamp::from_second(1_700_000_000 + second).unwrap());
     for store in [shared, own] {
-        let start = Timestamp::now();
-        for number in 0..crate::ingest::KEPT_ENDS {
-            let wanted = store.read_instance(&weather(), "v1.web.old", Some(start)).await.unwrap();
-            assert!(wanted.is_some(), "after {number} ends nothing was forgotten");
-            store.end_instance(&weather(), &format!("v1.tick.{number}"), "exit code 0").await.unwrap();
+        let is_wanted = async |instance: &str, ended| {
+            store.read_instance(&weather(), instance, ended).await.unwrap().is_some()
+        };
+        // All of them ended while nobody read, and are read in some order.
+        for number in 0..64 {
+            assert!(is_wanted("v1.web.old", at(0)).await, "after {number} ends nothing was forgotten");
+            let instance = format!("v1.tick.{number}");
+            let end =
+                store.end_instance(&weather(), &instance, "exit code 0", at(64 - number)).await.unwrap();
+            assert_eq!(Some(end.at), at(64 - number));
         }
-        assert!(store.read_instance(&weather(), "v1.web.old", Some(start)).await.unwrap().is_none());
-        // It ended just now, or is not known to have ended.
-        for ended in [Some(Timestamp::now()), None] {
-            assert!(store.read_instance(&weather(), "v1.web.new", ended).await.unwrap().is_some());
+        assert!(!is_wanted("v1.web.old", at(0)).await);
+        for ended in [at(1), at(20), Some(Timestamp::now()), None] {
+            assert!(is_wanted("v1.web.new", ended).await, "what ended {ended:?} may never have been read");
         }
     }
 }

@@ -11,10 +11,3 @@ impl AccessLog for RuntimeAccessLog {
         self.0.append_soon(entry.tool, "router", LineSource::Access, entry.to_string());
     }
 }
-
-/// The router has drained: its last lines are written before the program ends.
-impl Drop for RuntimeAccessLog {
-    fn drop(&mut self) {
-        self.0.write_gathered();
-    }
-}

@@ -64,8 +64,8 @@ impl Witness for Logging {
         Ok(lines.map(|lines| Box::new(Taking(lines)) as Box<dyn Lines>))
     }
 
-    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
-        let ended = self.0.end_instance(&instance.tool, &name(instance), &exit.text()).await;
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason, at: Option<Timestamp>) -> bool {
+        let ended = self.0.end_instance(&instance.tool, &name(instance), &exit.text(), at).await;
         ended
             .inspect_err(
                 |error| tracing::error!(%instance, %error, "an instance's last output is not in the log"),

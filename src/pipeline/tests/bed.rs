@@ -8,8 +8,9 @@ use hythe_cluster::Cluster;
 use hythe_cluster::fence::PullAccess;
 use hythe_events::{LogLimits, LogStore};
 use hythe_model::{
-    Actor, BuildCause, Digest, Fault, Formation, InstanceId, JobName, ProcessType, PublishedImage,
-    PushOptions, Release, ReleaseCause, ReleaseNumber, ReleaseState, RouteTable, SourceTree, ToolName,
+    Actor, BuildCause, BuildEvent, Digest, Fault, Formation, InstanceId, JobName, Phase, ProcessType,
+    PublishedImage, PushOptions, Release, ReleaseCause, ReleaseNumber, ReleaseState, RouteTable, SourceTree,
+    ToolName,
 };
 use hythe_oci::{BuiltImage, ImageBuilder};
 use hythe_registry::{ContentStore, Reference, Repository};
@@ -50,6 +51,8 @@ pub(super) struct Stage {
     asked: Mutex<Vec<String>>,
     /// The release that a job of it runs.
     job_of: Mutex<Option<ReleaseNumber>>,
+    /// What the command of a release prints.
+    prints: Mutex<Option<String>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,6 +74,11 @@ impl Stage {
         *locked(&self.job_of) = Some(release);
     }
 
+    /// From now on the command of a release prints this.
+    pub(super) fn prints(&self, line: &str) {
+        *locked(&self.prints) = Some(line.to_owned());
+    }
+
     fn note(&self, what: String) {
         locked(&self.asked).push(what);
     }
@@ -84,11 +92,14 @@ impl Runtime for Stage {
         &self,
         release: RunnableRelease,
         _before: Option<RunnableRelease>,
-        _notes: &Notes<'_>,
+        notes: &Notes<'_>,
         cancel: CancellationToken,
     ) -> Result<Candidate, Fault> {
         let (tool, number) = (release.release.tool, release.release.number);
         self.note(format!("start {number}"));
+        if let Some(line) = locked(&self.prints).clone() {
+            notes(BuildEvent::Output { phase: Phase::Rollout, line });
+        }
         let mood = *locked(&self.mood);
         assert_ne!(mood, Mood::Panics, "as a test wants it");
         if mood == Mood::Hangs {
@@ -268,7 +279,7 @@ impl Bed {
             commit,
             processes: vec![hythe_model::Process { kind: ProcessType::web(), command: "serve".to_owned() }],
             project: hythe_model::Project::default(),
-            config: 0,
+            config: self.platform.store().latest_config(&weather()).await.expect("rows"),
             formation: Formation([(ProcessType::web(), web)].into()),
             cause,
             message: None,

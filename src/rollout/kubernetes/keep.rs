@@ -30,7 +30,6 @@ impl Rollouts {
         // What is listed is compared with what is live: known first.
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(end) = leading {
-            // Nor is anything read before it is known what is to be masked in it.
             self.logs.lead(end.clone(), &self.seen);
             let (own, until) = (self.clone(), end.clone());
             let looking = async move { tokio::join!(own.end_left_commands(), own.tell_unmade_runs()) };

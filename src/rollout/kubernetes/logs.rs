@@ -193,16 +193,16 @@ impl Logs {
     async fn carry(self: Arc<Self>, pod: Arc<PodView>, mut end: watch::Receiver<Option<End>>) {
         let mut reading = Reading { pod: &pod, lines: None, news: false };
         let (mut attempts, mut pause) = (0, AGAIN);
-        let exit = loop {
+        let (exit, at) = loop {
             let known = end.borrow_and_update().clone();
             let copied = self.copy(known.as_ref(), &mut reading).await;
             if copied == Copied::Unwanted {
                 return;
             }
-            if let Some(End { exit, .. }) = known {
+            if let Some(End { exit, at, .. }) = known {
                 attempts += u32::from(copied != Copied::Untaken);
                 if copied == Copied::All || attempts >= LAST_ATTEMPTS {
-                    break exit;
+                    break (exit, at);
                 }
                 sleep(AGAIN).await;
                 continue;
@@ -221,7 +221,7 @@ impl Logs {
             }
         };
         let mut pause = AGAIN;
-        while !self.witness.ended(&pod.id, &exit).await {
+        while !self.witness.ended(&pod.id, &exit, at).await {
             sleep(pause).await;
             pause = (pause * 2).min(SELDOM);
         }

@@ -35,7 +35,7 @@ pub(crate) async fn hand_over(logs: &Path, known: &HashSet<&InstanceId>, witness
         let ended_because = Some("the machine or the sandbox helper stopped".to_owned());
         let exit = ExitReason { ended_because, last_lines, ..ExitReason::default() };
         witness.started(&instance, &folder);
-        if witness.ended(&instance, &exit).await
+        if witness.ended(&instance, &exit, None).await
             && let Err(error) = fs::remove_dir_all(&folder)
         {
             tracing::warn!(%instance, %error, "cannot remove an instance's log");
@@ -61,6 +61,7 @@ mod tests {
     use super::*;
     use crate::local::testing;
     use async_trait::async_trait;
+    use jiff::Timestamp;
     use std::sync::Mutex;
 
     #[test]
@@ -81,7 +82,7 @@ mod tests {
     impl Witness for Taking {
         fn started(&self, _: &InstanceId, _: &Path) {}
 
-        async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
+        async fn ended(&self, instance: &InstanceId, exit: &ExitReason, _: Option<Timestamp>) -> bool {
             self.0.lock().unwrap().push(format!("{instance} {:?} {}", exit.last_lines, exit.text()));
             true
         }

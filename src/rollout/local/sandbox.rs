@@ -457,7 +457,7 @@ impl Guest for Guested {
     async fn dispose(&self, exit: &ExitReason) {
         self.warn("forget", self.sandbox.release().await);
         if let (Some(instance), Some(log)) = (&self.instance, &self.log)
-            && self.witness.ended(instance, exit).await
+            && self.witness.ended(instance, exit, None).await
         {
             remove(log).await;
         }

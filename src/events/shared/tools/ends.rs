@@ -5,9 +5,8 @@ use super::{SharedTools, failed_read, failed_write, mark};
 use crate::gather::{Part, Read, Source};
 use crate::ingest::LAST_LINES;
 use crate::runtime_log::SourceAt;
-use crate::{EndedInstance, EventsError, LineSource, LogLine, NewLine};
-use hythe_model::ToolName;
-use jiff::Timestamp;
+use crate::{EndedInstance, EventsError, LineSource, LogLine};
+use hythe_model::{ReleaseNumber, ToolName};
 use std::collections::VecDeque;
 
 impl SharedTools {
@@ -15,14 +14,11 @@ impl SharedTools {
     pub(crate) async fn end(
         &self,
         tool: &ToolName,
-        instance: &str,
-        reason: &str,
+        release: ReleaseNumber,
+        mut ended: EndedInstance,
     ) -> Result<EndedInstance, EventsError> {
         // What was read of it comes before its end.
         self.gathered.settled().await;
-        let at = Timestamp::now();
-        let (instance, reason) = (instance.to_owned(), reason.to_owned());
-        let mut ended = EndedInstance { instance, at, reason, lines: Vec::new() };
         let found = self.place.store.log_source(tool, &ended.instance).await;
         let Some(found) = found.map_err(|error| failed_read(tool.as_str(), &error))? else {
             return Ok(ended);
@@ -31,25 +27,26 @@ impl SharedTools {
             return Ok(serde_json::from_str(&told).unwrap_or(ended));
         }
         ended.lines = self.last_lines(tool, &ended.instance, LAST_LINES).await?;
-        let line = NewLine {
-            at,
-            instance: ended.instance.clone(),
-            source: LineSource::Platform,
-            text: format!("ended: {}", ended.reason),
-        };
-        let source = Source::new(&ended.instance);
+        let source = Source::new(&ended.instance, release);
         let read = Read {
             source: source.clone(),
             from: mark(tool, found.read_to.as_deref())?,
-            to: SourceAt::Ended(0),
+            to: SourceAt::ended(ended.at),
             ended: Some(ended.clone()),
         };
-        self.gathered.offer(tool, Part { lines: vec![line], read: Some(read) }).await;
+        self.gathered.offer(tool, Part { lines: vec![ended.last_line()], read: Some(read) }).await;
         self.gathered.settled().await;
         if source.is_refused() {
             return Err(failed_write(tool.as_str(), &"another server reads it"));
         }
         Ok(ended)
+    }
+
+    /// The ends that are remembered of a tool's instances, where others may be forgotten.
+    pub(crate) async fn remembered_ends(&self, tool: &ToolName) -> Result<Vec<SourceAt>, EventsError> {
+        let marks = self.place.store.remembered_log_ends(tool).await;
+        let marks = marks.map_err(|error| failed_read(tool.as_str(), &error))?;
+        marks.iter().map(|read_to| mark(tool, Some(read_to))).collect()
     }
 
     /// The instances of a tool that ended last, newest first.

@@ -2,6 +2,7 @@
 
 use super::super::followed::Reach;
 use super::{SharedTools, failed_read};
+use crate::query::SETTLES;
 use crate::runtime_log::read_line_at;
 use crate::{EventsError, LogLine, LogQuery};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -12,8 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a reader waits for the lines of its own server that are on their way.
-const SETTLES: Duration = Duration::from_secs(1);
 /// How often a log is looked for that has not begun.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a segment is looked for whose object goes while it is read.

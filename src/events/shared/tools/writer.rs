@@ -3,6 +3,7 @@
 use super::segments::{is_due, segments_to_come};
 use super::{SharedTools, stored};
 use crate::gather::{Batch, Crowd, Part, Source};
+use crate::masks::ASKING;
 use crate::runtime_log::{Stored, shown};
 use crate::{Masker, NewLine};
 use futures::StreamExt;
@@ -17,8 +18,6 @@ use tokio::sync::mpsc;
 const MOMENT: Duration = Duration::from_millis(250);
 /// Tools of one transaction.
 const AT_ONCE: usize = 500;
-/// Maskers that are asked for at the same time.
-const ASKING: usize = 8;
 /// Between two attempts to reach a store that is away.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often what the store refuses is tried.
@@ -131,7 +130,7 @@ fn is_refusal(error: &StoreError) -> bool {
 
 /// Makes a tool's lines ready; `None` where none of them can be stored.
 async fn prepare(tools: &SharedTools, tool: ToolName, crowd: Crowd) -> Option<Prepared> {
-    let masker = tools.masks.of(&tool).await;
+    let masker = tools.masks.of(&tool, &crowd.printing()).await;
     let (mut parts, mut sources) = (Vec::new(), Vec::new());
     for part in crowd.into_parts() {
         let source = part.read.as_ref().map(|read| read.source.clone());

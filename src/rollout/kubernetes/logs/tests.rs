@@ -21,7 +21,7 @@ impl Witness for Listener {
         Ok(Some(Box::new(OfOne { instance: instance.to_string(), last: None, heard: self.0.clone() })))
     }
 
-    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason, _: Option<Timestamp>) -> bool {
         self.0.lock().unwrap().push(format!("{instance}: ended, {}", exit.text()));
         true
     }
