@@ -182,7 +182,7 @@ impl Logs {
     pub(crate) async fn never_began(&self, instance: &InstanceId, why: String) -> bool {
         let exit = ExitReason { ended_because: Some(why), ..ExitReason::default() };
         // Its log begins with its end.
-        self.witness.reader(instance, None).await.is_ok() && self.witness.ended(instance, &exit).await
+        self.witness.reader(instance, None).await.is_ok() && self.witness.ended(instance, &exit, None).await
     }
 
     fn api(&self, client: Client, id: &InstanceId) -> Api<Pod> {

@@ -26,7 +26,7 @@ impl Witness for Ends {
         Ok(None)
     }
 
-    async fn ended(&self, instance: &InstanceId, exit: &ExitReason) -> bool {
+    async fn ended(&self, instance: &InstanceId, exit: &ExitReason, _: Option<Timestamp>) -> bool {
         let mut all = self.0.lock().unwrap();
         all.push(format!("{instance}: {}", exit.text()));
         all.len() > 1
@@ -53,7 +53,7 @@ fn cron(name: &str, seconds_ago: i64, active: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
     let full = Arc::new(AtomicBool::new(true));
-    let refuses = full.clone();
+    let is_full = full.clone();
     let (client, asked) = api_server(move |asked, _| {
         let crons = [
             cron("refused", 60, "cron-refused-1"),
@@ -68,7 +68,7 @@ async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
             _ if asked.contains("watch=true") => None,
             _ if asked.starts_with("POST")
                 && asked.contains("dryRun=All")
-                && refuses.load(Ordering::SeqCst) =>
+                && is_full.load(Ordering::SeqCst) =>
             {
                 Some((403, refused.to_string()))
             }
@@ -96,7 +96,7 @@ async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
     let own = rollouts.clone();
     let looking = tokio::spawn(async move { own.tell_unmade_runs().await });
     sleep(LOOK * 4).await;
-    let told = "weather.v2.job.refused.1: the cluster refuses its pod: exceeded quota: tool";
+    let told = "weather.v2.job.refused.1: the cluster is_full its pod: exceeded quota: tool";
     assert_eq!(*ends.0.lock().unwrap(), [told, told], "once more, because it was not kept");
     full.store(false, Ordering::SeqCst);
     sleep(LOOK * 2).await;
