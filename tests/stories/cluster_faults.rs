@@ -2,7 +2,8 @@
 
 use super::replicas::{slow_tool, slowly};
 use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
-use std::time::Duration;
+use jiff::{Timestamp, Unit};
+use std::time::{Duration, Instant};
 
 /// An object of the whole cluster's that goes with the story.
 struct Away(&'static str, String);
@@ -199,26 +200,7 @@ fn a_cluster_that_hangs_dies_and_loses_its_node_is_waited_out() {
         Ran::ended(push).ok().says("v5 is live");
     });
 
-    its_node_is_lost(&server, &robin);
-}
-
-/// In the middle of a build, and from before a push on.
-fn its_node_is_lost(server: &Clustered, robin: &Client<'_>) {
-    let cluster = server.cluster();
-    slowly(robin, "slow", 40);
-    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
-    server.until_a_build_runs();
-    let pod = || {
-        let path = "jsonpath={.items[*].metadata.uid}";
-        server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out
-    };
-    let first = pod();
-    let killed = cluster.kill("kubelet");
-    until(Duration::from_mins(3), || (!pod().is_empty() && pod() != first).then_some(()));
-    killed.start();
-    Ran::ended(push).ok().says("trying once more").says("v6 is live");
-    slowly(robin, "slow", 0);
-
+    // Its node is lost, and comes back.
     let killed = cluster.kill("kubelet");
     let ready = ["get", "node", "node1", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"];
     until(Duration::from_mins(2), || (cluster.kubectl(&ready).out == "Unknown").then_some(()));
@@ -230,4 +212,41 @@ fn its_node_is_lost(server: &Clustered, robin: &Client<'_>) {
     assert_eq!(robin.get("slow", "/").body, "up");
     let left = ["get", "pods,secrets", "-l", "hythe.dev/build", "-o", "name"];
     assert_eq!(server.kubectl_of_builds(&left).ok().out.trim(), "");
+}
+
+#[test]
+fn a_build_whose_node_is_lost_is_made_again() {
+    let server = Clustered::start_alone("kube-node", "");
+    let robin = Client::new(&server, "robin");
+    slow_tool(&robin, "slow");
+    slowly(&robin, "slow", 40);
+    let push = robin.git_in_background("slow", &["push", "hythe", "main"]);
+    server.until_a_build_runs();
+    // A cluster that has lost all of its nodes moves nothing: another one is well, as far as it says, and takes no pods.
+    let cluster = server.cluster();
+    cluster.apply("apiVersion: v1\nkind: Node\nmetadata: {name: other}\nspec: {unschedulable: true}\n");
+    let other_is_well = || {
+        let now = Timestamp::now().round(Unit::Second).expect("a time");
+        let ready = format!(
+            r#"{{"status": {{"conditions": [{{"type": "Ready", "status": "True", "reason": "Well", "lastHeartbeatTime": "{now}"}}]}}}}"#
+        );
+        cluster
+            .kubectl(&["patch", "node", "other", "--subresource=status", "--type=merge", "-p", &ready])
+            .ok();
+    };
+    let pod = || {
+        let path = "jsonpath={.items[*].metadata.uid}";
+        server.kubectl_of_builds(&["get", "pods", "-l", "hythe.dev/build", "-o", path]).out
+    };
+    let first = pod();
+    let killed = cluster.kill("kubelet");
+    let begun = Instant::now();
+    until(Duration::from_mins(3), || {
+        other_is_well();
+        (!pod().is_empty() && pod() != first).then_some(())
+    });
+    // The cluster misses a node after some 50 s.
+    assert!(begun.elapsed() < Duration::from_mins(2), "{:?}", begun.elapsed());
+    killed.start();
+    Ran::ended(push).ok().says("trying once more").says("v2 is live");
 }

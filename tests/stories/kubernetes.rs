@@ -141,15 +141,23 @@ fn what_fills_its_disk_is_told_and_what_is_left_of_it_is_no_instance() {
     );
     robin.commit("handbook", "Fill it");
     robin.push("handbook").failed().says("rollout/disk-full").says("100 MiB").says("v1 goes on serving");
-    let evicted = ["get", "pods", "-o", "jsonpath={.items[*].status.reason}"];
-    assert!(server.kubectl("handbook", &evicted).ok().out.contains("Evicted"));
-    let last = robin.hythe(&["logs", "--previous", "-t", "handbook"]).ok().out;
-    assert!(last.contains("disk full (100 MiB)"), "{last}");
+    // One that has served: another one takes its place, and it stays.
+    robin.tool_from("weather", "python-procfile");
+    let fill = "web: sh -c '(sleep 15; head -c 300000000 /dev/zero > /tmp/filled) & exec python3 serve.py'\n";
+    robin.write("weather", "Procfile", fill);
+    robin.commit("weather", "Fill it later");
+    robin.push("weather").ok();
+    let reasons = ["get", "pods", "-o", "jsonpath={.items[*].status.reason}"];
+    until(Duration::from_mins(2), || {
+        server.kubectl("weather", &reasons).ok().out.contains("Evicted").then_some(())
+    });
     until(Duration::from_mins(1), || {
-        let ps = robin.hythe(&["ps", "-t", "handbook"]).ok().out;
+        let ps = robin.hythe(&["ps", "-t", "weather"]).ok().out;
         (ps.lines().filter(|line| line.starts_with("web.")).count() == 1 && ps.contains(" ready "))
             .then_some(())
     });
+    let last = robin.hythe(&["logs", "--previous", "-t", "weather"]).ok().out;
+    assert!(last.contains("ended: exit 137, disk full (100 MiB)"), "{last}");
 }
 
 #[test]

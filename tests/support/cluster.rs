@@ -32,9 +32,7 @@ pub(crate) fn kubectl(args: &[&str]) -> Ran {
 
 /// Applies a document to the shared cluster with the administrator's rights.
 pub(crate) fn kubectl_apply(document: &str) {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), document).expect("a file");
-    kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
+    Cluster::shared().apply(document);
 }
 
 /// Waits until a build runs in its pod, as this `kubectl` in the namespace of builds sees it.
@@ -129,6 +127,13 @@ impl Cluster {
         let mut command = Command::new(PathBuf::from(told("HYTHE_CLUSTER_BIN")).join("kube"));
         command.args(["kubectl", "--kubeconfig", &self.kubeconfig]).args(args);
         command.output().expect("kubectl runs").into()
+    }
+
+    /// Applies a document with the administrator's rights.
+    pub(crate) fn apply(&self, document: &str) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), document).expect("a file");
+        self.kubectl(&["apply", "-f", file.path().to_str().expect("a path")]).ok();
     }
 
     /// Its name server, by the address that policies see: it need not be a pod's.
