@@ -96,7 +96,7 @@ async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
     let own = rollouts.clone();
     let looking = tokio::spawn(async move { own.tell_unmade_runs().await });
     sleep(LOOK * 4).await;
-    let told = "weather.v2.job.refused.1: the cluster is_full its pod: exceeded quota: tool";
+    let told = "weather.v2.job.refused.1: the cluster refuses its pod: exceeded quota: tool";
     assert_eq!(*ends.0.lock().unwrap(), [told, told], "once more, because it was not kept");
     full.store(false, Ordering::SeqCst);
     sleep(LOOK * 2).await;
