@@ -143,8 +143,16 @@ impl Config {
             let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
             return found("kubernetes", "router_networks", "this is not a list of networks", next);
         }
-        None
+        self.kubernetes.wrong_name().and_then(|(key, what)| {
+            let next = "Write lower-case letters, digits and hyphens between them.";
+            found("kubernetes", key, what, next)
+        })
     }
+}
+
+/// Whether this is a label of a host name (RFC 1123), of so many letters at most.
+fn is_label(text: &str, most: usize) -> bool {
+    text.len() <= most && !text.contains('.') && is_domain(text)
 }
 
 /// Whether this is a network, as in `10.1.0.0/16`.

@@ -127,6 +127,23 @@ fn no_network_and_no_domain_are_refused() {
     insta::assert_snapshot!(message("[router]\ndomain = \"Tools.Example.org:80\"\n"));
 }
 
+#[test]
+fn names_that_a_cluster_would_refuse_are_refused() {
+    for (key, name) in [
+        ("namespace_prefix", "Tools-"),
+        ("namespace_prefix", "-tools"),
+        ("namespace_prefix", &"t".repeat(41)),
+        ("platform", "hythe.dev"),
+        ("platform", ""),
+        ("build_namespace", "builds_of_ann"),
+    ] {
+        let told = message(&format!("[kubernetes]\n{key} = \"{name}\"\n"));
+        assert!(told.contains(key) && told.contains("this is not"), "{told}");
+    }
+    load(&[("HYTHE_KUBERNETES__NAMESPACE_PREFIX", "tools-of-ann-"), ("HYTHE_KUBERNETES__PLATFORM", "ann")])
+        .unwrap();
+}
+
 fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(None, pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }

@@ -152,11 +152,13 @@ impl Settings {
         self.config.kubernetes.account.as_ref().map(parse).transpose()
     }
 
-    /// How builds lie in a cluster; `registry` is the address of the registry's own listener.
+    /// How builds lie in a cluster; `registry` is the address of the registry's own listener, where this server has it: each says the
+    /// same of it.
     pub(crate) fn build_pods(&self, data: &Data, registry: Option<SocketAddr>) -> Result<PodSettings> {
         let chosen = &self.config.kubernetes;
-        let front = registry.unwrap_or(self.config.api.listen);
-        let plain = !self.speaks_tls(front) || registry.is_some() && self.config.registry.plain;
+        let own = registry.or(self.config.registry.listen);
+        let front = own.unwrap_or(self.config.api.listen);
+        let plain = !self.speaks_tls(front) || own.is_some() && self.config.registry.plain;
         Ok(PodSettings {
             platform: chosen.platform.clone(),
             namespace: chosen.build_namespace(),

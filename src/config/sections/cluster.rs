@@ -1,5 +1,6 @@
 //! The section of a cluster.
 
+use crate::sections::is_label;
 use crate::{Cores, Size, Span};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -62,6 +63,21 @@ impl Kubernetes {
     /// The namespace that builds run in: the one set, else one that no tool's is called.
     pub fn build_namespace(&self) -> String {
         self.build_namespace.clone().unwrap_or_else(|| format!("builds-of-{}", self.platform))
+    }
+
+    /// A name that a cluster would refuse at the first push: its key, and what it is not.
+    pub(crate) fn wrong_name(&self) -> Option<(&'static str, &'static str)> {
+        // A namespace's name has at most 63 letters, and the tool's is part of it.
+        if !is_label(&format!("{}x", self.namespace_prefix), 41) {
+            let what = "this is not the beginning of a namespace's name, of 40 letters at most";
+            return Some(("namespace_prefix", what));
+        }
+        if !is_label(&self.platform, 53) {
+            return Some(("platform", "this is not a name of 53 letters at most"));
+        }
+        let wrong = |name: &String| !is_label(name, 63);
+        let found = self.build_namespace.as_ref().is_some_and(wrong);
+        found.then_some(("build_namespace", "this is not a namespace's name"))
     }
 }
 
