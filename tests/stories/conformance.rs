@@ -281,7 +281,7 @@ fn canaries(robin: &Client<'_>, server: &Server) {
          threading.Timer(2, lambda: os.kill(os.getppid(), 15)).start()\n";
     robin.write("weather", "app.py", &(app("end(); return 'new', 203") + ends));
     robin.commit("weather", "A canary that ends");
-    answers_under_load(server.address("router"), "weather", &|| {
+    answers_under_load(server.address("router"), "weather", || {
         robin.push("weather").failed().says("rollout/canary-ended").says("goes on serving");
     });
     until(Duration::from_secs(20), || (ready(robin) == 2).then_some(()));
