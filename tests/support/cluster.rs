@@ -229,6 +229,8 @@ impl Killed<'_> {
 pub(crate) struct Clustered {
     server: Server,
     platform: String,
+    /// Whether it has an account with rights and policies of its own.
+    restricted: bool,
     /// After the server, which is stopped first.
     cluster: Cluster,
 }
@@ -245,7 +247,8 @@ impl Clustered {
         Self::prepared(Cluster::shared(), name, rollout, "").restricted().begin()
     }
 
-    fn restricted(self) -> Self {
+    fn restricted(mut self) -> Self {
+        self.restricted = true;
         let (platform, file) = (&self.platform, self.server.folder().join("hythe.toml"));
         let base = checkout().join("deploy/kubernetes/base");
         for part in ["namespace.yaml", "account.yaml", "rights.yaml", "admission.yaml"] {
@@ -289,7 +292,7 @@ impl Clustered {
             dns = cluster.name_server(),
             port = free_port(host),
         );
-        Self { server: Server::prepared(name, &config), platform, cluster }
+        Self { server: Server::prepared(name, &config), platform, restricted: false, cluster }
     }
 
     /// Starts a server whose log tells what this filter lets through.
@@ -381,11 +384,18 @@ impl Drop for Clustered {
             eprintln!("{}", self.cluster.kubectl(&["get", "pods,events", "-A", "-l", &ours]).out);
         }
         self.cluster.kubectl(&["delete", "namespace", "--wait=false", "-l", &ours]);
-        let kinds =
-            "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings";
-        let named = format!("app.kubernetes.io/name={}", self.platform);
-        self.cluster.kubectl(&["delete", kinds, "-l", &named]);
-        self.cluster.kubectl(&["delete", "namespace", &self.platform, "--wait=false", "--ignore-not-found"]);
+        if self.restricted {
+            let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings";
+            let named = format!("app.kubernetes.io/name={}", self.platform);
+            self.cluster.kubectl(&["delete", kinds, "-l", &named]);
+            self.cluster.kubectl(&[
+                "delete",
+                "namespace",
+                &self.platform,
+                "--wait=false",
+                "--ignore-not-found",
+            ]);
+        }
         if let Some(registry) = self.server.front("registry") {
             self.cluster.forget_registry(&registry);
         }
