@@ -6,9 +6,7 @@ use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
@@ -197,24 +195,15 @@ impl Cluster {
         if !self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
             return Ok(false);
         }
-        let ask = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(namespace.to_owned()),
-                    verb: Some("patch".to_owned()),
-                    resource: Some("secrets".to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
+        let question = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            verb: Some("patch".to_owned()),
+            resource: Some("secrets".to_owned()),
+            ..ResourceAttributes::default()
         };
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
-        let params = PostParams::default();
         let until = tokio::time::Instant::now() + GRANTED;
         loop {
-            let answer = patient("tell our rights", || reviews.create(&params, &ask)).await?;
-            if answer.status.is_some_and(|status| status.allowed) {
+            if patient("tell our rights", || self.may(question.clone())).await? {
                 return Ok(true);
             }
             if tokio::time::Instant::now() > until {

@@ -5,6 +5,7 @@
 //! what stands around pods. What is wanted, and what becomes of it, others know: this room has no release and no build.
 
 mod apply;
+mod check;
 mod compare;
 mod connect;
 pub mod fence;

@@ -1,4 +1,4 @@
-//! `hythed check-config`: the configuration and the machine, line by line.
+//! `hythed check-config`: the configuration and what the server stands on, line by line.
 
 use crate::cli::Place;
 use crate::control;
@@ -6,56 +6,86 @@ use crate::folders::Data;
 use crate::roles::Roles;
 use crate::settings::{self, Settings};
 use anyhow::Result;
-use hythe_registry::{Finding, Verdict, check_external};
-use hythe_sandbox::capability::{Capability, CapabilityState, probe};
+use hythe_cluster::Cluster;
+use hythe_model::{Finding, Verdict};
+use hythe_registry::check_external;
+use hythe_sandbox::capability::{machine, probe};
+use hythe_store::{Store, StoreOptions};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Prints every capability as pass, warning or failure with its mend; fails where one fails.
+/// How long the database is waited for: long enough for one that is there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prints every finding as pass, warning or failure with its mend; fails where one fails.
 pub(crate) fn main(place: &Place, roles: Roles) -> Result<ExitCode> {
     let settings = settings::load_for(place, roles)?;
-    println!("pass     configuration        read without a mistake");
+    let mut found = vec![Finding::pass("configuration", "read without a mistake")];
+    show(&found);
     let data: Data = settings.data()?;
-    println!("pass     data folder          {}", data.root().display());
-    println!("pass     roles                {}", settings.roles);
-    if let Some(objects) = data.objects() {
-        hythe_objects::SharedFolder::open(&objects)?;
-        println!("pass     shared objects       {}", objects.display());
+    let mut next = here(&settings, &data)?;
+    show(&next);
+    found.append(&mut next);
+    let mut next = control::runtime()?.block_on(elsewhere(&settings, &data))?;
+    show(&next);
+    found.append(&mut next);
+    if settings.config.needs_sandboxes() {
+        let mut next = probe(&control::helper_options(&settings, &data)?);
+        show(&next);
+        found.append(&mut next);
     }
-    let mut found = registry(&settings)?;
-    found.extend(probe(&control::helper_options(&settings, &data)?));
-    for line in found.iter().flat_map(lines) {
-        println!("{line}");
-    }
-    let failed = found.iter().any(|capability| capability.state == CapabilityState::Failure);
+    let failed = found.iter().any(|finding| finding.verdict == Verdict::Failure);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What may be done in the external registry, where there is one.
-fn registry(settings: &Settings) -> Result<Vec<Capability>> {
-    let Some(options) = settings.external()? else { return Ok(Vec::new()) };
-    let pull = settings.external_pull(&options.prefix)?;
-    let found = control::runtime()?.block_on(check_external(&options, pull.as_ref()))?;
-    let capability = |Finding { verdict, detail, mend }| Capability {
-        name: "external registry".into(),
-        state: match verdict {
-            Verdict::Pass => CapabilityState::Pass,
-            Verdict::Warning => CapabilityState::Warning,
-            Verdict::Failure => CapabilityState::Failure,
-        },
-        detail,
-        mend,
-    };
-    Ok(found.into_iter().map(capability).collect())
+/// The machine and its folders.
+fn here(settings: &Settings, data: &Data) -> Result<Vec<Finding>> {
+    let mut found = vec![
+        Finding::pass("data folder", data.root().display().to_string()),
+        Finding::pass("roles", settings.roles.to_string()),
+    ];
+    if let Some(objects) = data.objects() {
+        hythe_objects::SharedFolder::open(&objects)?;
+        found.push(Finding::pass("shared objects", objects.display().to_string()));
+    }
+    found.extend(machine(data.root()));
+    Ok(found)
 }
 
-fn lines(capability: &Capability) -> Vec<String> {
-    let word = match capability.state {
-        CapabilityState::Pass => "pass",
-        CapabilityState::Warning => "warning",
-        CapabilityState::Failure => "failure",
+/// What is reached by the network: the database, the cluster, the external registry.
+async fn elsewhere(settings: &Settings, data: &Data) -> Result<Vec<Finding>> {
+    let options = settings.store_options();
+    let options = StoreOptions { patience: options.patience.min(PATIENCE), ..options };
+    let mut found = vec![Store::check(&settings.database(data)?, options).await];
+    if settings.config.needs_cluster() {
+        let chosen = &settings.config.kubernetes;
+        let account = settings.account()?;
+        found.extend(match Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await {
+            Ok(cluster) => cluster.check(account.as_ref(), &chosen.build_namespace()).await,
+            Err(fault) => vec![Finding::failure("cluster", fault)],
+        });
+    }
+    if let Some(options) = settings.external()? {
+        let pull = settings.external_pull(&options.prefix)?;
+        found.extend(check_external(&options, pull.as_ref()).await?);
+    }
+    Ok(found)
+}
+
+fn show(found: &[Finding]) {
+    for line in found.iter().flat_map(lines) {
+        println!("{line}");
+    }
+}
+
+fn lines(finding: &Finding) -> Vec<String> {
+    let word = match finding.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Warning => "warning",
+        Verdict::Failure => "failure",
     };
-    let head = format!("{word:<9}{:<20} {}", capability.name, capability.detail);
-    let mend = capability.mend.iter().map(|mend| format!("{:30}{mend}", ""));
+    let head = format!("{word:<9}{:<20} {}", finding.about, finding.detail);
+    let mend = finding.mend.iter().map(|mend| format!("{:30}{mend}", ""));
     [head].into_iter().chain(mend).collect()
 }
 
@@ -65,14 +95,10 @@ mod tests {
 
     #[test]
     fn a_mend_stands_under_what_it_mends() {
-        let capability = Capability {
-            name: "tun".into(),
-            state: CapabilityState::Warning,
-            detail: "/dev/net/tun is closed to this user".into(),
-            mend: Some("chmod 0666 /dev/net/tun".into()),
-        };
+        let closed = "/dev/net/tun is closed to this user";
+        let finding = Finding::lacking("tun", Verdict::Warning, closed, "chmod 0666 /dev/net/tun");
         assert_eq!(
-            lines(&capability),
+            lines(&finding),
             [
                 "warning  tun                  /dev/net/tun is closed to this user",
                 "                              chmod 0666 /dev/net/tun",

@@ -54,14 +54,18 @@ impl Settings {
 
     /// The rows.
     pub(crate) async fn store(&self, data: &Data) -> Result<Store> {
+        Ok(Store::open_with(self.database(data)?, self.store_options()).await?)
+    }
+
+    /// How they are reached.
+    pub(crate) fn store_options(&self) -> StoreOptions {
         let chosen = &self.config.store;
-        let options = StoreOptions {
+        StoreOptions {
             readers: chosen.readers as usize,
             busy: chosen.busy.duration(),
             connections: chosen.connections as usize,
             patience: chosen.patience.duration(),
-        };
-        Ok(Store::open_with(self.database(data)?, options).await?)
+        }
     }
 
     /// The data folder, made where it is missing. Never as root: what root made, the platform's user could not use.
@@ -145,7 +149,7 @@ impl Settings {
     }
 
     /// The server's own account, where its rights are to be given namespace by namespace.
-    fn account(&self) -> Result<Option<Account>> {
+    pub(crate) fn account(&self) -> Result<Option<Account>> {
         let parse = |text: &String| {
             text.parse().map_err(|why| anyhow::anyhow!("`account` in [kubernetes] is wrong: {why}"))
         };

@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod fault;
+pub mod finding;
 pub mod image;
 pub mod mistake;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod units;
 
 pub use event::{BuildEvent, Phase};
 pub use fault::Fault;
+pub use finding::{Finding, Verdict};
 pub use image::{Digest, PublishedImage};
 pub use name::{
     BuildId, InstanceId, JobName, MaintainerName, MountName, NameError, Place, ProcessType, ReleaseNumber,

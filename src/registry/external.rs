@@ -15,7 +15,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Finding, Verdict, check};
+pub use check::check;
 use error::Cause;
 pub use error::{ExternalError, OpenError};
 pub use send::Provided;

@@ -15,9 +15,7 @@ pub mod server;
 pub mod store;
 
 pub use credentials::{Credentials, CredentialsError, Login};
-pub use external::{
-    External, ExternalError, ExternalOptions, Finding, OpenError, Provided, Verdict, check as check_external,
-};
+pub use external::{External, ExternalError, ExternalOptions, OpenError, Provided, check as check_external};
 pub use prefix::{Prefix, PrefixError};
 pub use reference::{Reference, ReferenceError, Repository, Tag};
 pub use server::{RegistryAction, RegistryAuth, RegistryOptions, Subject, Unproven, routes};

@@ -4,36 +4,12 @@
 //! network in it, by the same code that sandboxes use.
 
 use crate::HelperOptions;
+use hythe_model::{Finding, Verdict};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
-
-/// Whether a capability is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CapabilityState {
-    /// It is.
-    Pass,
-    /// Not wholly; the platform works with less.
-    Warning,
-    /// It is not, and the platform does not work without.
-    Failure,
-}
-
-/// One thing that the machine must offer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capability {
-    /// What, as in `user namespaces`.
-    pub name: String,
-    /// Whether it is there.
-    pub state: CapabilityState,
-    /// What was seen.
-    pub detail: String,
-    /// What to do, where it is not there.
-    pub mend: Option<String>,
-}
 
 /// What the helper's program found out inside its namespaces: the failure of each, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,57 +28,50 @@ const EARLIEST: u64 = 1_767_225_600;
 
 /// Looks at everything, by doing it where that is cheap. Blocks for up to some seconds; makes and removes a folder
 /// beside the helper's root, and does not disturb a helper that runs.
-pub fn probe(options: &HelperOptions) -> Vec<Capability> {
-    let mut found = vec![user(), program("runc", &options.runc, "runc", CapabilityState::Failure)];
-    found.push(program("pasta", &options.pasta, "passt", CapabilityState::Failure));
-    found.push(program("nft", &options.nft, "nftables", CapabilityState::Failure));
-    found.push(tun());
+pub fn probe(options: &HelperOptions) -> Vec<Finding> {
+    let mut found = vec![
+        program("runc", &options.runc, "runc"),
+        program("pasta", &options.pasta, "passt"),
+        program("nft", &options.nft, "nftables"),
+        tun(),
+    ];
     found.extend(inside(options));
-    found.push(disk(&options.root));
-    found.push(clock(SystemTime::now()));
     found
 }
 
-fn pass(name: &str, detail: impl Into<String>) -> Capability {
-    Capability { name: name.into(), state: CapabilityState::Pass, detail: detail.into(), mend: None }
+/// What the server needs of the machine wherever its tools run: no root, room in its data folder, a clock.
+pub fn machine(data: &Path) -> [Finding; 3] {
+    [user(), disk(data), clock(SystemTime::now())]
 }
 
-fn lacking(
-    name: &str,
-    state: CapabilityState,
-    detail: impl Into<String>,
-    mend: impl Into<String>,
-) -> Capability {
-    Capability { name: name.into(), state, detail: detail.into(), mend: Some(mend.into()) }
-}
-
-fn user() -> Capability {
+fn user() -> Finding {
     let uid = rustix::process::geteuid();
     if uid.is_root() {
         let mend = "start the server as an unprivileged user: scripts/prepare --run hythed serve";
-        return lacking("unprivileged user", CapabilityState::Failure, "this is root", mend);
+        return Finding::lacking("unprivileged user", Verdict::Failure, "this is root", mend);
     }
-    pass("unprivileged user", format!("user id {}", uid.as_raw()))
+    Finding::pass("unprivileged user", format!("user id {}", uid.as_raw()))
 }
 
-fn program(name: &str, path: &Path, package: &str, state: CapabilityState) -> Capability {
+fn program(name: &str, path: &Path, package: &str) -> Finding {
     if path.is_file() {
-        return pass(name, path.display().to_string());
+        return Finding::pass(name, path.display().to_string());
     }
-    lacking(name, state, "not found in PATH", format!("run as root: apt-get install {package}"))
+    let mend = format!("run as root: apt-get install {package}");
+    Finding::lacking(name, Verdict::Failure, "not found in PATH", mend)
 }
 
-fn tun() -> Capability {
+fn tun() -> Finding {
     match File::options().read(true).write(true).open("/dev/net/tun") {
-        Ok(_) => pass("tun device", "/dev/net/tun can be opened"),
+        Ok(_) => Finding::pass("tun device", "/dev/net/tun can be opened"),
         Err(error) => {
-            lacking("tun device", CapabilityState::Failure, format!("/dev/net/tun: {error}"), PREPARE)
+            Finding::lacking("tun device", Verdict::Failure, format!("/dev/net/tun: {error}"), PREPARE)
         }
     }
 }
 
 /// Runs the helper's program in a folder of its own, so that one that serves is left alone.
-fn inside(options: &HelperOptions) -> Vec<Capability> {
+fn inside(options: &HelperOptions) -> Vec<Finding> {
     let folder = options.root.with_extension(format!("probe-{}", std::process::id()));
     let result = attempt(options, &folder);
     let _ = std::fs::remove_dir_all(&folder);
@@ -110,7 +79,7 @@ fn inside(options: &HelperOptions) -> Vec<Capability> {
     match result {
         Ok(trial) => verdicts(trial, options.require_cgroups),
         Err(why) => {
-            vec![lacking("user namespaces", CapabilityState::Failure, why, PREPARE)]
+            vec![Finding::lacking("user namespaces", Verdict::Failure, why, PREPARE)]
         }
     }
 }
@@ -136,51 +105,51 @@ fn attempt(options: &HelperOptions, folder: &Path) -> Result<Trial, String> {
         .map_err(|error| format!("the helper's answer is not understood: {error}"))
 }
 
-fn verdicts(trial: Trial, require_cgroups: bool) -> Vec<Capability> {
+fn verdicts(trial: Trial, require_cgroups: bool) -> Vec<Finding> {
     let one = |name: &str, failure: Option<String>, detail: &str, mend: &str| match failure {
-        None => pass(name, detail),
-        Some(why) => lacking(name, CapabilityState::Failure, why, mend),
+        None => Finding::pass(name, detail),
+        Some(why) => Finding::lacking(name, Verdict::Failure, why, mend),
     };
     let kernel =
         "use a kernel of 5.11 or later and a file system that overlayfs can write to (ext4, xfs, btrfs)";
-    let without = if require_cgroups { CapabilityState::Failure } else { CapabilityState::Warning };
+    let without = if require_cgroups { Verdict::Failure } else { Verdict::Warning };
     vec![
-        pass("user namespaces", "made, with subordinate ids"),
+        Finding::pass("user namespaces", "made, with subordinate ids"),
         one("overlay", trial.overlay, "mounted in a user namespace", kernel),
         one("runtime", trial.runc, "runc starts", "run as root: apt-get install runc"),
         one("sandbox network", trial.network, "namespace, packet filter and pasta work", PREPARE),
         match trial.cgroups {
-            Ok(version) => pass("cgroups", format!("{version}, delegated: memory, cpu, pids")),
-            Err(why) => lacking("cgroups", without, why, PREPARE),
+            Ok(version) => Finding::pass("cgroups", format!("{version}, delegated: memory, cpu, pids")),
+            Err(why) => Finding::lacking("cgroups", without, why, PREPARE),
         },
     ]
 }
 
-fn disk(root: &Path) -> Capability {
+fn disk(root: &Path) -> Finding {
     let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let Ok(stat) = rustix::fs::statvfs(existing) else {
-        return lacking("disk", CapabilityState::Failure, "cannot be looked at", "check the data folder");
+        return Finding::lacking("disk", Verdict::Failure, "cannot be looked at", "check the data folder");
     };
     space(stat.f_bavail * stat.f_frsize, &existing.display().to_string())
 }
 
-fn space(free: u64, place: &str) -> Capability {
+fn space(free: u64, place: &str) -> Finding {
     let detail = format!("{} free at {place}", hythe_model::render::size(free));
     let mend = "free some space, or put the data folder on a larger disk";
     match free {
-        _ if free >= SPACE => pass("disk", detail),
-        _ if free >= SPACE / 10 => lacking("disk", CapabilityState::Warning, detail, mend),
-        _ => lacking("disk", CapabilityState::Failure, detail, mend),
+        _ if free >= SPACE => Finding::pass("disk", detail),
+        _ if free >= SPACE / 10 => Finding::lacking("disk", Verdict::Warning, detail, mend),
+        _ => Finding::lacking("disk", Verdict::Failure, detail, mend),
     }
 }
 
-fn clock(now: SystemTime) -> Capability {
+fn clock(now: SystemTime) -> Finding {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if seconds >= EARLIEST {
-        return pass("clock", "plausible");
+        return Finding::pass("clock", "plausible");
     }
     let mend = "set the clock, best by a time service (timedatectl set-ntp true)";
-    lacking("clock", CapabilityState::Failure, "the clock is before 2026", mend)
+    Finding::lacking("clock", Verdict::Failure, "the clock is before 2026", mend)
 }
 
 #[cfg(test)]
@@ -190,11 +159,11 @@ mod tests {
 
     #[test]
     fn what_is_lacking_names_its_mend() {
-        assert_eq!(space(50 << 30, "/data").state, CapabilityState::Pass);
-        assert_eq!(space(2 << 30, "/data").state, CapabilityState::Warning);
-        assert_eq!(space(1 << 20, "/data").state, CapabilityState::Failure);
-        assert_eq!(clock(SystemTime::UNIX_EPOCH + Duration::from_secs(5)).state, CapabilityState::Failure);
-        assert_eq!(clock(SystemTime::now()).state, CapabilityState::Pass);
+        assert_eq!(space(50 << 30, "/data").verdict, Verdict::Pass);
+        assert_eq!(space(2 << 30, "/data").verdict, Verdict::Warning);
+        assert_eq!(space(1 << 20, "/data").verdict, Verdict::Failure);
+        assert_eq!(clock(SystemTime::UNIX_EPOCH + Duration::from_secs(5)).verdict, Verdict::Failure);
+        assert_eq!(clock(SystemTime::now()).verdict, Verdict::Pass);
         let broken = Trial {
             overlay: Some("no".into()),
             runc: None,
@@ -203,8 +172,8 @@ mod tests {
         };
         let failures = |required| {
             let all = verdicts(broken.clone(), required);
-            assert!(all.iter().all(|one| (one.state == CapabilityState::Pass) == one.mend.is_none()));
-            all.into_iter().filter(|one| one.state == CapabilityState::Failure).count()
+            assert!(all.iter().all(|one| (one.verdict == Verdict::Pass) == one.mend.is_none()));
+            all.into_iter().filter(|one| one.verdict == Verdict::Failure).count()
         };
         assert_eq!((failures(true), failures(false)), (3, 2));
     }

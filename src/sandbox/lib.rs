@@ -15,7 +15,6 @@ pub mod path;
 pub mod spec;
 pub mod wire;
 
-pub use capability::{Capability, CapabilityState};
 pub use client::{Helper, HelperOptions, Sandbox, Terminal};
 pub use error::{ErrorCode, SandboxError};
 pub use hythe_oci::{

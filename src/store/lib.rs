@@ -57,6 +57,7 @@ pub use tool_logs::{
 };
 pub use tools::{DeployRef, Member, Role, Tool, ToolSettings};
 
+use hythe_model::{Finding, Verdict};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,6 +88,21 @@ impl Store {
             Database::Postgres { url } => db::Db::Server(postgres::Connections::open(&url, &options).await?),
         };
         Ok(Self { db: Arc::new(db), holder: None })
+    }
+
+    /// Whether the database can be used, as an operator is told. Nothing is changed in it.
+    pub async fn check(database: &Database, options: StoreOptions) -> Finding {
+        const ABOUT: &str = "database";
+        let Database::Postgres { url } = database else {
+            return Finding::pass(ABOUT, database.to_string());
+        };
+        match postgres::Connections::look(url, &options).await {
+            Ok(version) => Finding::pass(ABOUT, format!("PostgreSQL {version}: {database}")),
+            Err(error) => {
+                let mend = "see that url in [store] is right and the server answers from here";
+                Finding::lacking(ABOUT, Verdict::Failure, error.to_string(), mend)
+            }
+        }
     }
 
     /// The same rows, for one holder of claims and leases: what it writes about a build that another one runs, or in the turn of

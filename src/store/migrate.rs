@@ -59,6 +59,14 @@ pub(crate) fn server(connection: &mut AnyConnection, patience: Duration) -> Resu
     done.map_err(|error| named(&error))
 }
 
+/// The server's major version, where this program can live with the schema. Nothing is changed.
+pub(crate) fn look(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+    refuse_newer(connection).map_err(|error| named(&error))?;
+    let query = "SELECT current_setting('server_version_num')::bigint AS value";
+    let number = diesel::sql_query(query).get_result::<Number>(connection);
+    Ok(number.map_err(|error| fault(&error))?.value / 10_000)
+}
+
 /// What stopped the migrations.
 enum Stopped {
     TooNew(i32),

@@ -37,6 +37,21 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        let (opened, slot) = Self::connect(url, options).await?;
+        let patience = options.patience.max(Duration::from_secs(30));
+        // Its settings are not for others: it is taken out of the pool and closed.
+        let mut slot = Object::take(slot);
+        blocking("migrate", move || migrate::server(&mut slot.connection, patience)).await??;
+        Ok(opened)
+    }
+
+    /// The server's major version, where this program can live with what is in the database. Nothing is changed.
+    pub(crate) async fn look(url: &str, options: &StoreOptions) -> Result<i64, StoreError> {
+        let (_opened, mut slot) = Self::connect(url, options).await?;
+        blocking("look at the database", move || migrate::look(&mut slot.connection)).await?
+    }
+
+    async fn connect(url: &str, options: &StoreOptions) -> Result<(Self, Object<Maker>), StoreError> {
         let address = Address::read(url)?;
         let place = address.place.clone();
         let fault = |reason: String| StoreError::Open { place: place.clone(), reason };
@@ -52,11 +67,7 @@ impl Connections {
         let opened = Self { pool, patience: options.patience, place: place.clone(), listener };
         let mut attempts = Attempts::new("open the database", &place, options.patience);
         let slot = opened.slot("open the database", &mut attempts).await?;
-        let patience = options.patience.max(Duration::from_secs(30));
-        // Its settings are not for others: it is taken out of the pool and closed.
-        let mut slot = Object::take(slot);
-        blocking("migrate", move || migrate::server(&mut slot.connection, patience)).await??;
-        Ok(opened)
+        Ok((opened, slot))
     }
 
     pub(crate) async fn write<T: Send + 'static>(

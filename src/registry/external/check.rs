@@ -3,47 +3,13 @@
 use super::{ExternalOptions, OpenError, Place};
 use crate::client::{Begun, ClientError, Session, scope};
 use crate::{Credentials, Login};
-use hythe_model::{Digest, Fault};
+use hythe_model::{Digest, Finding, Verdict};
 
 /// A repository that nobody has.
 const PROBE: &str = "hythe-check";
 
-/// How a question was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Well.
-    Pass,
-    /// Not as well as it might be.
-    Warning,
-    /// Nothing can be deployed like this.
-    Failure,
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How it is.
-    pub verdict: Verdict,
-    /// What was found.
-    pub detail: String,
-    /// What to do about it.
-    pub mend: Option<String>,
-}
-
-impl Finding {
-    fn pass(detail: String) -> Self {
-        Self { verdict: Verdict::Pass, detail, mend: None }
-    }
-
-    fn warning(detail: String, mend: &str) -> Self {
-        Self { verdict: Verdict::Warning, detail, mend: Some(mend.to_owned()) }
-    }
-
-    fn failure(Fault { what, why, next, .. }: Fault) -> Self {
-        let detail = std::iter::once(what).chain(why).collect::<Vec<_>>().join(" ");
-        Self { verdict: Verdict::Failure, detail, mend: next.into_iter().next() }
-    }
-}
+/// What the findings are about.
+const ABOUT: &str = "external registry";
 
 /// Asks what may be done with the credentials of a registry, and with those that nodes pull with.
 pub async fn check(options: &ExternalOptions, pull: Option<&Credentials>) -> Result<Vec<Finding>, OpenError> {
@@ -66,15 +32,17 @@ impl Place {
 
     async fn check_push(&self, login: Option<Login>) -> Finding {
         match begin_and_drop(&self.probe(login, "pull,push")).await {
-            Ok(()) => Finding::pass(format!("images can be sent to {}", self.prefix)),
-            Err(error) => Finding::failure(self.failed(error).fault()),
+            Ok(()) => Finding::pass(ABOUT, format!("images can be sent to {}", self.prefix)),
+            Err(error) => Finding::failure(ABOUT, self.failed(error).fault()),
         }
     }
 
     async fn check_delete(&self, login: Option<Login>) -> Finding {
         match self.probe(login, "pull,delete").delete_manifest(&nothing().into()).await {
-            Ok(()) => Finding::pass("images that nobody needs can be removed".to_owned()),
-            Err(error) => Finding::warning(
+            Ok(()) => Finding::pass(ABOUT, "images that nobody needs can be removed".to_owned()),
+            Err(error) => Finding::lacking(
+                ABOUT,
+                Verdict::Warning,
                 format!("images that nobody needs stay: {error}"),
                 "allow these credentials to delete, and deletion at all (distribution: storage.delete.enabled)",
             ),
@@ -84,16 +52,20 @@ impl Place {
     async fn check_pull(&self, login: Option<Login>) -> Vec<Finding> {
         let named = login.is_some();
         match self.probe(login.clone(), "pull").has_manifest(&nothing().into(), &nothing()).await {
-            Ok(_) if !named => return vec![Finding::pass("nodes can pull, as anybody can".to_owned())],
+            Ok(_) if !named => {
+                return vec![Finding::pass(ABOUT, "nodes can pull, as anybody can".to_owned())];
+            }
             Ok(_) => {}
             Err(ClientError::Refused(answer)) if !named && answer.is_denied() => {
-                return vec![Finding::warning(
+                return vec![Finding::lacking(
+                    ABOUT,
+                    Verdict::Warning,
                     "only nodes that have credentials of their own can pull".to_owned(),
                     "set pull_credentials in [registry.external], or see to it that nodes have some",
                 )];
             }
             Err(error) => {
-                let mut finding = Finding::failure(self.failed(error).fault());
+                let mut finding = Finding::failure(ABOUT, self.failed(error).fault());
                 finding.detail = format!("with pull_credentials: {}", finding.detail);
                 finding.mend = Some(
                     "name credentials that may read there: pull_credentials in [registry.external]"
@@ -102,9 +74,11 @@ impl Place {
                 return vec![finding];
             }
         }
-        let mut found = vec![Finding::pass("nodes can pull".to_owned())];
+        let mut found = vec![Finding::pass(ABOUT, "nodes can pull".to_owned())];
         if begin_and_drop(&self.probe(login, "pull,push")).await.is_ok() {
-            found.push(Finding::warning(
+            found.push(Finding::lacking(
+                ABOUT,
+                Verdict::Warning,
                 "what nodes pull with may push too, and lies in every tool's namespace".to_owned(),
                 "name credentials that only read: pull_credentials in [registry.external]",
             ));

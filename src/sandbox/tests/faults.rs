@@ -1,7 +1,8 @@
 //! What happens when something dies or a guest is hostile.
 
 use crate::support::{World, as_hythe, path, processes, to_null};
-use hythe_sandbox::capability::{CapabilityState, probe};
+use hythe_model::Verdict;
+use hythe_sandbox::capability::probe;
 use hythe_sandbox::wire::{self, Frame};
 use hythe_sandbox::{Helper, Mount, SandboxError};
 use rustix::process::{Pid, Signal, kill_process};
@@ -149,23 +150,23 @@ fn the_machine_is_probed_without_disturbing_a_helper() {
         for one in &found {
             println!(
                 "{:20} {:?} {} {}",
-                one.name,
-                one.state,
+                one.about,
+                one.verdict,
                 one.detail,
                 one.mend.clone().unwrap_or_default()
             );
         }
-        let state = |name: &str| found.iter().find(|one| one.name == name).unwrap().state;
+        let state = |name: &str| found.iter().find(|one| one.about == name).unwrap().verdict;
         for name in ["user namespaces", "overlay", "runtime", "sandbox network", "cgroups", "tun device"] {
-            assert_eq!(state(name), CapabilityState::Pass, "{name}");
+            assert_eq!(state(name), Verdict::Pass, "{name}");
         }
         let mut options = world.options().clone();
         options.pasta = "/nothing/pasta".into();
         options.cgroup = "nobody".into();
         let found = tokio::task::spawn_blocking(move || probe(&options)).await.unwrap();
         for name in ["pasta", "sandbox network", "cgroups"] {
-            let one = found.iter().find(|one| one.name == name).unwrap();
-            assert!(one.state == CapabilityState::Failure && one.mend.is_some(), "{one:?}");
+            let one = found.iter().find(|one| one.about == name).unwrap();
+            assert!(one.verdict == Verdict::Failure && one.mend.is_some(), "{one:?}");
         }
         let left: Vec<_> =
             std::fs::read_dir(world.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
