@@ -170,9 +170,11 @@ fn version_finding(major: &str, minor: &str, shown: &str) -> Finding {
 
 /// The rules of a role that an installation comes with.
 fn rules(role: &str) -> Vec<PolicyRule> {
-    let documents: Vec<ClusterRole> = serde_saphyr::from_multiple(RIGHTS).unwrap_or_default();
-    let of_that_name = documents.into_iter().find(|one| one.metadata.name.as_deref() == Some(role));
-    of_that_name.and_then(|role| role.rules).unwrap_or_default()
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(RIGHTS).unwrap_or_default();
+    let is_it = |one: &serde_json::Value| one["kind"] == "ClusterRole" && one["metadata"]["name"] == role;
+    let found =
+        documents.into_iter().find(is_it).and_then(|found| serde_json::from_value::<ClusterRole>(found).ok());
+    found.and_then(|role| role.rules).unwrap_or_default()
 }
 
 fn words(question: &ResourceAttributes) -> String {

@@ -143,6 +143,9 @@ impl Config {
             let next = "Write each as in 10.1.0.0/16 or 10.1.2.3/32.";
             return found("kubernetes", "router_networks", "this is not a list of networks", next);
         }
+        if !self.needs_cluster() {
+            return None;
+        }
         self.kubernetes.wrong_name().and_then(|(key, what)| {
             let next = "Write lower-case letters, digits and hyphens between them.";
             found("kubernetes", key, what, next)

@@ -19,10 +19,14 @@ use std::sync::Arc;
 
 /// What stands for a secret.
 const MASK: &str = "[masked]";
-/// How many bytes of a pattern are looked for: the most with which all of them are few enough.
-const HEADS: [usize; 4] = [64, 32, 16, 8];
-/// Bytes of all heads: each is a state of the automaton, of some twelve bytes.
-const MOST: usize = 4 << 20;
+/// How many bytes of a pattern are looked for, and the bytes that all of these may have: the first with which there are few enough.
+/// Each is a state of the automaton, of some twelve bytes.
+const HEADS: [(usize, usize); 4] =
+    [(64, 512 << 10), (32, 512 << 10), (16, 512 << 10), (SHORTEST_HEAD, MOST_HEADS)];
+const SHORTEST_HEAD: usize = 8;
+const MOST_HEADS: usize = 1 << 20;
+/// Bytes that are compared at one place; where that is not enough, all that follows is masked.
+const COMPARED: usize = 1 << 20;
 
 /// A value that is masked, as processes see it.
 #[derive(Clone, Copy)]
@@ -72,7 +76,7 @@ impl Masker {
     /// A masker of these values. It takes a while where they are many. There is none where they are beyond all bounds: what may hold
     /// them is not to be shown then.
     pub fn new<'a, S: Into<Secret<'a>>>(values: impl IntoIterator<Item = S>) -> Result<Self, EventsError> {
-        let patterns = patterns(values.into_iter().map(Into::into));
+        let patterns = patterns(values.into_iter().map(Into::into))?;
         if patterns.is_empty() {
             return Ok(Self::default());
         }
@@ -139,11 +143,21 @@ impl Found {
         Ok(Self { automaton, head, long, memory })
     }
 
-    /// The first place from a byte on where a pattern stands, or the beginning of one.
+    /// The first place from a byte on where a pattern stands, or the beginning of one, or several that overlap.
     fn next(&self, text: &str, from: usize) -> Option<Range<usize>> {
         let found = self.automaton.find(Input::new(text).range(from..))?;
-        let reach = self.reach(&text.as_bytes()[found.start()..], found.len());
-        let end = found.start() + reach;
+        let mut compared = self.reach(&text.as_bytes()[found.start()..], found.len());
+        let (mut at, mut end) = (found.start() + 1, found.start() + compared);
+        // One that begins in it may reach further.
+        while at < end && end < text.len() {
+            let near = Input::new(text).range(at..text.len().min(end + self.head));
+            let Some(inside) = self.automaton.find(near).filter(|inside| inside.start() < end) else { break };
+            let reach = self.reach(&text.as_bytes()[inside.start()..], inside.len());
+            (at, end, compared) = (inside.start() + 1, end.max(inside.start() + reach), compared + reach);
+            if compared > COMPARED {
+                end = text.len();
+            }
+        }
         // Whole characters.
         let end = (end..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
         Some(found.start()..end)
@@ -164,10 +178,10 @@ impl Found {
 
 /// The first bytes of patterns, of each so many that all of them are not too many, and how many these are.
 fn heads(patterns: &BTreeSet<String>) -> Result<(usize, BTreeSet<&[u8]>), EventsError> {
-    for head in HEADS {
+    for (head, most) in HEADS {
         let heads: BTreeSet<&[u8]> =
             patterns.iter().map(|pattern| &pattern.as_bytes()[..pattern.len().min(head)]).collect();
-        if heads.iter().map(|head| head.len()).sum::<usize>() <= MOST {
+        if heads.iter().map(|head| head.len()).sum::<usize>() <= most {
             return Ok((head, heads));
         }
     }

@@ -55,8 +55,8 @@ struct Kept {
     of: HashMap<ToolName, Known>,
     bytes: usize,
     uses: u64,
-    /// How often something was forgotten: what was asked for before that may be wrong by now.
-    forgotten: u64,
+    /// The tools that are asked for, and who asks: not among them any more is what was forgotten meanwhile, which may be wrong by now.
+    asked: HashMap<ToolName, u64>,
 }
 
 impl Default for Masks {
@@ -78,7 +78,7 @@ impl Masks {
     /// Asks anew for what is masked of a tool.
     pub(crate) fn forget(&self, tool: &ToolName) {
         let mut kept = self.kept();
-        kept.forgotten += 1;
+        kept.asked.remove(tool);
         kept.remove(tool);
     }
 
@@ -103,18 +103,25 @@ impl Masks {
         }
         let Some(masker_of) = self.masker_of.get() else { return Some(Masker::default()) };
         let _asking = self.asking.acquire().await;
-        let (of, forgotten) = {
+        let (of, ask) = {
             let mut kept = self.kept();
             // Somebody else may have asked meanwhile.
             if let ControlFlow::Break(known) = kept.look(tool, printing) {
                 return known;
             }
-            (kept.printing(tool, printing), kept.forgotten)
+            let ask = kept.uses;
+            kept.asked.insert(tool.clone(), ask);
+            (kept.printing(tool, printing), ask)
         };
-        match masker_of(tool.clone(), of.clone()).await {
+        let answer = masker_of(tool.clone(), of.clone()).await;
+        let mut kept = self.kept();
+        let still = kept.asked.get(tool) == Some(&ask);
+        if still {
+            kept.asked.remove(tool);
+        }
+        match answer {
             Ok(Some(masker)) => {
-                let mut kept = self.kept();
-                if kept.forgotten == forgotten {
+                if still {
                     kept.keep(tool, masker.clone(), of);
                 }
                 Some(masker)
@@ -122,7 +129,6 @@ impl Masks {
             Ok(None) => None,
             Err(fault) => {
                 tracing::error!(%tool, %fault, "its lines are not stored: what is to be masked is not known");
-                let mut kept = self.kept();
                 kept.remove(tool);
                 kept.of.insert(tool.clone(), Known::Nothing(Instant::now()));
                 None

@@ -119,7 +119,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
                 port: settings.config.rollout.port,
                 pull,
                 witness,
-                traffic: Arc::new(Counted(in_flight.clone())),
+                traffic: Arc::new(Counted::new(in_flight.clone(), objects.as_ref().map(|_| store.clone()))),
             };
             Arc::new(KubernetesRuntime::start(parts))
         }
@@ -155,7 +155,7 @@ fn local_parts(
         layers: sandboxes.layers,
         logs: data.instance_logs(),
         log_bytes: settings.config.logs.instance.bytes(),
-        traffic: Arc::new(Counted(in_flight)),
+        traffic: Arc::new(Counted::new(in_flight, None)),
     }
 }
 

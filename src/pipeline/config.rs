@@ -40,6 +40,12 @@ impl ConfigChange {
             Self::Set { key, .. } | Self::Unset { key } => key,
         }
     }
+
+    /// What it sets.
+    fn entry(&self) -> Option<ConfigEntry> {
+        let Self::Set { key, value, scope } = self else { return None };
+        Some(ConfigEntry { key: key.clone(), value: value.clone(), scope: *scope })
+    }
 }
 
 /// One key of a tool's config, opened.
@@ -72,10 +78,14 @@ impl Platform {
         let turn = self.turn(tool).await?;
         self.tool(tool).await?;
         let keys = changes.iter().map(|change| change.key().to_owned()).collect();
+        let set = changes.iter().filter_map(ConfigChange::entry).collect::<Vec<_>>();
         let edits =
             changes.into_iter().map(|change| self.seal(tool, change)).collect::<Result<Vec<_>, _>>()?;
         let base = self.current_config(tool).await?;
         self.expect_room(tool, base, &edits).await?;
+        if !set.is_empty() {
+            self.expect_maskable(tool, set).await?;
+        }
         let version = self.store().change_config(tool, base, edits, actor).await?;
         self.logs().mask_anew(tool);
         if self.store().live_release(tool).await?.is_none() {

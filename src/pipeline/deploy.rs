@@ -83,7 +83,7 @@ impl Platform {
         let parts = self.parts();
         let previous = parts.store.live_release(&build.tool).await?.map(|release| release.image);
         let config = self.current_config(&build.tool).await?;
-        self.mask_log(log, &build.tool, None, Some(config)).await?;
+        let masker = self.mask_log(log, &build.tool, None, Some(config)).await?;
         self.fetch_source(&build.source).await?;
         let request = BuildRequest {
             tool: build.tool.clone(),
@@ -94,7 +94,8 @@ impl Platform {
             no_cache: build.options.no_cache,
             env: self.build_env(&build.tool, config).await?,
         };
-        let image = parts.builder.build(request, log, cancel.token().clone()).await?;
+        let made = parts.builder.build(request, log, cancel.token().clone()).await;
+        let image = made.map_err(|fault| masker.mask_fault(fault))?;
         parts.store.set_build_image(build.id, &image).await?;
         Ok(image)
     }

@@ -1,6 +1,5 @@
 //! The story's own refusals, in words.
 
-use hythe_events::EventsError;
 use hythe_model::project::FilePlace;
 use hythe_model::{BuildId, CommitId, Fault, MountName, Process, ProcessType, ReleaseNumber, ToolName};
 use hythe_source::SourceError;
@@ -191,7 +190,7 @@ pub(crate) fn config_unreadable(tool: &ToolName, key: &str) -> Fault {
         )
 }
 
-pub(crate) fn config_unmaskable(tool: &ToolName, why: &EventsError) -> Fault {
+pub(crate) fn config_unmaskable(tool: &ToolName, why: &dyn std::fmt::Display) -> Fault {
     Fault::new(
         "config/unmaskable",
         format!("The values that {tool} has had are too many to be kept out of its logs."),

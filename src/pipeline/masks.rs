@@ -4,7 +4,9 @@ use crate::cancel::Cancel;
 use crate::log::BuildLog;
 use crate::{ConfigEntry, Platform, faults};
 use hythe_events::{EventsError, Masker, MaskerOf, Printing, Secret};
+use hythe_model::render::size;
 use hythe_model::{Fault, Release, ReleaseNumber, ReleaseState, ToolName};
+use hythe_rollout::JobRun;
 use hythe_store::StoreError;
 use secrecy::ExposeSecret;
 use std::collections::BTreeSet;
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 /// The newest releases of a tool, of which something may run already, or just now still.
 const NEWEST: u32 = 3;
+/// Bytes of the values that are opened to be masked.
+const OPENED: usize = 8 << 20;
 /// How often a build's log tries to know what is to be masked in it, and how long it waits between.
 const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(2);
@@ -26,15 +30,37 @@ impl Platform {
         printing: Printing,
         config: Option<i64>,
     ) -> Result<Masker, Fault> {
+        self.masker_beside(tool, printing, config, Vec::new()).await
+    }
+
+    /// A fault where these values would be too many to be masked, beside those that may be printed already.
+    pub(crate) async fn expect_maskable(&self, tool: &ToolName, set: Vec<ConfigEntry>) -> Result<(), Fault> {
+        self.masker_beside(tool, Printing::new(), None, set).await.map(drop)
+    }
+
+    async fn masker_beside(
+        &self,
+        tool: &ToolName,
+        printing: Printing,
+        config: Option<i64>,
+        set: Vec<ConfigEntry>,
+    ) -> Result<Masker, Fault> {
         let releases = self.may_print(tool, printing).await?;
         let mut versions: BTreeSet<i64> = releases.iter().map(|release| release.config).collect();
         versions.extend(config);
         versions.insert(self.store().latest_config(tool).await?);
         let files: BTreeSet<String> =
             releases.into_iter().flat_map(|release| release.project.files.into_values()).collect();
-        let mut values = Vec::new();
+        let (mut values, mut bytes) = (set, 0);
         for version in versions {
-            values.extend(self.open_config(tool, version).await?);
+            let opened = self.open_config(tool, version).await?;
+            bytes += opened.iter().map(|entry| entry.value.expose_secret().len()).sum::<usize>();
+            if bytes > OPENED {
+                let why =
+                    format!("those of the releases that run have more than {} together", size(OPENED as u64));
+                return Err(faults::config_unmaskable(tool, &why));
+            }
+            values.extend(opened);
         }
         // One at a time: of many values it takes memory while it is made.
         let _alone = self.inner.masking.lock().await;
@@ -62,7 +88,8 @@ impl Platform {
     async fn running_releases(&self, tool: &ToolName) -> BTreeSet<ReleaseNumber> {
         let runtime = &self.parts().runtime;
         let instances = runtime.instances(tool).await.into_iter().map(|instance| instance.id.release);
-        let runs = runtime.jobs(tool).await.unwrap_or_default().into_iter().map(|run| run.id.release);
+        let runs = runtime.jobs(tool).await.unwrap_or_default();
+        let runs = runs.into_iter().filter(JobRun::is_running).map(|run| run.id.release);
         instances.chain(runs).collect()
     }
 
@@ -85,23 +112,23 @@ impl Platform {
     }
 
     /// Masks in a build's log what is printed from now on, by a build with this version of the config or by a release's own command.
-    /// Where it cannot be known what that is, nothing that prints may begin.
+    /// Where it cannot be known what that is, nothing that prints may begin. The masker, to mask what else becomes of it.
     pub(crate) async fn mask_log(
         &self,
         log: &BuildLog,
         tool: &ToolName,
         release: Option<ReleaseNumber>,
         config: Option<i64>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Masker, Fault> {
         if !log.is_kept() {
-            return Ok(());
+            return Ok(Masker::default());
         }
         let mut attempts = 1;
         loop {
             match self.masker(tool, release.into_iter().collect(), config).await {
                 Ok(masker) => {
-                    log.mask(masker);
-                    return Ok(());
+                    log.mask(masker.clone());
+                    return Ok(masker);
                 }
                 Err(fault) if attempts == ATTEMPTS || fault.id.starts_with("config/") => return Err(fault),
                 Err(fault) => {

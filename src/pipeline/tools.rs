@@ -23,6 +23,7 @@ impl Platform {
     /// Makes a tool with its repository; the actor becomes its first maintainer.
     pub async fn create_tool(&self, actor: &Actor, name: ToolName) -> Result<Tool, Fault> {
         let owner = if let Actor::Maintainer(owner) = actor { Some(owner) } else { None };
+        self.parts().runtime.expect_name(&name)?;
         let tool = self.store().create_tool(&name, owner).await?;
         if let Err(fault) = self.make_repository(&name).await {
             self.store().delete_tool(&tool.name).await?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Between two looks at the answers.
-const LOOK: Duration = Duration::from_millis(500);
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 /// Fewer answers than this say nothing.
 const FEW: u64 = 20;
 /// A canary may err so many times as often as what serves beside it.
@@ -52,9 +52,9 @@ impl Watch<'_> {
         let First { canary, part, all } = self.first;
         let pause = canary.pause.duration();
         self.note(format!("canary: {part} of {all} ready, watched for {}", canary.pause), None);
-        let (begun, [_, before]) = (Instant::now(), self.answers());
+        let (begun, [_, before]) = (Instant::now(), self.answers().await);
         loop {
-            let [new, old] = self.answers();
+            let [new, old] = self.answers().await;
             let old = Answers {
                 all: old.all.saturating_sub(before.all),
                 errors: old.errors.saturating_sub(before.errors),
@@ -71,8 +71,9 @@ impl Watch<'_> {
         }
     }
 
-    fn answers(&self) -> [Answers; 2] {
-        (self.instances)().map(|ids| ids.iter().map(|id| self.traffic.answers(id)).sum())
+    async fn answers(&self) -> [Answers; 2] {
+        let (tool, [new, old]) = (&self.release.release.tool, (self.instances)());
+        [self.traffic.answers(tool, &new).await, self.traffic.answers(tool, &old).await]
     }
 
     fn note(&self, text: String, took: Option<Duration>) {

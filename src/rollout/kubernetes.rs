@@ -85,6 +85,10 @@ impl KubernetesRuntime {
 
 #[async_trait]
 impl Runtime for KubernetesRuntime {
+    fn expect_name(&self, tool: &ToolName) -> Result<(), Fault> {
+        fault::expect_namespace(&self.rollouts.settings, tool)
+    }
+
     fn declare_tool(&self, tool: &ToolName) {
         self.rollouts.seen.update(tool, |view| view.declared = true);
     }

@@ -25,6 +25,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// The caller sees to it that a tool has one rollout at a time.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// A fault where nothing can run for a tool of this name.
+    fn expect_name(&self, _tool: &ToolName) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Says that a tool exists, so that its host answers "nothing is deployed" and not "no such tool".
     fn declare_tool(&self, tool: &ToolName);
 
@@ -272,8 +277,12 @@ pub struct Adopted {
 /// What the router knows of the requests to an instance.
 #[async_trait]
 pub trait Traffic: Send + Sync {
-    /// What the instance has answered since it takes traffic, as far as this server's router has seen.
-    fn answers(&self, instance: &InstanceId) -> Answers;
+    /// What these instances of a tool have answered since they take traffic, as far as this server's router has seen and those of others
+    /// have told.
+    async fn answers(&self, tool: &ToolName, instances: &[InstanceId]) -> Answers;
+
+    /// Tells the other servers what these instances of a tool have answered here, in place of what was told before.
+    async fn tell(&self, _tool: &ToolName, _instances: &[InstanceId]) {}
 
     /// Closes the instance to new requests and returns when none is under way. The instance has left the route before.
     async fn drained(&self, instance: &InstanceId);
@@ -338,7 +347,7 @@ pub struct Unwatched;
 
 #[async_trait]
 impl Traffic for Unwatched {
-    fn answers(&self, _: &InstanceId) -> Answers {
+    async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
         Answers::default()
     }
 

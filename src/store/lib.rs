@@ -5,6 +5,7 @@
 //! both, and what one has acknowledged is on the disk. SQL lives in this room and nowhere else, and nothing here knows a
 //! protocol, a secret's plain text or what a build does.
 
+mod answers;
 mod backup;
 mod builds;
 mod changes;
@@ -36,6 +37,7 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
+pub use answers::InstanceAnswers;
 pub use builds::{Build, BuildOutcome, BuildState, NewBuild};
 pub use changes::Changes;
 pub use config::{ConfigEdit, ConfigScope, ConfigValue, SealedValue};

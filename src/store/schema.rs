@@ -214,6 +214,17 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    instance_answers (tool_id, server, instance) {
+        tool_id -> BigInt,
+        server -> Text,
+        instance -> Text,
+        answers -> BigInt,
+        errors -> BigInt,
+        told_at -> BigInt,
+    }
+}
+
 diesel::joinable!(members -> tools (tool_id));
 diesel::joinable!(ssh_keys -> tools (tool_id));
 diesel::joinable!(builds -> tools (tool_id));

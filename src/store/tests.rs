@@ -1,5 +1,6 @@
 //! One story of a database, told once whatever the database is, and what must hold when much happens at once.
 
+mod answers;
 mod copying;
 mod crowd;
 mod ends;

@@ -13,7 +13,40 @@ fn the_verbs_on_one_machine() {
 
 #[test]
 fn the_verbs_in_a_cluster() {
-    tell(&Clustered::with_the_rights_of_an_installation("kube-verbs", SETTINGS));
+    let clustered = Clustered::with_the_rights_of_an_installation("kube-verbs", SETTINGS);
+    tell(&clustered);
+    an_operator_is_told_what_is_missing(&clustered);
+}
+
+/// What `hythed check-config` says of the cluster, and of rights and policies that were taken away.
+fn an_operator_is_told_what_is_missing(clustered: &Clustered) {
+    let check = || clustered.hythed(&["check-config"]);
+    let well = check().ok().out;
+    for line in [
+        "pass     database",
+        "pass     cluster              Kubernetes 1.",
+        "rights that are needed are there",
+        "of its own making",
+    ] {
+        assert!(well.contains(line), "{line}\n{well}");
+    }
+    assert!(
+        !well.contains("pasta") && !well.contains("user namespaces"),
+        "nothing runs in sandboxes\n{well}"
+    );
+    let (cluster, platform) = (clustered.cluster(), clustered.platform());
+    cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &format!("{platform}-namespaces")]).ok();
+    until(Duration::from_secs(30), || {
+        check().ok().out.contains("warning  cluster              nothing holds the server").then_some(())
+    });
+    let tools = format!("{platform}-tools");
+    let without = r#"[{"op": "remove", "path": "/rules/0/verbs/2"}]"#;
+    cluster.kubectl(&["patch", "clusterrole", &tools, "--type=json", "-p", without]).ok();
+    let lacking = until(Duration::from_secs(30), || {
+        let said = check();
+        (said.code != 0).then_some(said.out)
+    });
+    assert!(lacking.contains("rights are missing: patch secrets in builds-of-"), "{lacking}");
 }
 
 fn tell(server: &Server) {

@@ -2,7 +2,7 @@
 
 use super::attack::build;
 use super::faults::live_commit;
-use crate::support::{Client, Ran, Replicas, under_load, until};
+use crate::support::{Client, Ran, Replicas, answers_under_load, under_load, until};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,45 @@ fn either_server_takes_any_push_and_knows_what_the_other_took() {
     robin.hythe(&["tools", "delete", "handbook", "--yes"]).ok();
     other.git("handbook", &["ls-remote", "hythe"]).failed().says("handbook");
     other.get_until("handbook", |answer| answer.status == 404);
+}
+
+#[test]
+fn each_part_of_the_work_has_a_server_of_its_own() {
+    let replicas = Replicas::start("replicas-split", ["ssh,api", "builder,controller"]);
+    let third = replicas.third("router");
+    let router = third.address("router");
+    let robin = Client::new(&replicas.one, "robin");
+    robin.tool_from("weather", "python-flask");
+    robin.push("weather").ok().says("v1 is live");
+    robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
+    robin.write("weather", "project.toml", "[hythe.rollout]\ncanary = \"50 %\"\npause = \"8 s\"\n");
+    // Who watches a canary carries no traffic, and knows how it does.
+    let push = |text: &str, status: u32| {
+        let home = format!(
+            "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef home():\n    return 'x', {status}\n"
+        );
+        robin.write("weather", "app.py", &home);
+        robin.commit("weather", text);
+        let mut ran = None;
+        let seen = answers_under_load(router, "weather", || ran = Some(robin.push("weather")));
+        (ran.expect("it was pushed"), seen)
+    };
+    let (well, seen) = push("Does well", 203);
+    let said = well.ok().err;
+    assert!(seen.contains_key(&200) && seen.contains_key(&203), "{seen:?}");
+    let watched = said.lines().find(|line| line.contains("canary: does well, 0 server errors in "));
+    assert!(watched.is_some_and(|line| !line.contains("in 0 answers")), "{said}");
+    let (errs, seen) = push("Errs", 500);
+    errs.failed().says("rollout/canary-errors").says("goes on serving");
+    assert!(seen.contains_key(&203) && seen.contains_key(&500), "{seen:?}");
+    // Nothing is told of what nobody watches.
+    until(Duration::from_secs(20), || {
+        let left = replicas.rows.sql(&replicas.url, "SELECT count(*) FROM instance_answers");
+        (left.trim() == "0").then_some(())
+    });
+    let log = robin.hythe(&["logs", "-t", "weather", "-n", "2000"]).ok().out;
+    assert!(log.contains("router") && log.contains(" 500 "), "what the router says is there\n{log}");
+    robin.hythe(&["restart", "-t", "weather"]).ok();
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Replicas {
     pub(crate) rows: Postgres,
     /// The database in it.
     pub(crate) url: String,
+    /// How each is configured.
+    config: String,
     platform: String,
     registry: String,
     balancer: Arc<Balancer>,
@@ -82,9 +84,15 @@ impl Replicas {
         one.begin();
         let two = Server::joined(&format!("{name}-two"), &config, roles[1], one.token());
         Cluster::shared().registry_at(&registry, &registry);
-        let replicas = Self { one, two, rows, url, platform, registry, balancer, _shared: Shared(shared) };
+        let replicas =
+            Self { one, two, rows, url, config, platform, registry, balancer, _shared: Shared(shared) };
         replicas.balance();
         replicas
+    }
+
+    /// Starts one more server, which does these parts of the work.
+    pub(crate) fn third(&self, roles: &str) -> Server {
+        Server::joined(&format!("{}-three", self.platform), &self.config, roles, self.one.token())
     }
 
     fn balance(&self) {

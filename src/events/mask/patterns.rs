@@ -1,36 +1,69 @@
 //! What is looked for of secrets, however they are written.
 
-use super::Secret;
+use super::{MOST_HEADS, SHORTEST_HEAD, Secret};
+use crate::EventsError;
 use std::collections::BTreeSet;
 
 /// The shortest value that is masked; of one with several lines, the shortest line or part of one.
 const SHORTEST: usize = 4;
 const SHORTEST_LINE: usize = 8;
 
-/// The patterns of secrets.
-pub(super) fn patterns<'a>(secrets: impl Iterator<Item = Secret<'a>>) -> BTreeSet<String> {
-    let mut patterns = BTreeSet::new();
+/// Bytes of all patterns.
+const MOST: usize = 16 << 20;
+
+/// Patterns, of which there are not too many.
+#[derive(Default)]
+pub(super) struct Patterns {
+    all: BTreeSet<String>,
+    bytes: usize,
+    /// Bytes of their shortest heads.
+    heads: usize,
+}
+
+impl Patterns {
+    fn add(&mut self, pattern: String) -> Result<(), EventsError> {
+        let len = pattern.len();
+        if self.all.insert(pattern) {
+            self.bytes += len;
+            self.heads += len.min(SHORTEST_HEAD);
+        }
+        if self.bytes <= MOST && self.heads <= MOST_HEADS {
+            return Ok(());
+        }
+        Err(EventsError::Unmaskable { reason: "there are too many different values and lines".to_owned() })
+    }
+
+    fn add_forms(&mut self, value: &str) -> Result<(), EventsError> {
+        forms(value).into_iter().try_for_each(|form| self.add(form))
+    }
+}
+
+/// The patterns of secrets. As soon as there are too many there are none: nothing is gathered beyond.
+pub(super) fn patterns<'a>(
+    secrets: impl Iterator<Item = Secret<'a>>,
+) -> Result<BTreeSet<String>, EventsError> {
+    let mut patterns = Patterns::default();
     for secret in secrets {
         let (value, is_file) = match secret {
             Secret::Variable(value) => (value.trim(), value.trim().contains('\n')),
             Secret::File(content) => (content.trim(), true),
         };
         if value.len() >= SHORTEST {
-            patterns.extend(forms(value));
+            patterns.add_forms(value)?;
         }
         if !is_file {
             continue;
         }
         for line in value.lines().map(str::trim) {
             if line.len() >= SHORTEST_LINE {
-                patterns.insert(line.to_owned());
+                patterns.add(line.to_owned())?;
             }
             if let Some(given) = assigned(line).filter(|given| given.len() >= SHORTEST_LINE) {
-                patterns.extend(forms(given));
+                patterns.add_forms(given)?;
             }
         }
     }
-    patterns
+    Ok(patterns.all)
 }
 
 /// A value as it is, and as JSON and URLs write it.

@@ -5,14 +5,17 @@
 use super::desired::CANARY;
 use super::progress::Wanted;
 use super::rollout::{Rollouts, Stage};
-use super::seen::ToolView;
+use super::seen::{Seen, ToolView};
 use super::view::{self, PodView};
-use crate::canary::{self, Watch};
+use crate::canary::{self, LOOK, Watch};
 use crate::fault as common;
-use crate::runtime::{Notes, RunnableRelease};
+use crate::runtime::{Notes, RunnableRelease, Traffic};
 use crate::status::ExitReason;
 use hythe_model::{Fault, InstanceId, ProcessType};
 use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 impl Rollouts {
     /// Brings up the release's canary, where it has one, and sees whether it does well.
@@ -74,6 +77,29 @@ impl Rollouts {
             }
         }
     }
+}
+
+/// Tells the other servers what pods answer here as long as one of them may watch a canary among them.
+pub(super) async fn tell(seen: Arc<Seen>, traffic: Arc<dyn Traffic>, end: CancellationToken) {
+    let mut canaries = seen.canaries();
+    let mut told = HashSet::new();
+    let telling = async {
+        loop {
+            let tools = canaries.borrow_and_update().clone();
+            for tool in told.difference(&tools) {
+                traffic.tell(tool, &[]).await;
+            }
+            for tool in &tools {
+                traffic.tell(tool, &sides(&seen.tool(tool)).concat()).await;
+            }
+            told = tools;
+            if told.is_empty() && canaries.changed().await.is_err() {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    };
+    end.run_until_cancelled(telling).await;
 }
 
 /// How a pod's container has ended, now or before its last start.

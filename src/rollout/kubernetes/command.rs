@@ -49,8 +49,11 @@ impl Rollouts {
         let (objects, job) = desired::release_job(&self.wish(release, pull.as_ref()), command)?;
         let alone = self.alone(tool).await;
         self.cluster.apply(&self.owner(tool), &objects).await.map_err(not_applied)?;
-        let tried = self.try_pod(tool, &job).await;
-        tried.map_err(|error| fault::command_refused(&release.release, &error))?;
+        // One that runs already, as where another server has begun with it, is not tried beside itself.
+        if pod_of(&self.seen.tool(tool), release.release.number).is_none() {
+            let tried = self.try_pod(tool, &job).await;
+            tried.map_err(|error| fault::command_refused(&release.release, &error))?;
+        }
         create("start a release command", &self.api::<Job>(tool), &job).await.map_err(not_applied)?;
         drop(alone);
         let mut heard = Heard::new(command, notes);

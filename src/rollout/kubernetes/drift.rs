@@ -55,6 +55,9 @@ pub(crate) trait Keeper: Send + Sync {
     /// Whether what no watch shows of a tool is as it is wished.
     async fn is_right(&self, tool: &ToolName) -> bool;
 
+    /// Takes note of an object, as a watch shows it with its status.
+    fn note(&self, _kind: &str, _object: &DynamicObject) {}
+
     /// Makes a tool as it is wished.
     async fn mend(&self, tool: &ToolName);
 }
@@ -192,6 +195,7 @@ impl Watching {
             match event {
                 Ok(Event::Init) => list = List::default(),
                 Ok(Event::InitApply(object)) => {
+                    keeper.note(kind, &object);
                     self.dirty.add(list.take(kind, &object, known, |tool| keeper.due(tool)));
                 }
                 Ok(Event::InitDone) => {
@@ -207,6 +211,7 @@ impl Watching {
                     }
                 }
                 Ok(Event::Apply(object)) => {
+                    keeper.note(kind, &object);
                     if !known.is_right(kind, &object) {
                         self.dirty.add(view::tool(&object.metadata));
                     }

@@ -1,5 +1,7 @@
 //! What a rollout in a cluster says when it fails, where a machine alone has no words for it.
 
+use super::ClusterSettings;
+use super::desired::namespace;
 use super::progress::{Hindrance, Trouble};
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
@@ -12,6 +14,26 @@ const WEBHOOK: &str = "failed calling webhook";
 const SURGE: &str =
     "While a release replaces another, one instance more than the formation runs for a moment.";
 const BESIDE: &str = "A release command runs in a pod of its own beside the instances.";
+
+/// The longest name of a namespace (a label of RFC 1123).
+const LABEL: usize = 63;
+
+/// A fault where the namespace of a tool would have too long a name.
+pub(crate) fn expect_namespace(settings: &ClusterSettings, tool: &ToolName) -> Result<(), Fault> {
+    let most = LABEL.saturating_sub(settings.namespace_prefix.len());
+    if tool.as_str().len() <= most {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "tools/name-too-long",
+        format!("The name {tool} is too long: here it has at most {most} letters."),
+    )
+    .why(format!(
+        "Its namespace is called {}, and a cluster takes {LABEL} letters.",
+        namespace(settings, tool)
+    ))
+    .next("Choose a shorter name, or ask the operator for a shorter namespace_prefix in [kubernetes]."))
+}
 
 /// A tool could not be removed from the cluster.
 pub(crate) fn not_removed(tool: &ToolName, error: &ClusterError) -> Fault {

@@ -2,9 +2,11 @@
 
 use super::drift::{self, Due, Keeper};
 use super::rollout::{Rollouts, left_over};
+use super::unmade;
 use crate::runtime::{Adopted, RunnableRelease};
 use async_trait::async_trait;
 use hythe_model::ToolName;
+use kube::api::DynamicObject;
 use std::sync::{Arc, PoisonError, Weak};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +34,16 @@ impl Rollouts {
         if let Some(end) = leading {
             self.logs.lead(end.clone(), &self.seen);
             let (own, until) = (self.clone(), end.clone());
-            let looking = async move { tokio::join!(own.end_left_commands(), own.tell_unmade_runs()) };
+            let mut pods = self.looked.clone();
+            let looking = async move {
+                // A run whose pod was not seen yet is not one without.
+                let tell = async {
+                    if pods.wait_for(|lists| lists.iter().all(|done| *done)).await.is_ok() {
+                        own.tell_unmade_runs().await;
+                    }
+                };
+                tokio::join!(own.end_left_commands(), tell)
+            };
             tokio::spawn(until.run_until_cancelled_owned(looking));
             let keeper: Weak<dyn Keeper> = Arc::<Self>::downgrade(&self);
             let (mut looked, cluster, dirty) =
@@ -53,6 +64,12 @@ impl Rollouts {
 impl Keeper for Rollouts {
     fn tools(&self) -> Vec<ToolName> {
         self.live().keys().cloned().collect()
+    }
+
+    fn note(&self, kind: &str, object: &DynamicObject) {
+        if kind == unmade::CRON {
+            self.runs.see(object);
+        }
     }
 
     fn due(&self, tool: &ToolName) -> Due {

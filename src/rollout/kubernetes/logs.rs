@@ -36,6 +36,8 @@ const OPENED: Duration = Duration::from_secs(30);
 /// Between two attempts to take up a stream; at least and, where it is refused again and again, at most.
 const AGAIN: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_mins(10);
+/// The longest wait between two looks at a container that has ended and whose lines are not taken.
+const LATE: Duration = Duration::from_secs(30);
 /// How long the end of a container may take to be told once its stream has ended.
 const TOLD: Duration = Duration::from_secs(5);
 /// How many attempts a container that has ended is worth.
@@ -192,7 +194,7 @@ impl Logs {
     /// Carries one container's output until it has ended, then says so.
     async fn carry(self: Arc<Self>, pod: Arc<PodView>, mut end: watch::Receiver<Option<End>>) {
         let mut reading = Reading { pod: &pod, lines: None, news: false };
-        let (mut attempts, mut pause) = (0, AGAIN);
+        let (mut attempts, mut pause, mut late) = (0, AGAIN, AGAIN);
         let (exit, at) = loop {
             let known = end.borrow_and_update().clone();
             let copied = self.copy(known.as_ref(), &mut reading).await;
@@ -204,7 +206,8 @@ impl Logs {
                 if copied == Copied::All || attempts >= LAST_ATTEMPTS {
                     break (exit, at);
                 }
-                sleep(AGAIN).await;
+                sleep(late).await;
+                late = if copied == Copied::Untaken { (late * 2).min(LATE) } else { AGAIN };
                 continue;
             }
             let has_news = reading.has_news() && copied != Copied::Untaken;

@@ -6,6 +6,7 @@ use super::logs::Logs;
 use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::Seen;
 use super::settings::ClusterSettings;
+use super::unmade::Runs;
 use super::view::{self, PodView};
 use super::waiting::Waiting;
 use super::{KubernetesParts, Pull, fault};
@@ -59,6 +60,7 @@ pub(crate) struct Rollouts {
     /// One at a time writes a tool's objects.
     writing: Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) dirty: Arc<Dirty>,
+    pub(super) runs: Runs,
     /// Until when this server looks after all; none before it has begun to.
     pub(super) leading: Mutex<Option<CancellationToken>>,
     /// Who knows what is live, where other servers roll out too.
@@ -95,6 +97,7 @@ impl Rollouts {
         let logs = Logs::new(cluster.clone(), settings.clone(), parts.witness);
         let dirty = Arc::<Dirty>::default();
         let looked = super::watch::start(&cluster, &seen, &logs, &dirty, &end);
+        tokio::spawn(super::canary::tell(seen.clone(), parts.traffic.clone(), end.clone()));
         let (pending, live, writing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let own = Self {
             cluster,
@@ -109,6 +112,7 @@ impl Rollouts {
             live,
             writing,
             dirty,
+            runs: Runs::default(),
             leading: Mutex::default(),
             wishes: OnceLock::new(),
             end,

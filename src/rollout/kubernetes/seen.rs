@@ -17,6 +17,8 @@ pub(crate) struct Seen {
     port: u16,
     tools: Mutex<HashMap<ToolName, ToolView>>,
     routes: watch::Sender<RouteTable>,
+    /// Tools that have a canary in their route.
+    canaries: watch::Sender<HashSet<ToolName>>,
 }
 
 /// The objects of one kind that are known of a tool, by name.
@@ -111,7 +113,8 @@ impl ToolView {
 impl Seen {
     /// Nothing yet; web processes listen on `port`.
     pub(crate) fn new(port: u16) -> Self {
-        Self { port, tools: Mutex::default(), routes: watch::Sender::new(RouteTable::default()) }
+        let (routes, canaries) = (watch::Sender::new(RouteTable::default()), watch::Sender::default());
+        Self { port, tools: Mutex::default(), routes, canaries }
     }
 
     fn tools(&self) -> MutexGuard<'_, HashMap<ToolName, ToolView>> {
@@ -124,6 +127,10 @@ impl Seen {
         let view = tools.entry(tool.clone()).or_default();
         change(view);
         let route = view.route(self.port);
+        let has_canary = view.in_route().any(|pod| pod.set == CANARY);
+        self.canaries.send_if_modified(|tools| {
+            if has_canary { tools.insert(tool.clone()) } else { tools.remove(tool) }
+        });
         view.changed.send_replace(());
         if view.is_gone() {
             tools.remove(tool);
@@ -169,6 +176,11 @@ impl Seen {
     /// Where traffic goes.
     pub(crate) fn routes(&self) -> watch::Receiver<RouteTable> {
         self.routes.subscribe()
+    }
+
+    /// Tools that have a canary in their route.
+    pub(crate) fn canaries(&self) -> watch::Receiver<HashSet<ToolName>> {
+        self.canaries.subscribe()
     }
 
     /// The address of an instance that is there.

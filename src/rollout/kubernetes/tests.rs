@@ -1,9 +1,9 @@
 //! What is judged from what was seen, without a cluster.
 
-use super::fault;
 use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::{Seen, ToolView};
 use super::view::{DeploymentView, PodView, Stage};
+use super::{ClusterSettings, fault};
 use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
 use hythe_cluster::GivenUp;
@@ -278,4 +278,18 @@ fn instances_read_as_people_know_them() {
     assert!(matches!(&states[1], (name, InstanceState::Crashed { .. }) if name == "weather.v2.web.crash.2"));
     assert_eq!(states[2].1, InstanceState::Starting);
     assert_eq!(states[3], ("weather.v1.web.old".to_owned(), InstanceState::Stopping));
+}
+
+#[test]
+fn a_namespace_has_room_for_the_name_of_its_tool() {
+    let settings = ClusterSettings {
+        namespace_prefix: "tools-of-the-institute-".to_owned(),
+        ..ClusterSettings::default()
+    };
+    let name = |letters: usize| "t".repeat(letters).parse::<ToolName>().unwrap();
+    assert!(fault::expect_namespace(&settings, &name(40)).is_ok());
+    let longer = ClusterSettings { namespace_prefix: "tools-of-the-institutes-".to_owned(), ..settings };
+    let refused = fault::expect_namespace(&longer, &name(40)).unwrap_err();
+    assert!(refused.id == "tools/name-too-long" && refused.what.contains("39 letters"), "{refused}");
+    assert!(fault::expect_namespace(&longer, &name(39)).is_ok());
 }

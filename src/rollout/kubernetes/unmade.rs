@@ -2,19 +2,23 @@
 //! nobody, so it is told here, in the tool's log.
 
 use super::desired::first_pod;
+use super::drift::{Due, Keeper};
 use super::rollout::Rollouts;
-use super::view;
-use hythe_cluster::{ClusterError, patient, try_create};
-use hythe_model::InstanceId;
+use super::view::{self, PodView};
+use hythe_cluster::{ClusterError, Object, try_create};
+use hythe_model::{InstanceId, ToolName};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::batch::v1::{CronJob, JobSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
-use std::collections::HashSet;
+use kube::api::DynamicObject;
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::sleep;
 
+pub(super) const CRON: &str = "CronJob";
 /// Between two looks, and how long a run's pod may take to be there.
 const LOOK: Duration = Duration::from_secs(30);
 const MADE: SignedDuration = SignedDuration::from_secs(15);
@@ -24,69 +28,100 @@ impl Rollouts {
     pub(super) async fn tell_unmade_runs(&self) {
         let mut told = HashSet::new();
         loop {
-            match self.unmade_runs().await {
-                Ok(runs) => {
-                    let mut known = HashSet::new();
-                    for (run, message) in runs {
-                        let why = format!("the cluster refuses its pod: {message}");
-                        if told.contains(&run) || self.logs.never_began(&run, why).await {
-                            known.insert(run);
-                        }
-                    }
-                    told = known;
+            let mut known = HashSet::new();
+            for (run, message) in self.unmade_runs().await {
+                let why = format!("the cluster refuses its pod: {message}");
+                if told.contains(&run) || self.logs.never_began(&run, why).await {
+                    known.insert(run);
                 }
-                Err(error) => tracing::warn!(%error, "runs by the clock could not be looked at"),
             }
+            told = known;
             sleep(LOOK).await;
         }
     }
 
     /// Runs whose pod is refused, and in which words.
-    async fn unmade_runs(&self) -> Result<Vec<(InstanceId, String)>, ClusterError> {
-        let all: Api<CronJob> = Api::all(self.cluster.client.clone());
-        // As the API server remembers it.
-        let ours =
-            ListParams::default().labels(&hythe_cluster::selector(&self.settings.platform)).match_any();
+    async fn unmade_runs(&self) -> Vec<(InstanceId, String)> {
         let mut unmade = Vec::new();
-        for cron in patient("list jobs", || all.list(&ours)).await? {
-            for job in self.jobs_without_pods(&cron) {
-                unmade.extend(self.refused(&cron, &job).await);
+        for (tool, cron, jobs) in self.runs.older_than(MADE) {
+            let view = self.seen.tool(&tool);
+            let has_pod = |job: &String| {
+                let own = |pod: &PodView| {
+                    pod.name.strip_prefix(job.as_str()).is_some_and(|rest| rest.starts_with('-'))
+                };
+                view.all().any(own)
+            };
+            let without: Vec<_> = jobs.into_iter().filter(|job| !has_pod(job)).collect();
+            if without.is_empty() {
+                continue;
+            }
+            let Some(spec) = self.wished_job(&tool, &cron) else { continue };
+            for job in without {
+                unmade.extend(self.refused(&job, &spec).await);
             }
         }
-        Ok(unmade)
+        unmade
     }
 
-    /// The names of what a job runs now, but for those of which a pod was seen.
-    fn jobs_without_pods(&self, cron: &CronJob) -> Vec<String> {
-        let Some((tool, status)) = view::tool(&cron.metadata).zip(cron.status.as_ref()) else {
-            return Vec::new();
-        };
-        let since = status.last_schedule_time.as_ref().map(|time| Timestamp::now().duration_since(time.0));
-        if since.is_none_or(|since| since < MADE) {
-            return Vec::new();
-        }
-        let view = self.seen.tool(&tool);
-        let has_pod = |job: &String| {
-            let own = |pod: &view::PodView| {
-                pod.name.strip_prefix(job.as_str()).is_some_and(|rest| rest.starts_with('-'))
-            };
-            view.all().any(own)
-        };
-        let active = status.active.iter().flatten().filter_map(|job| job.name.clone());
-        active.filter(|job| !has_pod(job)).collect()
+    /// What a job's runs are made of.
+    fn wished_job(&self, tool: &ToolName, cron: &str) -> Option<JobSpec> {
+        let Due::Live(_, objects) = self.due(tool) else { return None };
+        let is_it = |object: &&Object| object.resource.kind == CRON && object.value.name_any() == cron;
+        let wished = serde_json::to_value(&objects.iter().find(is_it)?.value).ok()?;
+        serde_json::from_value::<CronJob>(wished).ok()?.spec?.job_template.spec
     }
 
-    async fn refused(&self, cron: &CronJob, job: &str) -> Option<(InstanceId, String)> {
-        let pod = first_pod(job, cron.spec.as_ref()?.job_template.spec.as_ref()?);
+    async fn refused(&self, job: &str, spec: &JobSpec) -> Option<(InstanceId, String)> {
+        let pod = first_pod(job, spec);
         let run = view::instance(&pod.metadata, job, 0)?;
         match try_create("start a pod", &self.api::<Pod>(&run.tool), &pod).await {
             Err(ClusterError::Refused { message, .. }) => Some((run, message)),
             Ok(()) => None,
             Err(error) => {
-                tracing::warn!(%error, job = cron.name_any(), "it is not known why a run has no pod");
+                tracing::warn!(%error, job, "it is not known why a run has no pod");
                 None
             }
         }
+    }
+}
+
+/// Runs by the clock that go on, as the cluster tells of them.
+#[derive(Default)]
+pub(super) struct Runs(Mutex<HashMap<(ToolName, String), Going>>);
+
+/// Those of one job.
+#[derive(Clone)]
+struct Going {
+    jobs: Vec<String>,
+    /// When the last one was made.
+    since: Timestamp,
+}
+
+impl Runs {
+    fn all(&self) -> MutexGuard<'_, HashMap<(ToolName, String), Going>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a job's runs.
+    pub(super) fn see(&self, cron: &DynamicObject) {
+        let Some(tool) = view::tool(&cron.metadata) else { return };
+        let status = &cron.data["status"];
+        let name = |job: &Value| job["name"].as_str().map(str::to_owned);
+        let jobs: Vec<_> = status["active"].as_array().into_iter().flatten().filter_map(name).collect();
+        let since = status["lastScheduleTime"].as_str().and_then(|time| time.parse().ok());
+        let key = (tool, cron.name_any());
+        match since {
+            Some(since) if !jobs.is_empty() => drop(self.all().insert(key, Going { jobs, since })),
+            _ => drop(self.all().remove(&key)),
+        }
+    }
+
+    /// The tools, the jobs and their runs, of which the last one was made so long ago.
+    fn older_than(&self, age: SignedDuration) -> Vec<(ToolName, String, Vec<String>)> {
+        let now = Timestamp::now();
+        let all = self.all();
+        let old = all.iter().filter(|(_, going)| now.duration_since(going.since) >= age);
+        old.map(|((tool, cron), going)| (tool.clone(), cron.clone(), going.jobs.clone())).collect()
     }
 }
 

@@ -18,15 +18,19 @@ use hythe_sandbox::{
     Egress, Exit, ExitCause, Limits, Mount, Network, Process, RelPath, Root, Sandbox, SandboxError,
     SandboxSpec, SandboxState, SandboxStatus, Stdio,
 };
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+/// How long what comes next waits until the end of an instance is in its log, and the longest wait between two attempts.
+const TOLD: Duration = Duration::from_secs(2);
+const SELDOM: Duration = Duration::from_mins(1);
 const SIGTERM: i32 = 15;
 /// Files that an instance's output is kept in until the log store has taken it.
 const SEGMENTS: u32 = 8;
@@ -456,11 +460,24 @@ impl Guest for Guested {
 
     async fn dispose(&self, exit: &ExitReason) {
         self.warn("forget", self.sandbox.release().await);
-        if let (Some(instance), Some(log)) = (&self.instance, &self.log)
-            && self.witness.ended(instance, exit, None).await
-        {
-            remove(log).await;
-        }
+        let (Some(instance), Some(log)) = (self.instance.clone(), self.log.clone()) else { return };
+        let telling = tell_end(self.witness.clone(), instance, log, exit.clone());
+        // What comes next does not wait for a log that cannot be written.
+        let _ = tokio::time::timeout(TOLD, tokio::spawn(telling)).await;
+    }
+}
+
+/// Says of an instance that it has ended, until that is kept, and removes what is left of its output then.
+async fn tell_end(witness: Arc<dyn Witness>, instance: InstanceId, log: PathBuf, exit: ExitReason) {
+    let (at, mut pause) = (Some(Timestamp::now()), TOLD);
+    while !witness.ended(&instance, &exit, at).await {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SELDOM);
+        // What could not be read of it is read then.
+        witness.started(&instance, &log);
+    }
+    if let Err(error) = tokio::fs::remove_dir_all(&log).await {
+        tracing::warn!(log = %log.display(), %error, "cannot remove an instance's log");
     }
 }
 
@@ -470,12 +487,6 @@ fn is_scarcity(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
-}
-
-async fn remove(log: &Path) {
-    if let Err(error) = tokio::fs::remove_dir_all(log).await {
-        tracing::warn!(log = %log.display(), %error, "cannot remove an instance's log");
-    }
 }
 
 #[cfg(test)]

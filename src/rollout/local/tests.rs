@@ -91,7 +91,7 @@ async fn the_old_release_serves_until_the_switch_and_stops_after_its_last_reques
     struct OneRequest(tokio::sync::Notify);
     #[async_trait]
     impl Traffic for OneRequest {
-        fn answers(&self, _: &InstanceId) -> Answers {
+        async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
             Answers::default()
         }
 
@@ -123,7 +123,7 @@ async fn the_last_requests_and_the_shutdown_are_bounded_each() {
     struct Busy;
     #[async_trait]
     impl Traffic for Busy {
-        fn answers(&self, _: &InstanceId) -> Answers {
+        async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
             Answers::default()
         }
 

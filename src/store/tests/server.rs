@@ -45,10 +45,11 @@ async fn a_migration_gives_way_and_tries_again() {
     let bed = Bed::server();
     drop(bed.open().await);
     let server = Postgres::shared();
+    let last = include_str!("../migrations/postgres/00000000000008_answers/down.sql");
     let later = include_str!("../migrations/postgres/00000000000007_tool_logs/down.sql");
     let undo = include_str!("../migrations/postgres/00000000000006_replicas/down.sql");
     let forget = "DELETE FROM __diesel_schema_migrations WHERE version >= '00000000000006'";
-    server.sql(bed.url(), &format!("{later} {undo} {forget}"));
+    server.sql(bed.url(), &format!("{last} {later} {undo} {forget}"));
     let url = bed.url().to_owned();
     let holder = tokio::task::spawn_blocking(move || {
         server.sql(&url, "BEGIN; LOCK TABLE builds IN ACCESS SHARE MODE; SELECT pg_sleep(2.5); COMMIT");

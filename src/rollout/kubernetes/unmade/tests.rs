@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::kubernetes::{ClusterSettings, KubernetesParts};
-use crate::runtime::{Lines, Unwatched, Witness};
+use crate::runtime::{Lines, RunnableRelease, Unwatched, Witness};
 use crate::status::ExitReason;
 use async_trait::async_trait;
 use hythe_cluster::Cluster;
 use hythe_model::Fault;
+use hythe_model::project::CommandLine;
+use hythe_model::units::Span;
 use hythe_testing::api_server;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,21 +35,32 @@ impl Witness for Ends {
     }
 }
 
-fn cron(name: &str, seconds_ago: i64, active: &str) -> Value {
-    let labels =
-        json!({ "hythe.dev/tool": "weather", "hythe.dev/process": "job-x", "hythe.dev/release": "v2" });
-    let template = json!({
-        "metadata": { "labels": labels, "annotations": { "hythe.dev/process-type": format!("job.{name}") } },
-        "spec": { "containers": [] },
-    });
-    json!({
-        "metadata": { "name": format!("cron-{name}"), "namespace": "hythe-weather", "labels": labels },
-        "spec": { "schedule": "* * * * *", "jobTemplate": { "spec": { "template": template } } },
+/// A job as the cluster shows it while something runs.
+fn cron(name: &str, seconds_ago: i64, active: &str) -> DynamicObject {
+    let shown = json!({
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": { "name": format!("cron-{name}"), "namespace": "hythe-weather", "labels": { "hythe.dev/tool": "weather" } },
         "status": {
             "active": [{ "name": active }],
             "lastScheduleTime": (Timestamp::now() - SignedDuration::from_secs(seconds_ago)).to_string(),
         },
-    })
+    });
+    serde_json::from_value(shown).unwrap()
+}
+
+/// A release with these jobs.
+fn release_of(jobs: &[&str]) -> RunnableRelease {
+    let mut release = crate::local::testing::release("weather", 2, "web=1");
+    let every_minute = hythe_model::project::CronJob {
+        schedule: "* * * * *".parse().unwrap(),
+        command: CommandLine::Words(vec!["true".to_owned()]),
+        timeout: Span::seconds(60),
+        overlap: false,
+    };
+    let named = |name: &&str| (name.parse().unwrap(), every_minute.clone());
+    release.release.project.cron = jobs.iter().map(named).collect();
+    release
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,13 +68,7 @@ async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
     let (client, asked) = api_server(move |asked, _| {
-        let crons = [
-            cron("refused", 60, "cron-refused-1"),
-            cron("new", 1, "cron-new-1"),
-            cron("runs", 60, "cron-runs-1"),
-        ];
-        let items = if asked.contains("/cronjobs") { crons.to_vec() } else { Vec::new() };
-        let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "7" }, "items": items });
+        let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "7" }, "items": [] });
         let refused = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
             "reason": "Forbidden", "message": "exceeded quota: tool" });
         match asked {
@@ -93,6 +100,20 @@ async fn a_run_whose_pod_is_refused_is_told_once_and_one_that_comes_is_not() {
         ..crate::kubernetes::tests::pod(2, "abc")
     });
     rollouts.seen.update(&"weather".parse().unwrap(), |view| drop(view.pods.insert(runs.name.clone(), runs)));
+    let live = release_of(&["refused", "new", "runs", "over"]);
+    rollouts.live().insert("weather".parse().unwrap(), live);
+    for seen in [
+        cron("refused", 60, "cron-refused-1"),
+        cron("new", 1, "cron-new-1"),
+        cron("runs", 60, "cron-runs-1"),
+        cron("gone", 60, "cron-gone-1"),
+        cron("over", 60, "cron-over-1"),
+    ] {
+        rollouts.runs.see(&seen);
+    }
+    let mut over = cron("over", 60, "");
+    over.data["status"]["active"] = json!([]);
+    rollouts.runs.see(&over);
     let own = rollouts.clone();
     let looking = tokio::spawn(async move { own.tell_unmade_runs().await });
     sleep(LOOK * 4).await;

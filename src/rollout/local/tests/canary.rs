@@ -13,10 +13,13 @@ struct Answering {
 
 #[async_trait]
 impl Traffic for Answering {
-    fn answers(&self, instance: &InstanceId) -> Answers {
-        let all = self.since.elapsed().as_secs() * 10;
-        let errors = if instance.release.0 > 1 { all / 10 * self.errors } else { 0 };
-        Answers { all, errors }
+    async fn answers(&self, _: &ToolName, instances: &[InstanceId]) -> Answers {
+        let each = instances.iter().map(|instance| {
+            let all = self.since.elapsed().as_secs() * 10;
+            let errors = if instance.release.0 > 1 { all / 10 * self.errors } else { 0 };
+            Answers { all, errors }
+        });
+        each.sum()
     }
 
     async fn drained(&self, _: &InstanceId) {
