@@ -7,6 +7,7 @@
 mod config;
 mod layers;
 
+use crate::Common;
 use crate::analyze::Before;
 use crate::cache::{Index, Known};
 use crate::environment::EXEC_ENV;
@@ -16,7 +17,7 @@ use hythe_cnb::labels::{BuildpackLayers, LayerSha};
 use hythe_cnb::launch::Process;
 use hythe_cnb::protocol::Outcome;
 use hythe_model::render::size;
-use hythe_model::{BuildEvent, Digest, Fault, Phase, PublishedImage};
+use hythe_model::{BuildEvent, Digest, Fault, Phase, PublishedImage, ToolName};
 use hythe_oci::{BuiltImage, Descriptor, LayerDescriptor};
 use hythe_registry::{ContentStore, Reference, RegistryError, Repository};
 use std::collections::HashSet;
@@ -103,7 +104,14 @@ impl Export<'_> {
             processes: processes(self.outcome),
         };
         let (content, repository) = (self.task.common.parts.content.clone(), self.repository.clone());
-        let store = move || store(&content, &repository, &all, &image);
+        let linking = move || all.iter().try_for_each(|blob| content.link(&repository, &blob.digest));
+        let linked =
+            tokio::task::spawn_blocking(linking).await.map_err(fault::platform("publish the image"))?;
+        linked.map_err(fault::registry)?;
+        // What was written counts, whether it becomes an image or not.
+        expect_room(self.task.common, &self.task.request.tool).await?;
+        let (content, repository) = (self.task.common.parts.content.clone(), self.repository.clone());
+        let store = move || store(&content, &repository, &image);
         let stored =
             tokio::task::spawn_blocking(store).await.map_err(fault::platform("publish the image"))?;
         stored.map_err(fault::registry)?;
@@ -111,15 +119,17 @@ impl Export<'_> {
     }
 }
 
-fn store(
-    content: &ContentStore,
-    repository: &Repository,
-    layers: &[Descriptor],
-    image: &BuiltImage,
-) -> Result<(), RegistryError> {
-    for blob in layers {
-        content.link(repository, &blob.digest)?;
-    }
+/// A fault where the images of a tool have more bytes than they may.
+pub(crate) async fn expect_room(common: &Common, tool: &ToolName) -> Result<(), Fault> {
+    let base: HashSet<_> = common.base.run.manifest.layers.iter().map(|blob| blob.digest.clone()).collect();
+    let (content, repository) = (common.parts.content.clone(), Repository::of_tool(tool));
+    let counting = move || content.linked_bytes(&repository, &base);
+    let bytes = tokio::task::spawn_blocking(counting).await.map_err(fault::platform("count images"))?;
+    let (bytes, most) = (bytes.map_err(fault::registry)?, common.parts.limits.images_bytes);
+    if bytes > most { Err(fault::images_too_large(tool, bytes, most)) } else { Ok(()) }
+}
+
+fn store(content: &ContentStore, repository: &Repository, image: &BuiltImage) -> Result<(), RegistryError> {
     content.put_blob(repository, &image.config)?;
     let reference = Reference::Digest(image.digest.clone());
     content.put_manifest(repository, &reference, BuiltImage::MEDIA_TYPE, &image.manifest)?;

@@ -7,8 +7,8 @@ use crate::pods::Failed;
 use hythe_carrier::{Refusal, Refused};
 use hythe_cnb::protocol::{BrokenDetect, Failure, Named, WrittenFault};
 use hythe_cnb::{BuildpackId, LayerName};
-use hythe_model::Fault;
 use hythe_model::render::{duration, size};
+use hythe_model::{Fault, ToolName};
 use hythe_registry::RegistryError;
 use hythe_sandbox::{ErrorCode, Exit, ExitCause, SandboxError};
 use std::time::Duration;
@@ -84,6 +84,16 @@ fn too_large(layer: &str, why: &str) -> Fault {
         .why(format!("{}.", cut(why)))
         .why("The holes of a sparse file count as bytes, and a file with several names counts once for each.")
         .next("Leave out what the tool does not need to run, or ask the operator for more ([builder] disk).")
+}
+
+/// The images of a tool have too many bytes together.
+pub(crate) fn images_too_large(tool: &ToolName, bytes: u64, most: u64) -> Fault {
+    let what =
+        format!("The build failed: the images of {tool} take {}, and may take {}.", size(bytes), size(most));
+    Fault::new("export/images-too-large", what)
+        .why("Those that nobody needs any more go within a day or so; what builds wrote since then counts too.")
+        .next("Leave out what the tool does not need to run, and push again tomorrow.")
+        .next("Or ask the operator for more ([registry] tool).")
 }
 
 pub(crate) fn too_many(what: &str, count: usize, most: usize) -> Fault {

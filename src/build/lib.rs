@@ -103,6 +103,8 @@ impl Builder {
 impl Inner {
     async fn build(&self, task: Task<'_>) -> Result<PublishedImage, Fault> {
         let executor = self.executor.as_ref();
+        // A build that was refused has left what it wrote, which counts.
+        export::expect_room(&self.common, &task.request.tool).await?;
         let mut before = self.common.analyze(executor, task.request, task.events).await?;
         let site = executor.run(task, &mut before).await?;
         let built = finish(task, site.as_ref(), &before).await;

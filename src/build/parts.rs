@@ -64,6 +64,8 @@ pub struct BuildLimits {
     pub output_bytes: u64,
     /// Cached layers of a tool in all, bytes on disk; beyond it the largest are not kept, which fails no build.
     pub cache_bytes: u64,
+    /// All images of a tool together, as the registry holds them, but for the stack's layers, bytes.
+    pub images_bytes: u64,
 }
 
 impl BuildLimits {
@@ -84,6 +86,7 @@ impl Default for BuildLimits {
             wall: Duration::from_mins(20),
             output_bytes: 16 << 20,
             cache_bytes: 4 << 30,
+            images_bytes: 20 << 30,
         }
     }
 }

@@ -15,7 +15,8 @@ pub use error::{ConfigError, Invalid};
 pub use hythe_model::units::{Cores, Size, Span};
 pub use sections::{
     Api, Builder, Egress, ExecutorKind, ExternalRegistry, Kubernetes, Limits, Logs, Mirrors, Mount, Objects,
-    Quota, Registry, Rollout, Router, RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls, TlsMode,
+    OtherQuota, Quota, Registry, Rollout, Router, RuntimeKind, Sandbox, Server, Ssh, Stacks, Store, Tls,
+    TlsMode,
 };
 
 use serde::Deserialize;

@@ -5,7 +5,7 @@ mod fronts;
 mod state;
 mod work;
 
-pub use cluster::{Kubernetes, Quota};
+pub use cluster::{Kubernetes, OtherQuota, Quota};
 pub use fronts::{Api, Router, Server, Ssh, Tls, TlsMode};
 pub use state::{ExternalRegistry, Limits, Logs, Objects, Registry, Store};
 pub use work::{Builder, Egress, ExecutorKind, Mirrors, Mount, Rollout, RuntimeKind, Sandbox, Stacks};

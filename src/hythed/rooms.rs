@@ -280,6 +280,7 @@ fn builder_parts(settings: &Settings, rooms: &Rooms, stack: StackImages) -> Resu
             cache_bytes: limits.cache.bytes(),
             wall: limits.time.duration(),
             output_bytes: limits.output.bytes(),
+            images_bytes: settings.config.registry.tool.bytes(),
         },
         network: NetworkSettings {
             egress: Egress {

@@ -107,6 +107,7 @@ impl Settings {
         Keep {
             every: config.server.upkeep.duration(),
             releases: config.registry.keep_releases,
+            image_bytes: config.registry.tool.bytes() / 2,
             builds: config.logs.builds,
             blob_grace: config.registry.blob_grace.duration(),
             lock: data.upkeep_lock(),
@@ -189,15 +190,12 @@ impl Settings {
                 namespace: chosen.router_namespace.clone(),
                 cidrs: chosen.router_networks.clone(),
             },
-            quota: Quota {
-                pods: chosen.quota.pods,
-                limits: RunLimits {
-                    memory_bytes: chosen.quota.memory.bytes(),
-                    cpu_millis: chosen.quota.cpu.millis(),
-                    disk_bytes: chosen.quota.disk.bytes(),
-                    ..RunLimits::default()
-                },
-            },
+            quota: quota(&chosen.quota),
+            quotas: chosen
+                .quotas
+                .iter()
+                .map(|other| (other.tools.clone(), quota(&other.over(&chosen.quota))))
+                .collect(),
             start: chosen.start.duration(),
             leave_seconds: seconds(chosen.leave),
             min_ready_seconds: seconds(chosen.settle),
@@ -239,6 +237,18 @@ impl Settings {
             },
             ..RunSettings::default()
         }
+    }
+}
+
+fn quota(chosen: &hythe_config::Quota) -> Quota {
+    Quota {
+        pods: chosen.pods,
+        limits: RunLimits {
+            memory_bytes: chosen.memory.bytes(),
+            cpu_millis: chosen.cpu.millis(),
+            disk_bytes: chosen.disk.bytes(),
+            ..RunLimits::default()
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use crate::copies::build_of;
 use crate::images::Kept;
 use crate::{Platform, faults};
 use hythe_model::{BuildId, CommitId, Digest, Fault, ToolName};
-use hythe_registry::{GcPolicy, GcReport};
+use hythe_registry::{ContentStore, GcPolicy, GcReport, Reference, RegistryError, Repository};
 use hythe_rollout::ImageName;
 use hythe_store::{Build, RetainedRelease};
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ pub struct Keep {
     pub every: Duration,
     /// Releases of a tool whose images are kept, beside the live one.
     pub releases: u32,
+    /// Bytes of the images of one tool; beyond it the oldest go, however few there are.
+    pub image_bytes: u64,
     /// Builds of a tool whose logs are kept.
     pub builds: u32,
     /// How long a blob stays that nothing names.
@@ -129,7 +131,9 @@ impl Platform {
             sources: HashSet::new(),
         };
         let releases = self.store().retained_releases(parts.settings.keep.releases).await?;
-        for RetainedRelease { tool, image, commit } in releases {
+        let (content, room) = (parts.content.clone(), parts.settings.keep.image_bytes);
+        let releases = blocking(move || small_enough(&content, &releases, room)).await?;
+        for RetainedRelease { tool, image, commit, .. } in releases {
             wanted.images.insert(ImageName { repository: format!("tools/{tool}"), digest: image.clone() });
             wanted.of_tools.entry(tool.clone()).or_default().insert(image);
             wanted.commits.entry(tool).or_default().insert(commit);
@@ -188,10 +192,97 @@ impl Platform {
     }
 }
 
+/// The releases of each tool, newest first, whose images fit in so many bytes together; what runs stays, and the newest.
+fn small_enough(
+    content: &ContentStore,
+    releases: &[RetainedRelease],
+    room: u64,
+) -> Result<Vec<RetainedRelease>, RegistryError> {
+    let mut stay = Vec::with_capacity(releases.len());
+    for of_tool in releases.chunk_by(|one, next| one.tool == next.tool) {
+        let repository = Repository::of_tool(&of_tool[0].tool);
+        if content.linked_bytes(&repository, &HashSet::new())? <= room {
+            stay.extend_from_slice(of_tool);
+            continue;
+        }
+        let (mut counted, mut bytes) = (HashSet::new(), 0);
+        for (place, release) in of_tool.iter().enumerate() {
+            let image = content.image(&repository, &Reference::Digest(release.image.clone()))?;
+            for layer in image.into_iter().flat_map(|image| image.manifest.layers) {
+                if counted.insert(layer.digest) {
+                    bytes += layer.size;
+                }
+            }
+            if place == 0 || release.runs || bytes <= room {
+                stay.push(release.clone());
+            }
+        }
+    }
+    Ok(stay)
+}
+
 async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Fault> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| faults::internal("clean up", &error))?
         .map_err(|error| faults::internal("clean up", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// An image of a layer that the store has, and one more of so many bytes.
+    fn image(content: &ContentStore, common: &[u8], byte: u8, bytes: usize) -> Digest {
+        let repository: Repository = "tools/weather".parse().unwrap();
+        let layer = |bytes: &[u8]| {
+            let digest = content.put_blob(&repository, bytes).unwrap();
+            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": bytes.len() })
+        };
+        let layers = [layer(common), layer(&vec![byte; bytes])];
+        let diff_ids = [layers[0]["digest"].clone(), layers[1]["digest"].clone()];
+        let config = json!({ "architecture": "amd64", "os": "linux", "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+        let config = config.to_string();
+        let digest = content.put_blob(&repository, config.as_bytes()).unwrap();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": layers,
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len() },
+        });
+        let manifest = manifest.to_string();
+        let digest = hythe_oci::Hasher::digest(manifest.as_bytes());
+        let reference = Reference::Digest(digest.clone());
+        content
+            .put_manifest(
+                &repository,
+                &reference,
+                "application/vnd.oci.image.manifest.v1+json",
+                manifest.as_bytes(),
+            )
+            .unwrap();
+        digest
+    }
+
+    #[test]
+    fn the_oldest_images_go_where_all_are_too_many_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = ContentStore::open(folder.path()).unwrap();
+        let common = vec![7; 10_000];
+        let release = |byte, runs| RetainedRelease {
+            tool: "weather".parse().unwrap(),
+            image: image(&content, &common, byte, 4_000),
+            commit: "4f2a91c".repeat(6)[..40].parse().unwrap(),
+            runs,
+        };
+        let all = [release(4, false), release(3, false), release(2, true), release(1, false)];
+        let kept = |room| {
+            let stay = small_enough(&content, &all, room).unwrap();
+            all.iter().map(|release| u8::from(stay.contains(release))).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(100_000), [1, 1, 1, 1]);
+        assert_eq!(kept(22_000), [1, 1, 1, 0], "the layer that all have counts once");
+        assert_eq!(kept(18_000), [1, 1, 1, 0], "what runs stays");
+        assert_eq!(kept(1_000), [1, 0, 1, 0]);
+    }
 }

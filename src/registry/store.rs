@@ -6,6 +6,7 @@
 
 use crate::{ReferenceError, Repository};
 use hythe_model::Digest;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -192,6 +193,24 @@ impl ContentStore {
     /// Whether a blob is one of this repository's.
     pub fn linked(&self, repository: &Repository, digest: &Digest) -> Result<bool, RegistryError> {
         Ok(disk::exists(&self.link_path(repository, digest))? && self.has(digest)?)
+    }
+
+    /// Bytes of all blobs of this repository, but for these.
+    pub fn linked_bytes(
+        &self,
+        repository: &Repository,
+        except: &HashSet<Digest>,
+    ) -> Result<u64, RegistryError> {
+        let (links, mut bytes) = (self.repository_path(repository).join("_blobs"), 0);
+        for algorithm in disk::names(&links)? {
+            for hex in disk::names(&links.join(&algorithm))? {
+                let Ok(digest) = format!("{algorithm}:{hex}").parse() else { continue };
+                if !except.contains(&digest) {
+                    bytes += self.size(&digest)?.unwrap_or_default();
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// Takes a blob out of a repository; its bytes go with the next garbage collection. False where it was not in it.

@@ -23,6 +23,8 @@ pub struct RetainedRelease {
     pub image: Digest,
     /// The commit its image was built from.
     pub commit: CommitId,
+    /// Whether it is live or on its way.
+    pub runs: bool,
 }
 
 #[derive(QueryableByName)]
@@ -33,6 +35,8 @@ struct ReleaseRow {
     image: String,
     #[diesel(sql_type = Text)]
     commit_id: String,
+    #[diesel(sql_type = Text)]
+    state: String,
 }
 
 impl ReleaseRow {
@@ -41,6 +45,7 @@ impl ReleaseRow {
             tool: parse("tools.name", &self.tool)?,
             image: parse("releases.image", &self.image)?,
             commit: parse("releases.commit_id", &self.commit_id)?,
+            runs: [ReleaseState::Live, ReleaseState::RollingOut].map(word).contains(&self.state.as_str()),
         })
     }
 }
@@ -52,7 +57,7 @@ struct BuildRow {
 }
 
 /// The newest of each tool among those that did not fail, and whatever is live or on its way.
-const RELEASES: &str = "SELECT tools.name AS tool, ranked.image AS image, ranked.commit_id AS commit_id FROM ( \
+const RELEASES: &str = "SELECT tools.name AS tool, ranked.image AS image, ranked.commit_id AS commit_id, ranked.state AS state FROM ( \
         SELECT *, row_number() OVER (PARTITION BY tool_id ORDER BY number DESC) AS place FROM releases WHERE state <> ? \
     ) AS ranked JOIN tools ON tools.id = ranked.tool_id \
     WHERE (ranked.place <= ? OR ranked.state IN (?, ?))";
@@ -60,12 +65,15 @@ const RELEASES: &str = "SELECT tools.name AS tool, ranked.image AS image, ranked
 /// What makes it one tool's.
 const OF_TOOL: &str = " AND ranked.tool_id = (SELECT id FROM tools WHERE name = ?)";
 
+const IN_ORDER: &str = " ORDER BY ranked.tool_id, ranked.number DESC";
+
 const BUILDS: &str = "SELECT id FROM ( \
         SELECT id, state, row_number() OVER (PARTITION BY tool_id ORDER BY id DESC) AS place FROM builds \
     ) AS ranked WHERE place <= ? OR state IN ('queued', 'running')";
 
 impl Store {
-    /// The live releases of all tools, those that roll out, and of each tool the newest `per_tool` that did not fail.
+    /// The live releases of all tools, those that roll out, and of each tool the newest `per_tool` that did not fail: tool by tool, newest
+    /// first.
     pub async fn retained_releases(&self, per_tool: u32) -> Result<Vec<RetainedRelease>, StoreError> {
         self.retained("list the releases to keep", None, per_tool).await
     }
@@ -87,7 +95,8 @@ impl Store {
     ) -> Result<Vec<RetainedRelease>, StoreError> {
         let of = of.map(ToString::to_string);
         let work = move |reader: &mut AnyConnection| {
-            let text = if of.is_some() { format!("{RELEASES}{OF_TOOL}") } else { RELEASES.to_owned() };
+            let of_tool = if of.is_some() { OF_TOOL } else { "" };
+            let text = format!("{RELEASES}{of_tool}{IN_ORDER}");
             let query = diesel::sql_query(placeholders(reader, &text))
                 .bind::<Text, _>(word(ReleaseState::Failed))
                 .bind::<BigInt, _>(i64::from(per_tool))

@@ -31,6 +31,35 @@ fn old_builds_are_forgotten_and_live_ones_kept() {
 }
 
 #[test]
+fn a_tool_whose_images_are_too_large_hurts_itself_alone() {
+    let server = Server::start("images", "[registry]\ntool = \"16 MiB\"\n");
+    let robin = Client::new(&server, "robin");
+    let fill = |tool: &str| {
+        let noise = "head -c 10485760 /dev/urandom >public/noise";
+        let filled =
+            std::process::Command::new("sh").args(["-c", noise]).current_dir(robin.folder(tool)).status();
+        assert!(filled.expect("sh").success());
+        robin.commit(tool, "Noise");
+    };
+    robin.tool_from("greedy", "static-site");
+    fill("greedy");
+    robin.push("greedy").ok().says("v1 is live");
+    fill("greedy");
+    robin
+        .push("greedy")
+        .failed()
+        .says("export/images-too-large")
+        .says("may take 16 MiB")
+        .says("Nothing was released");
+    robin.commit("greedy", "Once more");
+    let again = robin.push("greedy").failed().says("export/images-too-large");
+    assert!(!again.err.contains("detect"), "nothing is built before there is room\n{}", again.err);
+    assert_eq!(robin.get("greedy", "/").status, 200);
+    robin.tool_from("modest", "static-site");
+    robin.push("modest").ok().says("v1 is live");
+}
+
+#[test]
 fn keys_of_config_values_are_rotated() {
     let mut server = Server::start("rotate", "");
     let key_file = |server: &Server| server.read_data("keys/sealing.json");

@@ -2,6 +2,7 @@
 
 use crate::sections::is_label;
 use crate::{Cores, Size, Span};
+use hythe_model::ToolName;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -38,6 +39,8 @@ pub struct Kubernetes {
     pub settle: Span,
     /// The most that one tool may have at the same time.
     pub quota: Quota,
+    /// What single tools may have instead; the first that names a tool counts.
+    pub quotas: Vec<OtherQuota>,
 }
 
 impl Default for Kubernetes {
@@ -55,6 +58,7 @@ impl Default for Kubernetes {
             leave: Span::seconds(3),
             settle: Span::seconds(0),
             quota: Quota::default(),
+            quotas: Vec::new(),
         }
     }
 }
@@ -93,6 +97,34 @@ pub struct Quota {
     pub cpu: Cores,
     /// Disk written.
     pub disk: Size,
+}
+
+/// One of `[[kubernetes.quotas]]`: what some tools may have instead. What is not said is as for all.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherQuota {
+    /// Which tools.
+    pub tools: Vec<ToolName>,
+    /// Pods.
+    pub pods: Option<u32>,
+    /// Memory.
+    pub memory: Option<Size>,
+    /// Cores.
+    pub cpu: Option<Cores>,
+    /// Disk written.
+    pub disk: Option<Size>,
+}
+
+impl OtherQuota {
+    /// This over what holds for all.
+    pub fn over(&self, all: &Quota) -> Quota {
+        Quota {
+            pods: self.pods.unwrap_or(all.pods),
+            memory: self.memory.unwrap_or(all.memory),
+            cpu: self.cpu.unwrap_or(all.cpu),
+            disk: self.disk.unwrap_or(all.disk),
+        }
+    }
 }
 
 impl Default for Quota {

@@ -111,6 +111,8 @@ pub struct Registry {
     pub token_time: Span,
     /// Releases of a tool whose images are kept, the live one beside them.
     pub keep_releases: u32,
+    /// All images of a tool together, but for the stack's layers.
+    pub tool: Size,
     /// How long an unnamed blob is kept.
     pub blob_grace: Span,
     /// Another registry, that nodes pull from.
@@ -186,6 +188,7 @@ impl Default for Registry {
             plain: false,
             token_time: Span::seconds(300),
             keep_releases: 20,
+            tool: Size::mib(20 << 10),
             blob_grace: Span::seconds(86_400),
             external: ExternalRegistry::default(),
         }

@@ -364,6 +364,7 @@ async fn parts(folder: &Path, stage: Arc<Stage>) -> Parts {
             keep: Keep {
                 every: Duration::from_hours(1),
                 releases: 10,
+                image_bytes: 1 << 30,
                 builds: 10,
                 blob_grace: Duration::from_hours(1),
                 lock: folder.join("lock"),

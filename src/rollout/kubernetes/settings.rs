@@ -2,6 +2,7 @@
 
 use crate::settings::RunLimits;
 use hythe_cluster::fence::Account;
+use hythe_model::ToolName;
 use hythe_registry::Prefix;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct ClusterSettings {
     pub router: Router,
     /// Most of everything that one tool may have at the same time.
     pub quota: Quota,
+    /// The same for some tools; the first that names a tool counts.
+    pub quotas: Vec<(Vec<ToolName>, Quota)>,
     /// How long the cluster may take to start a pod: to find it a node and to pull its image.
     pub start: Duration,
     /// Seconds between a pod's leaving the route and its SIGTERM, so that every router has seen it leave.
@@ -46,6 +49,14 @@ pub struct Quota {
     pub limits: RunLimits,
 }
 
+impl ClusterSettings {
+    /// The quota of a tool.
+    pub(crate) fn quota_of(&self, tool: &ToolName) -> &Quota {
+        let own = self.quotas.iter().find(|(tools, _)| tools.contains(tool));
+        own.map_or(&self.quota, |(_, quota)| quota)
+    }
+}
+
 impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
@@ -55,6 +66,7 @@ impl Default for ClusterSettings {
             images: Prefix::default(),
             router: Router::default(),
             quota: Quota::default(),
+            quotas: Vec::new(),
             start: Duration::from_mins(5),
             leave_seconds: 3,
             min_ready_seconds: 0,

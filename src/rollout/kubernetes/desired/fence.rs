@@ -35,7 +35,8 @@ pub(crate) fn objects(wish: &Wish<'_>) -> Vec<Object> {
 }
 
 fn quota(wish: &Wish<'_>) -> ResourceQuota {
-    let (quota, limits) = (&wish.settings.quota, &wish.settings.quota.limits);
+    let quota = wish.settings.quota_of(&wish.release.release.tool);
+    let limits = &quota.limits;
     let hard = BTreeMap::from([
         ("pods".to_owned(), quantity(quota.pods)),
         ("limits.cpu".to_owned(), millis(limits.cpu_millis)),
