@@ -34,28 +34,40 @@ fn the_template_names_every_setting() {
     };
     let sections = expected("zzz = 1");
     assert!(sections.len() >= 14, "{sections:?}");
-    // Of mounts there are as many as one likes, and by default none.
+    // Of mounts and quotas there are as many as one likes, and by default none.
     let one = |section: &&str| *section != "mounts";
     for section in sections.iter().map(String::as_str).filter(one).chain(["egress.mirrors"]) {
         let at = section.split('.').fold(&table, |at, part| at[part].as_table().expect("a table"));
         let settings = expected(&format!("[{section}]\nzzz = 1"));
         assert!(!settings.is_empty(), "{section}");
-        for setting in settings {
+        for setting in settings.into_iter().filter(|setting| setting != "quotas") {
             assert!(at.contains_key(&setting), "the template lacks {setting} of [{section}]");
         }
     }
 }
 
-#[test]
-fn mounts_are_as_the_template_tells_and_fit_the_runtime() {
-    let example = TEMPLATE
-        .lines()
-        .skip_while(|line| *line != "##   [[mounts]]")
-        .take_while(|line| line.starts_with("##"));
+/// What the template tells of sections of which there may be several.
+fn example(section: &str) -> String {
+    let begin = format!("##   [[{section}]]");
+    let example =
+        TEMPLATE.lines().skip_while(|line| *line != begin).take_while(|line| line.starts_with("##"));
     let told = example
         .map(|line| line.trim_start_matches('#'))
         .map(|line| line.split("    ").next().unwrap_or_default());
-    let text = told.collect::<Vec<_>>().join("\n");
+    told.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_tool_may_have_a_quota_of_its_own() {
+    let config = Config::parse(&example("kubernetes.quotas"), "example").expect("valid").kubernetes;
+    let quota = config.quotas[0].over(&config.quota);
+    assert_eq!(config.quotas[0].tools[0].as_str(), "weather");
+    assert_eq!(quota, Quota { memory: "32 GiB".parse().unwrap(), ..Quota::default() });
+}
+
+#[test]
+fn mounts_are_as_the_template_tells_and_fit_the_runtime() {
+    let text = example("mounts");
     let mounts = Config::parse(&text, "example").expect("valid").mounts;
     assert_eq!((mounts.len(), mounts[0].name.as_str()), (1, "dumps"), "{text}");
     assert_eq!(mounts[0].folder.as_deref(), Some(std::path::Path::new("/srv/dumps")));

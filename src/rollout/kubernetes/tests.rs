@@ -3,7 +3,7 @@
 use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::{Seen, ToolView};
 use super::view::{DeploymentView, PodView, Stage};
-use super::{ClusterSettings, fault};
+use super::{ClusterSettings, Quota, fault};
 use crate::local::testing;
 use crate::status::{ExitReason, InstanceState};
 use hythe_cluster::GivenUp;
@@ -292,4 +292,15 @@ fn a_namespace_has_room_for_the_name_of_its_tool() {
     let refused = fault::expect_namespace(&longer, &name(40)).unwrap_err();
     assert!(refused.id == "tools/name-too-long" && refused.what.contains("39 letters"), "{refused}");
     assert!(fault::expect_namespace(&longer, &name(39)).is_ok());
+}
+
+#[test]
+fn a_tool_has_the_first_quota_that_names_it() {
+    let pods = |pods| Quota { pods, ..Quota::default() };
+    let settings = ClusterSettings {
+        quotas: vec![(vec![tool()], pods(5)), (vec![tool(), "quotes".parse().unwrap()], pods(6))],
+        ..ClusterSettings::default()
+    };
+    let of = |name: &str| settings.quota_of(&name.parse().unwrap()).pods;
+    assert_eq!([of("weather"), of("quotes"), of("handbook")], [5, 6, 40]);
 }
