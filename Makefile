@@ -91,8 +91,9 @@ docs: checkout ## Builds the documentation of every item, private ones too
 bench: build ## Measures the platform against its peers and prints ratios
 	@scripts/bench
 
-bench-kubernetes: demo-kubernetes ## Measures a release in a cluster against kubectl
-	@scripts/bench-kubernetes
+bench-kubernetes: install cluster-programs ## Measures a release in a cluster against kubectl
+	@HYTHE_PREFIX="$(PREFIX)" scripts/demo-kubernetes start
+	@HYTHE_PREFIX="$(PREFIX)" scripts/bench-kubernetes
 
 bench-many-tools: install cluster-programs ## Measures the server with 100, 1,000 and 10,000 tools in a cluster of its own; an hour and more
 	@GO=$$(scripts/go $(TOOLS)) tests/support/cluster/build-kwok $(HYTHE_CLUSTER_BIN)

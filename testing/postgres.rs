@@ -20,7 +20,11 @@ dir=$(mktemp -d /tmp/hythe-pg.XXXXXX)
 trap '"$PROGRAMS/pg_ctl" -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true; rm -rf "$dir"' EXIT
 trap '' INT HUP TERM
 cd "$dir"
-"$PROGRAMS/initdb" -A trust --no-sync --no-locale -E UTF8 -U hythe -D "$dir/data" >/dev/null
+if [ -n "$STANDBY_OF" ]; then
+  "$PROGRAMS/pg_basebackup" -h "$STANDBY_OF" -U hythe -D "$dir/data" -R -X stream -c fast
+else
+  "$PROGRAMS/initdb" -A trust --no-sync --no-locale -E UTF8 -U hythe -D "$dir/data" >/dev/null
+fi
 cat >>data/postgresql.conf <<CONF
 listen_addresses = ''
 unix_socket_directories = '$dir'
@@ -70,7 +74,7 @@ impl Postgres {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Self {
-        Self::start_with("", "", "")
+        Self::start_with("", "", "", "")
     }
 
     /// One that listens on this port of 127.0.0.1 too, where it speaks TLS with this certificate and key (PEM).
@@ -78,10 +82,18 @@ impl Postgres {
     /// # Panics
     /// When it does not start.
     pub fn start_with_tls(port: u16, certificate: &str, key: &str) -> Self {
-        Self::start_with(&port.to_string(), certificate, key)
+        Self::start_with(&port.to_string(), certificate, key, "")
     }
 
-    fn start_with(port: &str, certificate: &str, key: &str) -> Self {
+    /// A standby of another server: it has what that one writes, and takes no writes before it is [promoted](Self::promote).
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn standby_of(primary: &Self) -> Self {
+        Self::start_with("", "", "", &primary.folder.display().to_string())
+    }
+
+    fn start_with(port: &str, certificate: &str, key: &str, standby_of: &str) -> Self {
         let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
         let programs = versions.map(|version| version.path().join("bin"));
         let programs = programs.filter(|path| path.join("initdb").is_file()).max();
@@ -89,6 +101,7 @@ impl Postgres {
         let mut command = as_user("sh");
         command.args(["-c", KEEPER]).env("PROGRAMS", &programs);
         command.env("PORT", port).env("CERTIFICATE", certificate).env("KEY", key);
+        command.env("STANDBY_OF", standby_of);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A key that ends the tests is not to end the keeper before it has cleaned up.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -151,6 +164,14 @@ impl Postgres {
     /// When it does not end.
     pub fn crash(&self) {
         self.pg_ctl(&["-m", "immediate", "stop"]);
+    }
+
+    /// Makes a standby a server that takes writes.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn promote(&self) {
+        self.pg_ctl(&["promote"]);
     }
 
     /// Starts a server that was ended.

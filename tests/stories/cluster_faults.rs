@@ -1,5 +1,6 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
+use super::faults::{expect_sound, is_settled, page};
 use super::replicas::{slow_tool, slowly};
 use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
 use jiff::{Timestamp, Unit};
@@ -61,6 +62,48 @@ fn a_secret_of_files_that_somebody_deletes_is_there_again_for_the_next_pod() {
     });
     // Its node tries less and less often, and every two minutes in the end.
     until(Duration::from_mins(3), || (robin.get("handbook", "/").status == 200).then_some(()));
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_release_in_a_cluster_leaves_no_half() {
+    // Builds are others' stories: here all is about the canary, its pause, the rest and the switch.
+    let mut server = Clustered::start("kube-kill", "[builder]\nexecutor = \"sandbox\"\n");
+    {
+        let robin = Client::new(&server, "robin");
+        robin.tool_from("target", "static-site");
+        robin.write("target", "project.toml", "[hythe.rollout]\ncanary = 1\npause = \"1 s\"\n");
+        robin.commit("target", "A canary");
+        robin.push("target").ok();
+        robin.hythe(&["scale", "web=2", "-t", "target"]).ok();
+    }
+    for (number, millis) in (1..).zip((0..=7500).step_by(500)) {
+        let child = {
+            let robin = Client::again(&server, "robin");
+            robin.write("target", "public/index.html", &page(number));
+            robin.commit("target", &format!("Number {number}"));
+            robin.git_in_background("target", &["push", "hythe", "main"])
+        };
+        std::thread::sleep(Duration::from_millis(millis));
+        server.kill();
+        let push = Ran::ended(child);
+        let robin = Client::again(&server, "robin");
+        until(Duration::from_mins(1), || is_settled(&robin, "target").then_some(()));
+        let live = expect_sound(&robin, "target");
+        let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
+        assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
+        // Nothing of a release that is not live is left in the cluster.
+        until(Duration::from_mins(1), || {
+            let deployments = server.kubectl("target", &["get", "deployments", "-o", "name"]).ok().out;
+            let labels = "jsonpath={range .items[*]}{.metadata.labels.hythe\\.dev/release} {end}";
+            let pods = server.kubectl("target", &["get", "pods", "-o", labels]).ok().out;
+            let releases: std::collections::BTreeSet<_> = pods.split_whitespace().collect();
+            (deployments.trim() == "deployment.apps/web" && releases.len() == 1).then_some(())
+        });
+    }
+    let robin = Client::again(&server, "robin");
+    robin.commit("target", "After it all");
+    robin.push("target").ok();
+    expect_sound(&robin, "target");
 }
 
 #[test]

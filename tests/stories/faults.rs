@@ -74,7 +74,7 @@ fn the_sandbox_helpers_death_is_mended() {
 }
 
 /// What a tool's page must say of a commit.
-fn page(number: u32) -> String {
+pub(super) fn page(number: u32) -> String {
     format!("<h1>number {number}</h1>")
 }
 
@@ -90,9 +90,14 @@ pub(super) fn live_commit(robin: &Client<'_>, tool: &str) -> String {
     live[0]["commit"].as_str().expect("a commit").to_owned()
 }
 
+/// Whether no release is on its way.
+pub(super) fn is_settled(robin: &Client<'_>, tool: &str) -> bool {
+    !robin.hythe(&["releases", "-t", tool]).ok().out.contains("rolling out")
+}
+
 /// The live release's commit by the API, and the branch's by git: they must be the same, and the page must be its.
 #[track_caller]
-fn expect_sound(robin: &Client<'_>, tool: &str) -> String {
+pub(super) fn expect_sound(robin: &Client<'_>, tool: &str) -> String {
     let commit = live_commit(robin, tool);
     let branch = robin.git(tool, &["ls-remote", "hythe", "refs/heads/main"]).ok().out;
     assert!(branch.starts_with(&commit), "git says {branch}, {commit} is live");

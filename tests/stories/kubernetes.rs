@@ -63,6 +63,51 @@ fn what_an_earlier_build_has_made_is_taken_along() {
     assert_eq!(robin.get("quotes", "/").status, 200);
     assert_eq!(service("clusterIP"), address);
     assert!(!service("selector").contains("other"), "{}", service("selector"));
+
+    // What somebody else has put there stays theirs, though a release wants that name.
+    let theirs = ["create", "deployment", "worker", "--image=localhost/theirs", "--replicas=0"];
+    server.kubectl("quotes", &theirs).ok();
+    robin.write("quotes", "Procfile", "worker: sleep 1000\n");
+    robin.commit("quotes", "A worker");
+    robin.push("quotes").ok().says("v3 is live");
+    robin
+        .hythe(&["scale", "worker=1", "-t", "quotes"])
+        .failed()
+        .says("rollout/foreign-object")
+        .says("Deployment worker")
+        .says("v3 goes on serving");
+    let image = ["get", "deployment", "worker", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
+    assert_eq!(server.kubectl("quotes", &image).ok().out, "localhost/theirs");
+    server.kubectl("quotes", &["delete", "deployment", "worker"]).ok();
+    robin.hythe(&["scale", "worker=1", "-t", "quotes"]).ok();
+}
+
+#[test]
+fn tools_of_one_machine_go_on_in_a_cluster() {
+    let server = Clustered::start_on_this_machine("kube-moved", |server| {
+        let robin = Client::new(server, "robin");
+        robin.tool_from("weather", "python-flask");
+        robin.hythe(&["config", "set", "GREETING=hello", "-t", "weather"]).ok();
+        robin.push("weather").ok().says("v1 is live");
+        robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
+        robin.write("weather", "note.txt", "Another image.");
+        robin.commit("weather", "Another image");
+        robin.push("weather").ok().says("v3 is live");
+        assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "hello");
+    });
+    // What was live comes up there, with its config and its counts, without a push.
+    let robin = Client::again(&server, "robin");
+    until(Duration::from_mins(1), || (robin.get("weather", "/").status == 200).then_some(()));
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "hello");
+    until(Duration::from_mins(1), || {
+        let ps = robin.hythe(&["ps", "-t", "weather"]).ok().out;
+        (ps.matches("ready").count() == 2).then_some(())
+    });
+    assert!(robin.hythe(&["logs", "--build", "1", "-t", "weather"]).ok().out.contains("v1 is live"));
+    robin.hythe(&["rollback", "v1", "-t", "weather"]).ok();
+    robin.commit("weather", "In the cluster");
+    robin.push("weather").ok().says("v5 is live");
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "hello");
 }
 
 #[test]
@@ -327,6 +372,7 @@ fn a_tool_reaches_neither_the_cluster_nor_another_tool_nor_the_metadata() {
     let pod = server.kubectl("victim", &pod).ok().out;
     let api = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]).ok().out;
     let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]).ok().out;
+    let _metadata = server.cluster().metadata_server();
     let places =
         [(pod, 8080), (api, 443), (node.clone(), 10250), (node, 6443), ("169.254.169.254".to_owned(), 80)];
     let mut look = "import socket, sys\ndef look(host, port):\n  s = socket.socket(); s.settimeout(2)\n  try:\n    s.connect((host, port)); print('open', host, port)\n  except OSError as e: print('closed', host, port)\n".to_owned();

@@ -181,6 +181,24 @@ fn a_change_of_the_registry_brings_the_images_along() {
 }
 
 #[test]
+fn the_platforms_own_authority_is_enough_for_nodes_and_builds() {
+    let server = Clustered::start_with_tls("registry-tls");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.push("handbook").ok().says("v1 is live");
+    assert_eq!(robin.get("handbook", "/").status, 200);
+    let asked = |scheme: &str| {
+        let url = format!("{scheme}://{}/v2/", server.address("registry"));
+        let curl = std::process::Command::new("curl")
+            .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
+            .output();
+        String::from_utf8(curl.expect("curl").stdout).expect("text")
+    };
+    assert_eq!(asked("https"), "401");
+    assert_ne!(asked("http"), "401", "nothing is asked in the clear");
+}
+
+#[test]
 fn wrong_credentials_are_told_by_their_cause_and_new_ones_count_at_once() {
     let registry = registry();
     registry.write_login(Distribution::USER, "hunter2");

@@ -209,6 +209,38 @@ fn a_server_that_is_killed_loses_nothing() {
 }
 
 #[test]
+fn a_server_that_dies_in_a_canarys_pause_leaves_no_half() {
+    let replicas = Replicas::start("replicas-pause", ALL);
+    let robin = Client::new(&replicas.one, "robin");
+    robin.tool_from("handbook", "static-site");
+    robin.write("handbook", "project.toml", "[hythe.rollout]\ncanary = 1\npause = \"20 s\"\n");
+    robin.commit("handbook", "A canary");
+    robin.push("handbook").ok().says("v1 is live");
+    robin.hythe(&["scale", "web=2", "-t", "handbook"]).ok();
+    let other = Client::moved(&replicas.two, &robin, "robin");
+    robin.write("handbook", "public/index.html", "<h1>Second edition</h1>");
+    robin.commit("handbook", "Second edition");
+    robin.git("handbook", &["push", "-o", "detach", "hythe", "main"]).ok();
+    let has_canary =
+        |client: &Client<'_>| client.hythe(&["ps", "-t", "handbook"]).ok().out.contains(" canary");
+    until(Duration::from_mins(1), || has_canary(&robin).then_some(()));
+    let holder = replicas.rows.sql(&replicas.url, "SELECT claimed_by FROM builds WHERE state = 'running'");
+    let pid = holder.rsplit('-').nth(1).expect("a process").to_owned();
+    let (survivor, server) =
+        if replicas.one.pid() == pid { (&other, &replicas.two) } else { (&robin, &replicas.one) };
+    under_load(server.address("router"), "handbook", || {
+        kill(&pid);
+        until(Duration::from_mins(3), || is_live(survivor, "handbook", "v3").then_some(()));
+    });
+    survivor.get_until("handbook", |answer| answer.body.contains("Second edition"));
+    is_sound(survivor, "handbook");
+    until(Duration::from_mins(1), || {
+        let left = replicas.kubectl_of("handbook", &["get", "deployments", "-o", "name"]).ok().out;
+        (left.trim() == "deployment.apps/web" && !has_canary(survivor)).then_some(())
+    });
+}
+
+#[test]
 fn a_command_whose_server_died_is_ended_and_one_of_a_server_that_lives_is_not() {
     let replicas = Replicas::start("replicas-left", ALL);
     let robin = Client::new(&replicas.one, "robin");

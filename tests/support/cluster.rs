@@ -150,9 +150,37 @@ impl Cluster {
         fs::write(hosts.join("hosts.toml"), format!("server = \"http://{reached}\"\n")).expect("a file");
     }
 
+    /// Tells nodes that a registry speaks TLS, and by whose word.
+    fn registry_with_authority(&self, registry: &str, authority: &str) {
+        let hosts = self.folder.join("certs.d").join(registry);
+        fs::create_dir_all(&hosts).expect("a folder");
+        let ca = hosts.join("ca.crt");
+        fs::write(&ca, authority).expect("a file");
+        let server = format!("https://{registry}");
+        let text = format!("server = \"{server}\"\n[host.\"{server}\"]\nca = \"{}\"\n", ca.display());
+        fs::write(hosts.join("hosts.toml"), text).expect("a file");
+    }
+
     /// Tells nodes nothing about a registry any more.
     pub(crate) fn forget_registry(&self, registry: &str) {
         let _ = fs::remove_dir_all(self.folder.join("certs.d").join(registry));
+    }
+
+    /// Something that listens on the address where clouds keep a machine's credentials, on this cluster's node.
+    pub(crate) fn metadata_server(&self) -> MetadataServer {
+        let node = format!("/proc/{}/ns/net", self.pid("kubelet"));
+        let address = |verb: &str| {
+            let mut ip = Command::new("nsenter");
+            ip.arg(format!("--net={node}")).args(["ip", "address", verb, "169.254.169.254/32", "dev", "lo"]);
+            ip
+        };
+        assert!(address("replace").status().expect("ip").success());
+        let network = File::open(&node).expect("a network");
+        let listener = std::thread::spawn(move || {
+            nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("the tests run as root");
+            std::net::TcpListener::bind("169.254.169.254:80").expect("a free port")
+        });
+        MetadataServer { _listener: listener.join().expect("a listener"), remove: address("delete") }
     }
 
     fn pid_file(&self, program: &str) -> PathBuf {
@@ -201,6 +229,18 @@ impl Drop for Cluster {
     }
 }
 
+/// What [`Cluster::metadata_server`] has begun, until it is dropped.
+pub(crate) struct MetadataServer {
+    _listener: std::net::TcpListener,
+    remove: Command,
+}
+
+impl Drop for MetadataServer {
+    fn drop(&mut self) {
+        let _ = self.remove.status();
+    }
+}
+
 /// A program of a cluster that was killed.
 pub(crate) struct Killed<'a> {
     cluster: &'a Cluster,
@@ -239,6 +279,38 @@ impl Clustered {
     /// Starts a server with these lines added to its configuration.
     pub(crate) fn start(name: &str, extra: &str) -> Self {
         Self::prepared(Cluster::shared(), name, "", extra).begin()
+    }
+
+    /// Starts a server whose tools run on this machine, does this, and moves them into the cluster as the guide says it.
+    pub(crate) fn start_on_this_machine(name: &str, before: impl FnOnce(&Server)) -> Self {
+        let mut clustered = Self::prepared(Cluster::shared(), name, "", "");
+        let file = clustered.server.folder().join("hythe.toml");
+        let (local, kubernetes) = ("runtime = \"local\"\n", "runtime = \"kubernetes\"\n");
+        let change = |from: &str, to: &str| {
+            let config = fs::read_to_string(&file).expect("a configuration");
+            fs::write(&file, config.replace(from, to)).expect("a configuration");
+        };
+        change(kubernetes, local);
+        clustered.server.begin();
+        before(&clustered.server);
+        clustered.server.pin();
+        clustered.registry_away(false);
+        clustered.server.stop_all();
+        change(local, kubernetes);
+        clustered.server.spawn();
+        clustered
+    }
+
+    /// Starts a server whose registry speaks TLS with a certificate of the platform's own authority, which nodes are told of.
+    pub(crate) fn start_with_tls(name: &str) -> Self {
+        let mut clustered = Self::prepared(Cluster::shared(), name, "", "");
+        let file = clustered.server.folder().join("hythe.toml");
+        let config = fs::read_to_string(&file).expect("a configuration");
+        fs::write(&file, config.replace("plain = true\n", "")).expect("a configuration");
+        clustered.server.begin();
+        let authority = clustered.server.read_data("keys/ca.pem");
+        clustered.cluster.registry_with_authority(clustered.address("registry"), &authority);
+        clustered
     }
 
     /// Starts a server with the account, the rights and the policies of `deploy/kubernetes` and no more, for another platform's name as

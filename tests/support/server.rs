@@ -219,6 +219,12 @@ impl Server {
         self.child.take().expect("a running server").wait().expect("wait");
     }
 
+    /// The same, and ends its tools too.
+    pub(crate) fn stop_all(&mut self) {
+        self.hythed(&["stop", "--all"]).ok();
+        self.child.take().expect("a running server").wait().expect("wait");
+    }
+
     /// Where its configuration and its data are.
     fn place(&self) -> [PathBuf; 4] {
         ["--config".into(), self.folder.join("hythe.toml"), "--data".into(), self.folder.join("data")]

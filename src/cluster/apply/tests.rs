@@ -26,3 +26,22 @@ async fn a_namespace_that_goes_is_waited_for_without_rights_in_it() {
     let asked = asked.take();
     assert_eq!(asked, ["GET /api/v1/namespaces/hythe-weather", "GET /api/v1/namespaces"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_throttles_is_asked_again_later() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let busy = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 429, "reason": "TooManyRequests",
+        "message": "the server has received too many requests and has asked us to try again later", "details": { "retryAfterSeconds": 1 } });
+    let namespace =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "hythe-weather" } });
+    let times = AtomicU32::new(0);
+    let (client, asked) = api_server(move |_, _| {
+        let is_first = times.fetch_add(1, Ordering::SeqCst) < 5;
+        Some(if is_first { (429, busy.to_string()) } else { (200, namespace.to_string()) })
+    });
+    let api: Api<Namespace> = Api::all(client);
+    let begun = tokio::time::Instant::now();
+    let found = patient("read a namespace", || api.get("hythe-weather")).await.unwrap();
+    assert_eq!((found.name_any().as_str(), asked.take().len()), ("hythe-weather", 6));
+    assert!(begun.elapsed() > Duration::from_secs(1), "with growing waits");
+}

@@ -153,6 +153,50 @@ async fn a_server_that_only_reads_is_left_for_another() {
     assert_eq!(sessions.lock().unwrap().len(), 2, "not on the same connection");
 }
 
+/// The first server dies, and its standby takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_is_found_and_has_all_that_was_acknowledged() {
+    let primary = Postgres::start();
+    let url = primary.database();
+    let standby = Postgres::standby_of(&primary);
+    let folders = [&primary, &standby].map(|server| server.folder().display().to_string());
+    let url = url.replace(&folders[0], &folders.join("&host="));
+    let (store, other) = (
+        Store::open(Database::postgres(&url)).await.unwrap(),
+        Store::open(Database::postgres(&url)).await.unwrap(),
+    );
+    store.create_tool(&tool("before"), None).await.unwrap();
+    let caught_up = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()";
+    while primary.sql("postgres", caught_up) != "1" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    primary.crash();
+    let meanwhile =
+        tokio::spawn(async move { store.create_tool(&tool("meanwhile"), None).await.map(|_| store) });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    standby.promote();
+    let store = meanwhile.await.unwrap().expect("it waited for the other one");
+    let names = store.tools().await.unwrap().into_iter().map(|tool| tool.name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["before", "meanwhile"]);
+    // Whoever waits for changes hears of them again.
+    let mut changes = other.changes();
+    other.tools().await.unwrap();
+    let told = async {
+        loop {
+            changes.changed().await;
+            if other.tools().await.unwrap().len() == 3 {
+                return;
+            }
+        }
+    };
+    let written = async {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        store.create_tool(&tool("after"), None).await.unwrap();
+    };
+    let (told, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(20), told), written);
+    told.expect("it is told");
+}
+
 /// The answer to COMMIT is lost: the store says so and does not try again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_without_an_answer_is_unclear() {
