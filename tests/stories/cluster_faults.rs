@@ -88,9 +88,6 @@ fn a_kill_at_any_moment_of_a_release_in_a_cluster_leaves_no_half() {
         let push = Ran::ended(child);
         let robin = Client::again(&server, "robin");
         until(Duration::from_mins(1), || is_settled(&robin, "target").then_some(()));
-        let live = expect_sound(&robin, "target");
-        let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
-        assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
         // Nothing of a release that is not live is left in the cluster.
         until(Duration::from_mins(1), || {
             let deployments = server.kubectl("target", &["get", "deployments", "-o", "name"]).ok().out;
@@ -99,6 +96,9 @@ fn a_kill_at_any_moment_of_a_release_in_a_cluster_leaves_no_half() {
             let releases: std::collections::BTreeSet<_> = pods.split_whitespace().collect();
             (deployments.trim() == "deployment.apps/web" && releases.len() == 1).then_some(())
         });
+        let live = expect_sound(&robin, "target");
+        let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
+        assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
     }
     let robin = Client::again(&server, "robin");
     robin.commit("target", "After it all");

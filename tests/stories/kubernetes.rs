@@ -69,16 +69,13 @@ fn what_an_earlier_build_has_made_is_taken_along() {
     server.kubectl("quotes", &theirs).ok();
     robin.write("quotes", "Procfile", "worker: sleep 1000\n");
     robin.commit("quotes", "A worker");
-    robin.push("quotes").ok().says("v3 is live");
-    robin
-        .hythe(&["scale", "worker=1", "-t", "quotes"])
-        .failed()
-        .says("rollout/foreign-object")
-        .says("Deployment worker")
-        .says("v3 goes on serving");
+    let refused = robin.push("quotes").failed().says("rollout/foreign-object").says("v2 goes on serving");
+    refused.says("Deployment worker exists in the namespace");
     let image = ["get", "deployment", "worker", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
     assert_eq!(server.kubectl("quotes", &image).ok().out, "localhost/theirs");
     server.kubectl("quotes", &["delete", "deployment", "worker"]).ok();
+    robin.commit("quotes", "It is gone");
+    robin.push("quotes").ok().says("is live");
     robin.hythe(&["scale", "worker=1", "-t", "quotes"]).ok();
 }
 
