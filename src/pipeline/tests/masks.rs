@@ -101,3 +101,29 @@ async fn no_build_begins_whose_secrets_cannot_be_masked() {
     let refused = bed.platform.deploy(&build, &log, &Cancel::default(), slot).await.unwrap_err();
     assert_eq!(refused.id, "config/unreadable");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_could_not_be_masked_are_refused_when_they_are_set() {
+    let bed = Bed::new().await;
+    bed.live(1).await;
+    // Of as many bytes as a config may have, in the shortest lines that are masked.
+    let lines = |seed: u64| {
+        let line = |number: u64| {
+            format!("{:08x}\n", (seed * 7_000 + number).wrapping_mul(2_654_435_761) & 0xffff_ffff)
+        };
+        (0..7_000).map(line).collect::<String>()
+    };
+    let set = async |first: u64| {
+        let one = |number: u64| {
+            let (key, value) = (format!("LINES_{number}"), lines(first + number).into());
+            ConfigChange::Set { key, value, scope: ConfigScope::Run }
+        };
+        let changes = (0..16).map(one).collect();
+        bed.platform.change_config(&Actor::Platform, &weather(), changes).await
+    };
+    set(0).await.unwrap();
+    let refused = set(100).await.unwrap_err();
+    assert_eq!(refused.id, "config/unmaskable", "{refused}");
+    let unset = (0..16).map(|number| ConfigChange::Unset { key: format!("LINES_{number}") }).collect();
+    bed.platform.change_config(&Actor::Platform, &weather(), unset).await.unwrap();
+}
