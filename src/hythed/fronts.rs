@@ -129,6 +129,7 @@ fn image_routes(settings: &Settings, rooms: &Rooms) -> axum::Router {
     let options = RegistryOptions {
         token_key: Some(rooms.keys.registry_tokens()),
         token_life: settings.config.registry.token_time.duration(),
+        max_tool_bytes: settings.config.registry.tool.bytes(),
         ..RegistryOptions::default()
     };
     let kept = settings.config.registry.keep_releases;

@@ -75,7 +75,7 @@ pub(crate) fn rollback_to_failed(number: ReleaseNumber) -> Fault {
 
 pub(crate) fn image_gone(tool: &ToolName, number: ReleaseNumber, kept: u32) -> Fault {
     Fault::new("releases/image-gone", format!("The image of {number} was removed."))
-        .why(format!("The newest {kept} releases of a tool are kept (registry.keep_releases)."))
+        .why(format!("The images of the newest {kept} releases of a tool are kept, and fewer where they are large ([registry] keep_releases, tool)."))
         .next(format!("See what there is: hythe releases -t {tool}; or push that commit again."))
 }
 
@@ -190,13 +190,13 @@ pub(crate) fn config_unreadable(tool: &ToolName, key: &str) -> Fault {
         )
 }
 
+/// The id of the next.
+pub(crate) const UNMASKABLE: &str = "config/unmaskable";
+
 pub(crate) fn config_unmaskable(tool: &ToolName, why: &dyn std::fmt::Display) -> Fault {
-    Fault::new(
-        "config/unmaskable",
-        format!("The values that {tool} has had are too many to be kept out of its logs."),
-    )
-    .why(why.to_string())
-    .next("Set fewer or shorter ones: hythe config unset")
+    Fault::new(UNMASKABLE, format!("The values that {tool} has had are too many to be kept out of its logs."))
+        .why(why.to_string())
+        .next("Set fewer or shorter ones: hythe config unset")
 }
 
 pub(crate) fn config_too_large() -> Fault {

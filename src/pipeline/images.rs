@@ -7,6 +7,7 @@
 mod pass;
 
 use crate::log::BuildLog;
+use crate::upkeep::{blocking, small_enough};
 use crate::{Platform, faults};
 use hythe_model::render::size;
 use hythe_model::{Digest, Fault, Phase, ToolName};
@@ -132,9 +133,11 @@ impl Platform {
         let repository = Repository::of_tool(tool);
         let runs = self.parts().runtime.images().await?.into_iter();
         let runs = runs.filter(|image| image.repository == repository.as_str()).map(|image| image.digest);
-        let keep = self.parts().settings.keep.releases;
-        let retained =
-            self.store().retained_releases_of(tool, keep).await?.into_iter().map(|kept| kept.image);
+        let keep = &self.parts().settings.keep;
+        let (content, room) = (self.parts().content.clone(), keep.image_bytes);
+        let retained = self.store().retained_releases_of(tool, keep.releases).await?;
+        let retained = blocking(move || small_enough(&content, &retained, room)).await?;
+        let retained = retained.into_iter().map(|kept| kept.image);
         let builds = self.store().builds(tool, LAST).await?.into_iter();
         Ok(runs.chain(retained).chain(builds.filter_map(coming_image)).collect())
     }

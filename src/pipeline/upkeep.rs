@@ -193,7 +193,7 @@ impl Platform {
 }
 
 /// The releases of each tool, newest first, whose images fit in so many bytes together; what runs stays, and the newest.
-fn small_enough(
+pub(crate) fn small_enough(
     content: &ContentStore,
     releases: &[RetainedRelease],
     room: u64,
@@ -207,7 +207,11 @@ fn small_enough(
         }
         let (mut counted, mut bytes) = (HashSet::new(), 0);
         for (place, release) in of_tool.iter().enumerate() {
-            let image = content.image(&repository, &Reference::Digest(release.image.clone()))?;
+            let image = content.image(&repository, &Reference::Digest(release.image.clone()));
+            let image = image.unwrap_or_else(|error| {
+                tracing::warn!(tool = %release.tool, image = %release.image, %error, "an image cannot be read");
+                None
+            });
             for layer in image.into_iter().flat_map(|image| image.manifest.layers) {
                 if counted.insert(layer.digest) {
                     bytes += layer.size;
@@ -221,7 +225,7 @@ fn small_enough(
     Ok(stay)
 }
 
-async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Fault> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -33,6 +33,11 @@ impl Repository {
         Self::below(Self::TOOLS, tool.as_str())
     }
 
+    /// Whether a tool's images are kept there.
+    pub(crate) fn is_of_a_tool(&self) -> bool {
+        self.0.split_once('/').is_some_and(|(top, _)| top == Self::TOOLS)
+    }
+
     /// A name below a path, which may be empty; both were checked.
     pub(crate) fn below(path: &str, name: &str) -> Self {
         Self(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") })

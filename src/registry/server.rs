@@ -96,6 +96,8 @@ pub struct RegistryOptions {
     pub public_url: Option<String>,
     /// Most bytes of a blob.
     pub max_blob_bytes: u64,
+    /// Most bytes of all blobs of a tool.
+    pub max_tool_bytes: u64,
     /// Most uploads at once.
     pub max_uploads: usize,
     /// An upload that receives nothing for this long is dropped.
@@ -109,6 +111,7 @@ impl Default for RegistryOptions {
             token_life: Duration::from_mins(5),
             public_url: None,
             max_blob_bytes: 16 << 30,
+            max_tool_bytes: u64::MAX,
             max_uploads: 256,
             upload_idle: Duration::from_hours(1),
         }

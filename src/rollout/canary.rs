@@ -72,8 +72,7 @@ impl Watch<'_> {
     }
 
     async fn answers(&self) -> [Answers; 2] {
-        let (tool, [new, old]) = (&self.release.release.tool, (self.instances)());
-        [self.traffic.answers(tool, &new).await, self.traffic.answers(tool, &old).await]
+        self.traffic.answers(&self.release.release.tool, &(self.instances)()).await
     }
 
     fn note(&self, text: String, took: Option<Duration>) {

@@ -277,12 +277,15 @@ pub struct Adopted {
 /// What the router knows of the requests to an instance.
 #[async_trait]
 pub trait Traffic: Send + Sync {
-    /// What these instances of a tool have answered since they take traffic, as far as this server's router has seen and those of others
-    /// have told.
-    async fn answers(&self, tool: &ToolName, instances: &[InstanceId]) -> Answers;
+    /// What the instances of a tool have answered on either side of its canary: since they take traffic as far as this server's router has
+    /// seen, and since there is a canary as far as those of others have told.
+    async fn answers(&self, tool: &ToolName, sides: &[Vec<InstanceId>; 2]) -> [Answers; 2];
 
-    /// Tells the other servers what these instances of a tool have answered here, in place of what was told before.
-    async fn tell(&self, _tool: &ToolName, _instances: &[InstanceId]) {}
+    /// Tells the other servers what these instances of a tool have answered here since they were first told of, in place of what was told
+    /// before; of none where it has no canary any more. `false` where that is to be said again.
+    async fn tell(&self, _tool: &ToolName, _instances: &[InstanceId]) -> bool {
+        true
+    }
 
     /// Closes the instance to new requests and returns when none is under way. The instance has left the route before.
     async fn drained(&self, instance: &InstanceId);
@@ -347,8 +350,8 @@ pub struct Unwatched;
 
 #[async_trait]
 impl Traffic for Unwatched {
-    async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
-        Answers::default()
+    async fn answers(&self, _: &ToolName, _: &[Vec<InstanceId>; 2]) -> [Answers; 2] {
+        <[Answers; 2]>::default()
     }
 
     async fn drained(&self, _: &InstanceId) {}

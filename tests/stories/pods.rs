@@ -36,7 +36,7 @@ fn a_build_runs_in_a_pod_and_the_next_one_has_its_cache() {
 fn a_build_that_fails_says_the_same_in_a_pod() {
     let server = Clustered::start(
         "pods-faults",
-        "[builder]\nmemory = \"384 MiB\"\ndisk = \"300 MiB\"\ntime = \"45 s\"\noutput = \"1 MiB\"\n",
+        "[builder]\nmemory = \"384 MiB\"\ndisk = \"300 MiB\"\ntime = \"25 s\"\noutput = \"1 MiB\"\n",
     );
     let robin = Client::new(&server, "robin");
     robin.tool_from("misspelt", "python-misspelt");
@@ -54,9 +54,18 @@ fn a_build_that_fails_says_the_same_in_a_pod() {
     build(&robin, "evil", "setInterval(() => {}, 1000);\n").failed().says("build/too-long");
     let print = "const line = 'x'.repeat(1000) + '\\n';\nwhile (true) require('fs').writeSync(1, line);\n";
     build(&robin, "evil", print).failed().says("build/too-much-output");
-    // Slowly: a node measures now and then.
-    let slowly = "const fs = require('fs'), block = Buffer.alloc(40 << 20);\nlet n = 0;\nsetInterval(() => fs.writeFileSync('/workspace/' + n++, block), 1000);\n";
-    build(&robin, "evil", slowly).failed().says("build/disk-full");
+    assert_eq!(left(&server).trim(), "");
+}
+
+#[test]
+fn a_build_that_fills_its_disk_is_ended_in_a_pod() {
+    let server = Clustered::start("pods-disk", "[builder]\ndisk = \"300 MiB\"\ntime = \"5 min\"\n");
+    let robin = Client::new(&server, "robin");
+    robin.tool_from("evil", "static-site");
+    robin.git("evil", &["rm", "-rq", "public"]).ok();
+    // A node measures once a minute.
+    let fill = "const fs = require('fs'), block = Buffer.alloc(40 << 20);\nfor (let n = 0; n < 10; n++) fs.writeFileSync('/workspace/' + n, block);\nsetInterval(() => {}, 1000);\n";
+    build(&robin, "evil", fill).failed().says("build/disk-full").says("Nothing was released");
     assert_eq!(left(&server).trim(), "");
 }
 

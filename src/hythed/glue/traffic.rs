@@ -7,7 +7,7 @@ use hythe_rollout::{Answers, ExitReason, Lines, Piece, Position, Runtime, Traffi
 use hythe_router::{Dial, InFlight};
 use hythe_store::{InstanceAnswers, Store, StoreError};
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,71 +35,105 @@ pub(crate) struct Counted {
     shared: Option<Store>,
     /// What this server is called there.
     server: String,
-    /// What it has told last.
-    told: Mutex<HashMap<ToolName, Vec<InstanceAnswers>>>,
+    /// Of tools that have a canary.
+    canaries: Mutex<HashMap<ToolName, OfCanary>>,
+}
+
+/// What is known of a tool that has a canary.
+#[derive(Default)]
+struct OfCanary {
+    /// What its instances had answered here when they were told of first.
+    from: Option<HashMap<InstanceId, Answers>>,
+    /// What was told last.
+    told: Vec<InstanceAnswers>,
+    /// What was heard last of other servers, by instance.
+    heard: HashMap<String, Answers>,
 }
 
 impl Counted {
     /// Over this server's counters, and those of the others where they tell them in `shared`.
     pub(crate) fn new(in_flight: InFlight, shared: Option<Store>) -> Self {
-        Self { in_flight, shared, server: format!("{:016x}", rand::random::<u64>()), told: Mutex::default() }
+        let server = format!("{:016x}", rand::random::<u64>());
+        Self { in_flight, shared, server, canaries: Mutex::default() }
     }
 
-    fn here(&self, instances: &[InstanceId]) -> Answers {
-        let one = |instance| {
-            let (all, errors) = self.in_flight.answered(instance);
-            Answers { all, errors }
+    fn here(&self, instance: &InstanceId) -> Answers {
+        let (all, errors) = self.in_flight.answered(instance);
+        Answers { all, errors }
+    }
+
+    fn canaries(&self) -> MutexGuard<'_, HashMap<ToolName, OfCanary>> {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be told of these now, where that differs from what was told.
+    fn news(&self, tool: &ToolName, instances: &[InstanceId]) -> Option<Vec<InstanceAnswers>> {
+        let mut canaries = self.canaries();
+        let known = canaries.entry(tool.clone()).or_default();
+        let from = || instances.iter().map(|instance| (instance.clone(), self.here(instance))).collect();
+        let from = known.from.get_or_insert_with(from);
+        let one = |instance: &InstanceId| {
+            let (now, from) = (self.here(instance), from.get(instance).copied().unwrap_or_default());
+            InstanceAnswers {
+                instance: instance.to_string(),
+                answers: now.all.saturating_sub(from.all),
+                errors: now.errors.saturating_sub(from.errors),
+            }
         };
-        instances.iter().map(one).sum()
+        let counted: Vec<_> = instances.iter().map(one).filter(|one| one.answers > 0).collect();
+        (counted != known.told).then_some(counted)
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<ToolName, Vec<InstanceAnswers>>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn elsewhere(&self, store: &Store, tool: &ToolName, instances: &[InstanceId]) -> Answers {
-        let names: HashSet<_> = instances.iter().map(InstanceId::to_string).collect();
+    /// Asks what other servers' routers have counted; where that cannot be known, what was heard last counts.
+    async fn listen(&self, store: &Store, tool: &ToolName) {
         let told = timeout(ELSEWHERE, store.answers_elsewhere(tool, &self.server)).await;
-        let told = match told {
-            Ok(Ok(told)) => told,
+        match told {
+            Ok(Ok(told)) => {
+                let mut heard = HashMap::<String, Answers>::new();
+                for InstanceAnswers { instance, answers, errors } in told {
+                    let sum = heard.entry(instance).or_default();
+                    (sum.all, sum.errors) = (sum.all + answers, sum.errors + errors);
+                }
+                self.canaries().entry(tool.clone()).or_default().heard = heard;
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%tool, %error, "what other servers' routers have answered is not known");
-                return Answers::default();
             }
-            Err(_) => return Answers::default(),
-        };
-        let counted = told.into_iter().filter(|one| names.contains(&one.instance));
-        counted.map(|one| Answers { all: one.answers, errors: one.errors }).sum()
+            Err(_) => {}
+        }
     }
 }
 
 #[async_trait]
 impl Traffic for Counted {
-    async fn answers(&self, tool: &ToolName, instances: &[InstanceId]) -> Answers {
-        let here = self.here(instances);
-        match &self.shared {
-            Some(store) => [here, self.elsewhere(store, tool, instances).await].into_iter().sum(),
-            None => here,
+    async fn answers(&self, tool: &ToolName, sides: &[Vec<InstanceId>; 2]) -> [Answers; 2] {
+        if let Some(store) = &self.shared {
+            self.listen(store, tool).await;
         }
+        let canaries = self.canaries();
+        let heard = canaries.get(tool).map(|known| &known.heard);
+        let one = |instance: &InstanceId| {
+            let elsewhere = heard.and_then(|heard| heard.get(&instance.to_string()).copied());
+            [self.here(instance), elsewhere.unwrap_or_default()].into_iter().sum()
+        };
+        sides.each_ref().map(|side| side.iter().map(one).sum())
     }
 
-    async fn tell(&self, tool: &ToolName, instances: &[InstanceId]) {
-        let Some(store) = &self.shared else { return };
-        let one = |instance: &InstanceId| {
-            let (answers, errors) = self.in_flight.answered(instance);
-            InstanceAnswers { instance: instance.to_string(), answers, errors }
-        };
-        let counted: Vec<_> = instances.iter().map(one).filter(|one| one.answers > 0).collect();
-        if self.told().get(tool).map_or(counted.is_empty(), |told| *told == counted) {
-            return;
+    async fn tell(&self, tool: &ToolName, instances: &[InstanceId]) -> bool {
+        let Some(store) = &self.shared else { return true };
+        let is_over = instances.is_empty();
+        let news = if is_over { Some(Vec::new()) } else { self.news(tool, instances) };
+        let Some(news) = news else { return true };
+        match store.tell_answers(tool, &self.server, news.clone()).await {
+            Ok(()) if !is_over => self.canaries().entry(tool.clone()).or_default().told = news,
+            // The tool may be gone.
+            Ok(()) | Err(StoreError::Absent { .. }) => drop(self.canaries().remove(tool)),
+            Err(error) => {
+                tracing::warn!(%tool, %error, "what a canary answers cannot be told");
+                return false;
+            }
         }
-        match store.tell_answers(tool, &self.server, counted.clone()).await {
-            Ok(()) if counted.is_empty() => drop(self.told().remove(tool)),
-            // The tool is gone.
-            Err(StoreError::Absent { .. }) => drop(self.told().remove(tool)),
-            Ok(()) => drop(self.told().insert(tool.clone(), counted)),
-            Err(error) => tracing::warn!(%tool, %error, "what a canary answers cannot be told"),
-        }
+        true
     }
 
     async fn drained(&self, instance: &InstanceId) {

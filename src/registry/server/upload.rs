@@ -12,8 +12,9 @@ use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use hythe_model::Digest;
+use hythe_model::render::size;
 use hythe_oci::Hasher;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,6 +128,7 @@ fn created(repository: &Repository, digest: &Digest) -> Result<Response, ApiErro
 
 /// `POST .../blobs/uploads/`: a mount, a blob at once, or the start of chunks.
 pub(super) async fn start(api: &Api, repository: Repository, request: Request) -> Result<Response, ApiError> {
+    expect_room(api, &repository, 0).await?;
     let query = request.uri().query().map(str::to_owned);
     let query = query.as_deref();
     if let Some(digest) = parameter(query, "mount")
@@ -158,6 +160,25 @@ impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.uploads.remove(self.id);
     }
+}
+
+/// A refusal where a tool's blobs, with so many bytes more, are more than they may be.
+async fn expect_room(api: &Api, repository: &Repository, more: u64) -> Result<(), ApiError> {
+    let most = api.options.max_tool_bytes;
+    if !repository.is_of_a_tool() || most == u64::MAX {
+        return Ok(());
+    }
+    let (store, of) = (api.store.clone(), repository.clone());
+    let bytes = blocking(move || store.linked_bytes(&of, &HashSet::new())).await?;
+    if bytes.saturating_add(more) <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "the images of this tool take {}, and may take {}: delete some that you have tagged, or push again tomorrow",
+        size(bytes),
+        size(most)
+    );
+    Err(ApiError::new(StatusCode::FORBIDDEN, Code::Denied, message))
 }
 
 /// Links a blob of another repository, where the caller may read it there; otherwise it is uploaded like any other.
@@ -243,6 +264,7 @@ async fn finish(
     // From here on nobody else finds it, whoever waits for it included: it is published or gone.
     api.uploads.remove(id).ok_or_else(unknown)?;
     let session = session.take().ok_or_else(unknown)?;
+    expect_room(api, repository, session.size).await?;
     let (to, wanted) = (repository.clone(), digest.clone());
     blocking(move || publish(session, &to, &wanted)).await?;
     created(repository, &digest)

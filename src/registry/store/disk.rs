@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The error of an operation; a full disk is one of its own.
 pub(super) fn failed(operation: &'static str, path: &Path, source: io::Error) -> RegistryError {
@@ -61,10 +62,12 @@ pub(super) fn write(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<(), Reg
     written
 }
 
-/// Makes an empty file, whose name is all that matters.
+/// Makes an empty file, whose name and age are all that matters; one that is there becomes young.
 pub(super) fn mark(path: &Path) -> Result<(), RegistryError> {
-    if exists(path)? {
-        return Ok(());
+    match File::options().write(true).open(path) {
+        Ok(file) => return file.set_modified(SystemTime::now()).map_err(|e| failed("date", path, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed("look at", path, e)),
     }
     let Some(folder) = path.parent() else { return Ok(()) };
     make_dir(folder)?;

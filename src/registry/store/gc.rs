@@ -5,6 +5,7 @@
 use super::disk::{self, failed};
 use super::manifest::{Pointers, file_digest};
 use super::{ContentStore, RegistryError};
+use crate::Repository;
 use hythe_model::Digest;
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,14 +55,33 @@ impl ContentStore {
         marks.referrers()?;
         let kept = marks.kept;
         let stays = |digest: &Digest| kept.contains(digest) || self.is_young(digest, policy.grace);
-        self.sweep_names(&stays)?;
+        self.sweep_names(&stays, policy.grace)?;
         self.sweep_blobs(&stays)
     }
 
     fn is_young(&self, digest: &Digest, grace: Duration) -> bool {
-        let modified = fs::metadata(self.blob_path(digest)).and_then(|stat| stat.modified());
-        // A time in the future is young; a blob that is not there is not.
-        modified.is_ok_and(|time| time.elapsed().map_or(true, |age| age < grace))
+        is_young(&self.blob_path(digest), grace)
+    }
+
+    /// What the manifests of a repository that stay name; `None` where one of them cannot be read.
+    fn named(
+        &self,
+        repository: &Repository,
+        stays: &dyn Fn(&Digest) -> bool,
+    ) -> Result<Option<BTreeSet<Digest>>, RegistryError> {
+        let mut named = BTreeSet::new();
+        for manifest in self.manifests(repository)?.into_iter().filter(|digest| stays(digest)) {
+            let bytes = match self.read_document(&manifest) {
+                Ok(bytes) => bytes,
+                Err(RegistryError::NoBlob(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let Ok(pointers) = serde_json::from_slice::<Pointers>(&bytes) else { return Ok(None) };
+            named.extend(pointers.config.into_iter().chain(pointers.layers).map(|blob| blob.digest));
+            named.extend(pointers.manifests.into_iter().map(|blob| blob.digest));
+            named.insert(manifest);
+        }
+        Ok(Some(named))
     }
 
     /// Nobody publishes while this is held.
@@ -71,7 +91,7 @@ impl ContentStore {
     }
 
     /// Removes the names of what goes, before it goes.
-    fn sweep_names(&self, stays: &dyn Fn(&Digest) -> bool) -> Result<(), RegistryError> {
+    fn sweep_names(&self, stays: &dyn Fn(&Digest) -> bool, grace: Duration) -> Result<(), RegistryError> {
         for repository in self.repositories()? {
             let _alone = self.alone()?;
             for tag in self.tags(&repository)? {
@@ -80,11 +100,19 @@ impl ContentStore {
                 }
             }
             let path = self.repository_path(&repository);
+            let named = self.named(&repository, stays)?;
             for kind in ["_manifests", "_blobs"] {
                 for algorithm in disk::names(&path.join(kind))? {
                     let folder = path.join(kind).join(&algorithm);
+                    // What others have too is this repository's as long as something of it needs it, or is about to.
+                    let is_needed = |hex: &str, digest: &Digest| {
+                        kind == "_manifests"
+                            || named.as_ref().is_none_or(|named| named.contains(digest))
+                            || is_young(&folder.join(hex), grace)
+                    };
                     sweep(&folder, &|hex| {
-                        format!("{algorithm}:{hex}").parse().is_ok_and(|digest| stays(&digest))
+                        let digest = format!("{algorithm}:{hex}").parse();
+                        digest.is_ok_and(|digest| stays(&digest) && is_needed(hex, &digest))
                     })?;
                 }
             }
@@ -116,6 +144,12 @@ impl ContentStore {
         }
         Ok(report)
     }
+}
+
+fn is_young(path: &Path, grace: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|stat| stat.modified());
+    // A time in the future is young; what is not there is not.
+    modified.is_ok_and(|time| time.elapsed().map_or(true, |age| age < grace))
 }
 
 /// Removes the files of a folder whose names do not stay, and the folder once it is empty.

@@ -197,6 +197,23 @@ fn a_collection_keeps_what_releases_name_and_nothing_else() {
 }
 
 #[test]
+fn a_blob_that_others_need_leaves_a_repository_that_does_not() {
+    let site = site();
+    let kept = site.image("v1", &[b"shared", b"one"], None);
+    let other: Repository = "tools/quotes".parse().unwrap();
+    let shared = Hasher::digest(b"shared");
+    site.store.link(&other, &shared).unwrap();
+    assert_eq!(site.store.linked_bytes(&other, &HashSet::new()).unwrap(), 6);
+    assert_eq!(site.store.linked_bytes(&other, &HashSet::from([shared.clone()])).unwrap(), 0);
+    let young = GcPolicy { grace: Duration::from_hours(1), ..now(&[&kept], false) };
+    site.store.gc(&young).unwrap();
+    assert!(site.store.linked(&other, &shared).unwrap(), "an image of it may come");
+    site.store.gc(&now(&[&kept], false)).unwrap();
+    assert_eq!(site.store.linked_bytes(&other, &HashSet::new()).unwrap(), 0);
+    assert!(site.store.linked(&site.repository, &shared).unwrap());
+}
+
+#[test]
 fn a_repository_goes_without_those_below_it() {
     let site = site();
     let below: Repository = "tools/weather/cache".parse().unwrap();

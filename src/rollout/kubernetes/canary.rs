@@ -85,12 +85,15 @@ pub(super) async fn tell(seen: Arc<Seen>, traffic: Arc<dyn Traffic>, end: Cancel
     let mut told = HashSet::new();
     let telling = async {
         loop {
-            let tools = canaries.borrow_and_update().clone();
-            for tool in told.difference(&tools) {
-                traffic.tell(tool, &[]).await;
-            }
+            let mut tools = canaries.borrow_and_update().clone();
             for tool in &tools {
                 traffic.tell(tool, &sides(&seen.tool(tool)).concat()).await;
+            }
+            let over: Vec<_> = told.difference(&tools).cloned().collect();
+            for tool in over {
+                if !traffic.tell(&tool, &[]).await {
+                    tools.insert(tool);
+                }
             }
             told = tools;
             if told.is_empty() && canaries.changed().await.is_err() {

@@ -55,7 +55,10 @@ impl Rollouts {
             if without.is_empty() {
                 continue;
             }
-            let Some(spec) = self.wished_job(&tool, &cron) else { continue };
+            let Some(spec) = self.wished_job(&tool, &cron) else {
+                self.runs.forget(&tool, &cron);
+                continue;
+            };
             for job in without {
                 unmade.extend(self.refused(&job, &spec).await);
             }
@@ -114,6 +117,11 @@ impl Runs {
             Some(since) if !jobs.is_empty() => drop(self.all().insert(key, Going { jobs, since })),
             _ => drop(self.all().remove(&key)),
         }
+    }
+
+    /// Forgets a job that is gone, or goes.
+    fn forget(&self, tool: &ToolName, cron: &str) {
+        self.all().remove(&(tool.clone(), cron.to_owned()));
     }
 
     /// The tools, the jobs and their runs, of which the last one was made so long ago.

@@ -91,8 +91,8 @@ async fn the_old_release_serves_until_the_switch_and_stops_after_its_last_reques
     struct OneRequest(tokio::sync::Notify);
     #[async_trait]
     impl Traffic for OneRequest {
-        async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
-            Answers::default()
+        async fn answers(&self, _: &ToolName, _: &[Vec<InstanceId>; 2]) -> [Answers; 2] {
+            <[Answers; 2]>::default()
         }
 
         async fn drained(&self, _: &InstanceId) {
@@ -123,8 +123,8 @@ async fn the_last_requests_and_the_shutdown_are_bounded_each() {
     struct Busy;
     #[async_trait]
     impl Traffic for Busy {
-        async fn answers(&self, _: &ToolName, _: &[InstanceId]) -> Answers {
-            Answers::default()
+        async fn answers(&self, _: &ToolName, _: &[Vec<InstanceId>; 2]) -> [Answers; 2] {
+            <[Answers; 2]>::default()
         }
 
         async fn drained(&self, _: &InstanceId) {

@@ -188,6 +188,23 @@ async fn uploads_are_bounded_in_size_and_number() {
 }
 
 #[tokio::test]
+async fn a_tools_blobs_are_bounded_together() {
+    let site = site_with(RegistryOptions { max_tool_bytes: 10, ..RegistryOptions::default() }).await;
+    let ann = site.ann().await;
+    let put = async |bytes: &'static str| {
+        let place = format!("/v2/tools/a/blobs/uploads/?digest={}", Hasher::digest(bytes.as_bytes()));
+        ann.send(Verb::POST, &place, &[], bytes).await
+    };
+    assert_eq!(put("12345678").await.status(), 201);
+    assert_eq!(refusal(put("abc").await).await, (403, "DENIED".into()));
+    assert!(!site.store.has(&Hasher::digest(b"abc")).unwrap() && site.uploads() == 0, "nothing of it stays");
+    assert_eq!(put("ab").await.status(), 201, "all that there is room for");
+    let other = site.user("ann", "repository:tools/b:pull,push").await;
+    let place = format!("/v2/tools/b/blobs/uploads/?digest={}", Hasher::digest(b"abc"));
+    assert_eq!(other.send(Verb::POST, &place, &[], "abc").await.status(), 201, "another tool has its own");
+}
+
+#[tokio::test]
 async fn an_upload_belongs_to_its_repository() {
     let site = site().await;
     let ann = site.ann().await;

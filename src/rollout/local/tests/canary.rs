@@ -13,13 +13,13 @@ struct Answering {
 
 #[async_trait]
 impl Traffic for Answering {
-    async fn answers(&self, _: &ToolName, instances: &[InstanceId]) -> Answers {
-        let each = instances.iter().map(|instance| {
+    async fn answers(&self, _: &ToolName, sides: &[Vec<InstanceId>; 2]) -> [Answers; 2] {
+        let one = |instance: &InstanceId| {
             let all = self.since.elapsed().as_secs() * 10;
             let errors = if instance.release.0 > 1 { all / 10 * self.errors } else { 0 };
             Answers { all, errors }
-        });
-        each.sum()
+        };
+        sides.each_ref().map(|side| side.iter().map(one).sum())
     }
 
     async fn drained(&self, _: &InstanceId) {
