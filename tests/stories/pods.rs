@@ -59,7 +59,10 @@ fn a_build_that_fails_says_the_same_in_a_pod() {
 
 #[test]
 fn a_build_that_fills_its_disk_is_ended_in_a_pod() {
-    let server = Clustered::start("pods-disk", "[builder]\ndisk = \"300 MiB\"\ntime = \"5 min\"\n");
+    let server = Clustered::start(
+        "pods-disk",
+        "[builder]\ndisk = \"300 MiB\"\ncache = \"50 MiB\"\ntime = \"5 min\"\n",
+    );
     let robin = Client::new(&server, "robin");
     robin.tool_from("evil", "static-site");
     robin.git("evil", &["rm", "-rq", "public"]).ok();

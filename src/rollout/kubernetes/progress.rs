@@ -172,7 +172,8 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
             "ErrImagePull" | "ImagePullBackOff" if is_final(message) => {
                 Some(Trouble::Image { message: message.clone() })
             }
-            "CreateContainerConfigError" => {
+            // A node that is slow to read a Secret tries again.
+            "CreateContainerConfigError" if !message.contains("timed out") => {
                 Some(Trouble::Container { reason: reason.clone(), message: message.clone() })
             }
             _ => None,

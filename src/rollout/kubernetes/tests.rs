@@ -139,6 +139,9 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
     );
     stage(&mut view, waiting("ErrImagePull", "manifest: not found"));
     assert!(fails(&view));
+    let slow = "failed to sync secret cache: timed out waiting for the condition";
+    stage(&mut view, waiting("CreateContainerConfigError", slow));
+    assert!(!fails(&view));
     stage(&mut view, waiting("CreateContainerConfigError", "secret \"config-1\" not found"));
     assert!(fails(&view));
 
