@@ -26,10 +26,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// How long what comes next waits until the end of an instance is in its log, and the longest wait between two attempts.
-const TOLD: Duration = Duration::from_secs(2);
+const TOLD: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_mins(1);
 const SIGTERM: i32 = 15;
 /// Files that an instance's output is kept in until the log store has taken it.
@@ -461,16 +462,25 @@ impl Guest for Guested {
     async fn dispose(&self, exit: &ExitReason) {
         self.warn("forget", self.sandbox.release().await);
         let (Some(instance), Some(log)) = (self.instance.clone(), self.log.clone()) else { return };
-        let telling = tell_end(self.witness.clone(), instance, log, exit.clone());
+        let (tried, first_try) = oneshot::channel();
+        tokio::spawn(tell_end(self.witness.clone(), instance, log, exit.clone(), tried));
         // What comes next does not wait for a log that cannot be written.
-        let _ = tokio::time::timeout(TOLD, tokio::spawn(telling)).await;
+        let _ = tokio::time::timeout(TOLD, first_try).await;
     }
 }
 
-/// Says of an instance that it has ended, until that is kept, and removes what is left of its output then.
-async fn tell_end(witness: Arc<dyn Witness>, instance: InstanceId, log: PathBuf, exit: ExitReason) {
-    let (at, mut pause) = (Some(Timestamp::now()), TOLD);
+/// Says of an instance that it has ended, until that is kept, and removes what is left of its output then. `tried` is dropped once
+/// that was said.
+async fn tell_end(
+    witness: Arc<dyn Witness>,
+    instance: InstanceId,
+    log: PathBuf,
+    exit: ExitReason,
+    tried: oneshot::Sender<()>,
+) {
+    let (at, mut pause, mut tried) = (Some(Timestamp::now()), TOLD, Some(tried));
     while !witness.ended(&instance, &exit, at).await {
+        tried.take();
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SELDOM);
         // What could not be read of it is read then.
