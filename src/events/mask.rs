@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 /// What stands for a secret.
 const MASK: &str = "[masked]";
-/// How many bytes of a pattern are looked for, and the bytes that all of these may have: the first with which there are few enough.
-/// Each is a state of the automaton, of some twelve bytes.
-const HEADS: [(usize, usize); 4] =
-    [(64, 512 << 10), (32, 512 << 10), (16, 512 << 10), (SHORTEST_HEAD, MOST_HEADS)];
+/// How many bytes of a pattern are looked for: the first of these with which all of them are few, else the shortest.
+const HEADS: [usize; 3] = [64, 32, 16];
 const SHORTEST_HEAD: usize = 8;
+/// Few bytes of heads, and the most of the shortest. Each is a state of the automaton, of some twelve bytes.
+const FEW_HEADS: usize = 512 << 10;
 const MOST_HEADS: usize = 1 << 20;
 /// Bytes that are compared at one place; where that is not enough, all that follows is masked.
 const COMPARED: usize = 1 << 20;
@@ -128,7 +128,7 @@ impl Masker {
 
 impl Found {
     fn new(patterns: BTreeSet<String>) -> Result<Self, EventsError> {
-        let (head, heads) = heads(&patterns)?;
+        let (head, heads) = heads(&patterns);
         let automaton = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .match_kind(MatchKind::LeftmostLongest)
@@ -177,17 +177,17 @@ impl Found {
 }
 
 /// The first bytes of patterns, of each so many that all of them are not too many, and how many these are.
-fn heads(patterns: &BTreeSet<String>) -> Result<(usize, BTreeSet<&[u8]>), EventsError> {
-    for (head, most) in HEADS {
-        let heads: BTreeSet<&[u8]> =
-            patterns.iter().map(|pattern| &pattern.as_bytes()[..pattern.len().min(head)]).collect();
-        if heads.iter().map(|head| head.len()).sum::<usize>() <= most {
-            return Ok((head, heads));
-        }
-    }
-    Err(EventsError::Unmaskable {
-        reason: format!("there are {} different values and lines", patterns.len()),
-    })
+fn heads(patterns: &BTreeSet<String>) -> (usize, BTreeSet<&[u8]>) {
+    let cut = |head: usize| {
+        let each = patterns.iter().map(|pattern| &pattern.as_bytes()[..pattern.len().min(head)]);
+        (head, each.collect::<BTreeSet<_>>())
+    };
+    let few = HEADS.into_iter().map(cut).find(|(_, heads)| {
+        let bytes: usize = heads.iter().map(|head| head.len()).sum();
+        bytes <= FEW_HEADS
+    });
+    // There are no more patterns than have few enough of these.
+    few.unwrap_or_else(|| cut(SHORTEST_HEAD))
 }
 
 /// The event with every text changed.

@@ -20,22 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Prints every finding as pass, warning or failure with its mend; fails where one fails.
 pub(crate) fn main(place: &Place, roles: Roles) -> Result<ExitCode> {
     let settings = settings::load_for(place, roles)?;
-    let mut found = vec![Finding::pass("configuration", "read without a mistake")];
-    show(&found);
+    let mut is_well = show(&[Finding::pass("configuration", "read without a mistake")]);
     let data: Data = settings.data()?;
-    let mut next = here(&settings, &data)?;
-    show(&next);
-    found.append(&mut next);
-    let mut next = control::runtime()?.block_on(elsewhere(&settings, &data))?;
-    show(&next);
-    found.append(&mut next);
+    is_well &= show(&here(&settings, &data)?);
+    is_well &= show(&control::runtime()?.block_on(elsewhere(&settings, &data))?);
     if settings.config.needs_sandboxes() {
-        let mut next = probe(&control::helper_options(&settings, &data)?);
-        show(&next);
-        found.append(&mut next);
+        is_well &= show(&probe(&control::helper_options(&settings, &data)?));
     }
-    let failed = found.iter().any(|finding| finding.verdict == Verdict::Failure);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The machine and its folders.
@@ -72,10 +64,12 @@ async fn elsewhere(settings: &Settings, data: &Data) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-fn show(found: &[Finding]) {
+/// Prints these; whether none of them is a failure.
+fn show(found: &[Finding]) -> bool {
     for line in found.iter().flat_map(lines) {
         println!("{line}");
     }
+    found.iter().all(|finding| finding.verdict != Verdict::Failure)
 }
 
 fn lines(finding: &Finding) -> Vec<String> {

@@ -201,16 +201,9 @@ impl ContentStore {
         repository: &Repository,
         except: &HashSet<Digest>,
     ) -> Result<u64, RegistryError> {
-        let (links, mut bytes) = (self.repository_path(repository).join("_blobs"), 0);
-        for algorithm in disk::names(&links)? {
-            for hex in disk::names(&links.join(&algorithm))? {
-                let Ok(digest) = format!("{algorithm}:{hex}").parse() else { continue };
-                if !except.contains(&digest) {
-                    bytes += self.size(&digest)?.unwrap_or_default();
-                }
-            }
-        }
-        Ok(bytes)
+        let linked = disk::digests(&self.repository_path(repository).join("_blobs"))?;
+        let counted = linked.iter().filter(|digest| !except.contains(*digest));
+        counted.map(|digest| Ok(self.size(digest)?.unwrap_or_default())).sum()
     }
 
     /// Takes a blob out of a repository; its bytes go with the next garbage collection. False where it was not in it.

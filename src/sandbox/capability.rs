@@ -1,6 +1,6 @@
-//! What this machine can do for sandboxes, and how to mend what it cannot.
+//! What this machine can do for the server and for sandboxes, and how to mend what it cannot.
 //!
-//! Enter at [`probe`]. What can be tried is tried: a user namespace with subordinate ids, an overlay and a guarded
+//! Enter at [`machine`], and at [`probe`] where anything runs in sandboxes. What can be tried is tried: a user namespace with subordinate ids, an overlay and a guarded
 //! network in it, by the same code that sandboxes use.
 
 use crate::HelperOptions;
@@ -26,7 +26,7 @@ const SPACE: u64 = 10 << 30;
 /// The clock of a machine that says it is earlier than this (1 January 2026) is wrong, and no certificate will do.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// Looks at everything, by doing it where that is cheap. Blocks for up to some seconds; makes and removes a folder
+/// Looks at what sandboxes need, by doing it where that is cheap. Blocks for up to some seconds; makes and removes a folder
 /// beside the helper's root, and does not disturb a helper that runs.
 pub fn probe(options: &HelperOptions) -> Vec<Finding> {
     let mut found = vec![

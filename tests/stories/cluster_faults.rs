@@ -1,6 +1,6 @@
 //! A cluster that does not do as asked: what is told, and what serves on.
 
-use super::faults::{expect_sound, is_settled, page};
+use super::faults::{begin_push, expect_no_half, expect_sound, is_settled};
 use super::replicas::{slow_tool, slowly};
 use crate::support::{Client, Clustered, Ran, kubectl, kubectl_apply, under_load, until};
 use jiff::{Timestamp, Unit};
@@ -77,15 +77,10 @@ fn a_kill_at_any_moment_of_a_release_in_a_cluster_leaves_no_half() {
         robin.hythe(&["scale", "web=2", "-t", "target"]).ok();
     }
     for (number, millis) in (1..).zip((0..=7500).step_by(500)) {
-        let child = {
-            let robin = Client::again(&server, "robin");
-            robin.write("target", "public/index.html", &page(number));
-            robin.commit("target", &format!("Number {number}"));
-            robin.git_in_background("target", &["push", "hythe", "main"])
-        };
+        let push = begin_push(&server, number);
         std::thread::sleep(Duration::from_millis(millis));
         server.kill();
-        let push = Ran::ended(child);
+        let push = Ran::ended(push);
         let robin = Client::again(&server, "robin");
         until(Duration::from_mins(1), || is_settled(&robin, "target").then_some(()));
         // Nothing of a release that is not live is left in the cluster.
@@ -96,9 +91,7 @@ fn a_kill_at_any_moment_of_a_release_in_a_cluster_leaves_no_half() {
             let releases: std::collections::BTreeSet<_> = pods.split_whitespace().collect();
             (deployments.trim() == "deployment.apps/web" && releases.len() == 1).then_some(())
         });
-        let live = expect_sound(&robin, "target");
-        let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
-        assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
+        expect_no_half(&robin, &push);
     }
     let robin = Client::again(&server, "robin");
     robin.commit("target", "After it all");

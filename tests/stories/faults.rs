@@ -1,7 +1,7 @@
 //! Things that die, fill up or do not listen.
 
 use crate::support::{Client, Ran, Server, shared, until};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -74,7 +74,7 @@ fn the_sandbox_helpers_death_is_mended() {
 }
 
 /// What a tool's page must say of a commit.
-pub(super) fn page(number: u32) -> String {
+fn page(number: u32) -> String {
     format!("<h1>number {number}</h1>")
 }
 
@@ -107,6 +107,22 @@ pub(super) fn expect_sound(robin: &Client<'_>, tool: &str) -> String {
     commit
 }
 
+/// Begins to push the next page of the tool `target`.
+pub(super) fn begin_push(server: &Server, number: u32) -> Child {
+    let robin = Client::again(server, "robin");
+    robin.write("target", "public/index.html", &page(number));
+    robin.commit("target", &format!("Number {number}"));
+    robin.git_in_background("target", &["push", "hythe", "main"])
+}
+
+/// That what was pushed is live where git said so, and that nothing is half way in any case.
+#[track_caller]
+pub(super) fn expect_no_half(robin: &Client<'_>, push: &Ran) {
+    let live = expect_sound(robin, "target");
+    let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
+    assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
+}
+
 #[test]
 fn a_kill_at_any_moment_of_a_push_leaves_no_half() {
     let mut server = Server::start("kill", "");
@@ -119,21 +135,14 @@ fn a_kill_at_any_moment_of_a_push_leaves_no_half() {
     }
     // From the first packet over source, detect, build, image, release and rollout to after the switch.
     for (number, millis) in (1..).zip((0..=600).step_by(50)) {
-        let child = {
-            let robin = Client::again(&server, "robin");
-            robin.write("target", "public/index.html", &page(number));
-            robin.commit("target", &format!("Number {number}"));
-            robin.git_in_background("target", &["push", "hythe", "main"])
-        };
+        let push = begin_push(&server, number);
         std::thread::sleep(Duration::from_millis(millis));
         server.kill();
         // A push that began when there was no server waits for the next one.
         server.spawn();
-        let push = Ran::ended(child);
+        let push = Ran::ended(push);
         let robin = Client::again(&server, "robin");
-        let live = expect_sound(&robin, "target");
-        let pushed = robin.git("target", &["rev-parse", "main"]).ok().out.trim().to_owned();
-        assert!(push.code != 0 || live == pushed, "git said yes, and {live} is live: {push:?}");
+        expect_no_half(&robin, &push);
     }
     let robin = Client::again(&server, "robin");
     robin.commit("target", "After it all");

@@ -13,7 +13,7 @@ const MOST: usize = 16 << 20;
 
 /// Patterns, of which there are not too many.
 #[derive(Default)]
-pub(super) struct Patterns {
+struct Patterns {
     all: BTreeSet<String>,
     bytes: usize,
     /// Bytes of their shortest heads.

@@ -1,6 +1,7 @@
 //! File operations that are on disk when they return.
 
 use super::RegistryError;
+use hythe_model::Digest;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -77,6 +78,16 @@ pub(super) fn mark(path: &Path) -> Result<(), RegistryError> {
 
 pub(super) fn exists(path: &Path) -> Result<bool, RegistryError> {
     path.try_exists().map_err(|e| failed("look at", path, e))
+}
+
+/// The digests that the files of a folder are called by, as `<algorithm>/<hex>`.
+pub(super) fn digests(folder: &Path) -> Result<Vec<Digest>, RegistryError> {
+    let mut found = Vec::new();
+    for algorithm in names(folder)? {
+        let hexes = names(&folder.join(&algorithm))?;
+        found.extend(hexes.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse().ok()));
+    }
+    Ok(found)
 }
 
 /// Reads a small file; `None` where there is none.

@@ -183,13 +183,7 @@ impl ContentStore {
 
     /// The manifests of a repository.
     pub fn manifests(&self, repository: &Repository) -> Result<Vec<Digest>, RegistryError> {
-        let folder = self.repository_path(repository).join("_manifests");
-        let mut found = Vec::new();
-        for algorithm in disk::names(&folder)? {
-            let names = disk::names(&folder.join(&algorithm))?;
-            found.extend(names.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse().ok()));
-        }
-        Ok(found)
+        disk::digests(&self.repository_path(repository).join("_manifests"))
     }
 
     pub(super) fn manifest_path(&self, repository: &Repository, digest: &Digest) -> PathBuf {
