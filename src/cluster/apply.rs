@@ -4,7 +4,7 @@
 use crate::compare::of_what_is_there;
 use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -35,6 +35,8 @@ const GRANTED: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(25);
 /// How long one request may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
+/// How long an API server may take to know all rights once it answers.
+const EARLY: Duration = Duration::from_secs(10);
 /// Kinds that no watch shows.
 const SECRET: &str = "Secret";
 const GRANT: &str = "RoleBinding";
@@ -156,12 +158,11 @@ impl Cluster {
         }
         let grants = others.iter().take_while(|object| object.resource.kind == GRANT).count();
         let (grants, others) = others.split_at(grants);
-        for grant in grants {
-            if self.grant(owner, grant, &namespace).await? {
-                written.push(grant.title());
-            }
-        }
-        let present = if there.is_some() { self.list(&namespace, kinds()).await? } else { Present::new() };
+        // In a namespace that was there the rights mostly are, too; where they are not, listing waits for them.
+        let listed =
+            async { if there.is_some() { self.list(&namespace, kinds()).await } else { Ok(Present::new()) } };
+        let (granted, present) = try_join(self.grant(owner, grants, &namespace), listed).await?;
+        written.extend(granted);
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
             if self.write_where_it_differs(owner, object, present.get(&key), &namespace).await? {
@@ -188,13 +189,26 @@ impl Cluster {
         }
     }
 
-    /// Gives ourselves rights in a namespace of ours, and waits until they count; whether they had to be written.
-    async fn grant(&self, owner: &Owner, grant: &Object, namespace: &str) -> Result<bool, ClusterError> {
-        let (api, name) = (self.api(&grant.resource, namespace), grant.value.name_any());
-        let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
-        if !self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
-            return Ok(false);
+    /// Gives ourselves rights in a namespace of ours, and waits until they count; what had to be written.
+    async fn grant(
+        &self,
+        owner: &Owner,
+        grants: &[Object],
+        namespace: &str,
+    ) -> Result<Vec<String>, ClusterError> {
+        let mut written = Vec::new();
+        for grant in grants {
+            let (api, name) = (self.api(&grant.resource, namespace), grant.value.name_any());
+            let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
+            if self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
+                self.until_it_counts(grant, namespace).await?;
+                written.push(grant.title());
+            }
         }
+        Ok(written)
+    }
+
+    async fn until_it_counts(&self, grant: &Object, namespace: &str) -> Result<(), ClusterError> {
         let question = ResourceAttributes {
             namespace: Some(namespace.to_owned()),
             verb: Some("patch".to_owned()),
@@ -204,7 +218,7 @@ impl Cluster {
         let until = tokio::time::Instant::now() + GRANTED;
         loop {
             if patient("tell our rights", || self.may(question.clone())).await? {
-                return Ok(true);
+                return Ok(());
             }
             if tokio::time::Instant::now() > until {
                 let message = format!("it gives no right to write Secrets in {namespace}");
@@ -426,7 +440,8 @@ where
 
 /// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
 ///
-/// An attempt that is not answered within half a minute is given up and made again.
+/// An attempt that is not answered within half a minute is given up and made again. One that has just begun may not know yet who
+/// may do what.
 pub async fn patient<T, F, W>(operation: &str, mut work: F) -> Result<T, ClusterError>
 where
     F: FnMut() -> W,
@@ -445,7 +460,20 @@ where
             answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
         }
     };
-    (|| attempt()).retry(waits).when(is_transient).await.map_err(|error| told(operation, error))
+    let mut begins = None;
+    let passes = move |error: &kube::Error| {
+        let now = tokio::time::Instant::now();
+        is_transient(error) || (is_early(error) && now < *begins.get_or_insert(now + EARLY))
+    };
+    (|| attempt()).retry(waits).when(passes).await.map_err(|error| told(operation, error))
+}
+
+/// Whether it is nobody's rule for this object: the rights of who asks are not there, or what they are made of is not.
+fn is_early(error: &kube::Error) -> bool {
+    let early = |message: &str| {
+        message.contains("forbidden: User ") || message.contains("not yet ready to handle request")
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 403 && early(&status.message))
 }
 
 fn is_transient(error: &kube::Error) -> bool {

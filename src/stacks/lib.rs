@@ -116,8 +116,7 @@ pub async fn finish(
         if off_thread(move || Ok(finished.is_sound(&folder))).await? {
             return Ok(kept);
         }
-        progress(&format!("{}: the cache is damaged", definition.id));
-        let _ = std::fs::remove_dir_all(&kept);
+        discard(&kept, &definition, progress);
     }
     let (folder, _) = make_in(cache, &definition, mirrors, egress, progress).await?;
     folder.keep(&kept)?;
@@ -158,9 +157,14 @@ async fn from_cache(
         return Err(error);
     }
     tracing::warn!(error = %error, "the stack's cache is damaged");
-    progress(&format!("{}: the cache is damaged", definition.id));
-    let _ = std::fs::remove_dir_all(folder);
+    discard(folder, definition, progress);
     Ok(None)
+}
+
+/// Removes what a cache keeps of a stack, because it is damaged.
+fn discard(kept: &Path, definition: &Definition, progress: &(dyn Fn(&str) + Send + Sync)) {
+    progress(&format!("{}: the cache is damaged", definition.id));
+    let _ = std::fs::remove_dir_all(kept);
 }
 
 /// How the names of folders begin in which a stack is being made.

@@ -2,14 +2,12 @@
 
 use super::ClusterSettings;
 use super::desired::namespace;
-use super::progress::{Hindrance, Trouble};
+use super::progress::{Hindrance, Trouble, WEBHOOK};
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
 use hythe_cluster::ClusterError;
 use hythe_model::{Fault, Release, ToolName};
 
-/// How an API server says that it could not ask one.
-const WEBHOOK: &str = "failed calling webhook";
 /// Why a release needs more than what runs afterwards.
 const SURGE: &str =
     "While a release replaces another, one instance more than the formation runs for a moment.";

@@ -8,6 +8,9 @@ use crate::status::ExitReason;
 use hythe_model::{ProcessType, ReleaseNumber};
 use std::fmt;
 
+/// How an API server says that it could not ask a webhook.
+pub(crate) const WEBHOOK: &str = "failed calling webhook";
+
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -91,7 +94,7 @@ fn progress_of(view: &ToolView, release: ReleaseNumber, wanted: &Wanted) -> Prog
     if !deployment.observed || !(wanted.count..=wanted.most).contains(&count) {
         return cluster(format!("{kind}: not begun"));
     }
-    if let Some(message) = &deployment.refused {
+    if let Some(message) = deployment.refused.as_ref().filter(|message| !passes(message)) {
         return Progress::Fails(Box::new(Trouble::Refused { message: message.clone() }));
     }
     let mine = |pod: &&PodView| pod.id.release == release && pod.set == *name;
@@ -120,6 +123,8 @@ fn cluster(what: String) -> Progress {
 /// What keeps a pod from starting, as long as it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Hindrance {
+    /// Its Deployment cannot make it yet, in the API server's words or its controller's.
+    NoPod(String),
     /// No node takes it, in the scheduler's words.
     NoNode(String),
     /// Its node cannot start it yet and goes on trying.
@@ -130,6 +135,7 @@ impl Hindrance {
     /// In a word.
     pub(crate) fn kind(&self) -> &str {
         match self {
+            Self::NoPod(_) => "no pod can be made yet",
             Self::NoNode(_) => "no node takes it",
             Self::Node { reason, .. } => reason,
         }
@@ -138,13 +144,17 @@ impl Hindrance {
 
 impl fmt::Display for Hindrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoNode(message) | Self::Node { message, .. }) = self;
+        let (Self::NoPod(message) | Self::NoNode(message) | Self::Node { message, .. }) = self;
         write!(f, "{}: {message}", self.kind())
     }
 }
 
 /// What hinders one of the release's pods.
 pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<Hindrance> {
+    let mut unmade = view.deployments.values().filter(|deployment| deployment.release == Some(release));
+    if let Some(message) = unmade.find_map(|deployment| deployment.refused.clone()) {
+        return Some(Hindrance::NoPod(message));
+    }
     let mut pods = view.all().filter(|pod| pod.id.release == release && !pod.leaving);
     pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
         (_, Some(message)) => Some(Hindrance::NoNode(message.clone())),
@@ -180,6 +190,27 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
         },
         _ => None,
     }
+}
+
+/// Whether pods are refused by nobody's rule: a controller tries again where an API server is away, or has just begun and does not
+/// know yet what is in the cluster, nor who may do what. A webhook that does not answer is a rule of its cluster.
+fn passes(message: &str) -> bool {
+    const EARLY: [&str; 4] = [
+        "not yet ready to handle request",
+        "status unknown for quota",
+        "error looking up service account",
+        "forbidden: User \"system:",
+    ];
+    const AWAY: [&str; 7] = [
+        "connection refused",
+        "connection reset",
+        "connection lost",
+        "EOF",
+        "context deadline exceeded",
+        "timed out",
+        "unable to handle the request",
+    ];
+    !message.contains(WEBHOOK) && EARLY.iter().chain(&AWAY).any(|words| message.contains(words))
 }
 
 /// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for, and so is a node that has

@@ -145,8 +145,24 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
     stage(&mut view, waiting("CreateContainerConfigError", "secret \"config-1\" not found"));
     assert!(fails(&view));
 
-    let refused = DeploymentView { refused: Some("exceeded quota: tool".to_owned()), ..deployment(2, 1) };
-    assert!(fails(&seen(refused, vec![])));
+    let refused = |message: &str| {
+        let refused = Some(message.to_owned());
+        seen(DeploymentView { refused, updated: 0, available: 0, ..deployment(2, 1) }, vec![])
+    };
+    let asked = "Internal error occurred: failed calling webhook \"a.b\": Post \"https://10.96.0.9/\": connection refused";
+    let ruled = "pods \"web-1-\" is forbidden: violates PodSecurity \"restricted:latest\"";
+    for message in ["pods \"web-1-\" is forbidden: exceeded quota: tool", ruled, asked] {
+        assert!(fails(&refused(message)), "{message}");
+    }
+    let early = "pods \"web-1-\" is forbidden: not yet ready to handle request";
+    let away = "Post \"https://127.0.0.1:6443/api/v1/namespaces/hythe-weather/pods\": dial tcp: connect: connection refused";
+    let nobody = "pods is forbidden: User \"system:serviceaccount:kube-system:replicaset-controller\" cannot create resource \"pods\"";
+    for message in [early, away, nobody] {
+        let view = refused(message);
+        assert!(!fails(&view), "an API server that begins: {message}");
+        let hindrance = hindrance(&view, ReleaseNumber(2)).unwrap().to_string();
+        assert_eq!(hindrance, format!("no pod can be made yet: {message}"));
+    }
 }
 
 #[test]
