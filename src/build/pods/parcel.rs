@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 /// What the repositories of builds begin with.
 const BUILDS: &str = "builds/";
 /// The largest delivery, bytes: an outcome, and a line for each of its trees.
 const DELIVERY_MAX: u64 = 2 * MESSAGE_MAX as u64;
+/// Between two looks for a delivery.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the repository of a build is called, which its pod alone may open, and only while it runs.
 pub fn name(build: BuildId) -> String {
@@ -102,25 +105,42 @@ fn put_file(
     upload.commit_checked(repository, digest).map(drop)
 }
 
-/// What the pod has delivered.
-pub(crate) async fn delivery(common: &Common, build: BuildId) -> Result<Delivery, Fault> {
+/// Waits until the pod has delivered: what it puts in last names all else. Never ends where nobody can look.
+pub(crate) async fn delivered(common: &Common, build: BuildId) {
+    loop {
+        match manifest(common, build).await {
+            Ok(None) => tokio::time::sleep(LOOK).await,
+            Ok(Some(_)) => return,
+            Err(fault) => {
+                tracing::warn!(%build, %fault, "the end of a build's pod is waited for");
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// The manifest of what the pod has delivered, once it has.
+async fn manifest(common: &Common, build: BuildId) -> Result<Option<Manifest>, Fault> {
     let (content, repository) = (common.parts.content.clone(), repository(build)?);
     let tag: Tag = DELIVERY.parse().map_err(fault::platform("name a delivery"))?;
+    let found = move || content.manifest(&repository, &Reference::Tag(tag));
+    let found = blocking("look for a delivery", found).await?;
+    Ok(found.and_then(|stored| Manifest::parse(&stored.bytes).ok()))
+}
+
+/// What the pod has delivered.
+pub(crate) async fn delivery(common: &Common, build: BuildId) -> Result<Delivery, Fault> {
+    let content = common.parts.content.clone();
+    let found = manifest(common, build).await?.and_then(|manifest| manifest.layers.into_iter().next());
+    let blob = found.ok_or_else(|| fault::platform("find a delivery")("the pod has left none"))?.digest;
     let bytes = blocking("read a delivery", move || {
-        let Some(stored) = content.manifest(&repository, &Reference::Tag(tag))? else { return Ok(None) };
-        let Some(blob) =
-            Manifest::parse(&stored.bytes).ok().and_then(|manifest| manifest.layers.into_iter().next())
-        else {
-            return Ok(None);
-        };
         let mut bytes = Vec::new();
-        let file = content.open_blob(&blob.digest)?;
-        let failed =
-            |source| RegistryError::Io { operation: "read", path: blob.digest.as_str().into(), source };
+        let file = content.open_blob(&blob)?;
+        let failed = |source| RegistryError::Io { operation: "read", path: blob.as_str().into(), source };
         file.take(DELIVERY_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Some(bytes))
+        Ok(bytes)
     });
-    let bytes = bytes.await?.ok_or_else(|| fault::platform("find a delivery")("the pod has left none"))?;
+    let bytes = bytes.await?;
     if bytes.len() as u64 > DELIVERY_MAX {
         return Err(fault::result_too_large());
     }

@@ -82,19 +82,20 @@ impl Pods {
 
     /// Makes the Secret and the pod.
     async fn make(&self, task: Task<'_>, before: &Before) -> Result<(), Fault> {
+        // What is left of a crash, or of an attempt that was lost.
+        self.end(&name(task.request.id)).await;
+        parcel::remove(task.common, task.request.id).await;
         let access = self.put_in(task, before).await?;
         let secret = desired::secret(&self.settings, task.request, &access);
         let secret = secret.map_err(fault::platform("write a build's access"))?;
         let pod = desired::pod(&self.wish(task.common), task.request);
-        // One of the same name is left of a crash, or of an attempt that was lost.
-        self.end(&name(task.request.id)).await;
         let made = create("make a build's access", &self.secrets(), &secret).await;
         made.map_err(|error| not_taken(&error))?;
         let made = create("make a build's pod", &self.pods(), &pod).await;
         made.map_err(|error| not_taken(&error))
     }
 
-    /// Follows the pod to its end, and tells what is built on the way.
+    /// Follows the pod until it has delivered, and tells what is built on the way.
     async fn follow(&self, task: Task<'_>) -> Result<(), Ended> {
         let name = name(task.request.id);
         let (told, stages) = watch::channel(Stage::Coming(None));
@@ -169,7 +170,12 @@ impl Pods {
             }
         };
         let over = |stage: &Stage| matches!(stage, Stage::Done | Stage::Failed(_) | Stage::Lost(_));
-        match wait(&mut stages, EXPORT_TIME, over).await {
+        let ended = tokio::select! {
+            ended = wait(&mut stages, EXPORT_TIME, over) => ended,
+            // A node tells the end of a container up to a second late.
+            () = parcel::delivered(task.common, task.request.id) => Some(Stage::Done),
+        };
+        match ended {
             Some(Stage::Lost(why)) => Err(Ended::Lost(why)),
             Some(Stage::Failed(failed)) if failed.container == BUILD => {
                 Err(fault::of_pod(&failed, told, limits).into())
