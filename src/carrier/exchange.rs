@@ -4,7 +4,7 @@
 //! platform, is waited for.
 
 use crate::trees::COMPRESSION;
-use crate::{Access, DELIVERY, Delivery, Job};
+use crate::{Access, Delivery, Job};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -106,7 +106,7 @@ impl Exchange {
         };
         let client = Client::try_from(config).map_err(registry("be spoken to"))?;
         let place =
-            Reference::with_tag(access.registry.clone(), access.repository.clone(), DELIVERY.to_owned());
+            Reference::with_tag(access.registry.clone(), access.repository.clone(), access.delivery.clone());
         let auth = RegistryAuth::Basic(access.user.clone(), access.password.clone());
         client.store_auth_if_needed(place.resolve_registry(), &auth).await;
         Ok(Self { client, place })

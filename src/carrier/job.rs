@@ -8,8 +8,6 @@ use hythe_oci::{Digest, Fingerprint, LayerBounds, LayerDescriptor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The tag under which a [`Delivery`] lies in the build's repository.
-pub const DELIVERY: &str = "delivery";
 /// The largest [`Access`], bytes.
 const ACCESS_MAX: u64 = 2 << 20;
 
@@ -31,6 +29,8 @@ pub struct Access {
     pub password: String,
     /// The [`Job`], a blob of the repository.
     pub job: Digest,
+    /// The tag that the [`Delivery`] gets in the repository, of this attempt at the build alone.
+    pub delivery: String,
 }
 
 impl Access {

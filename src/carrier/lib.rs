@@ -15,5 +15,5 @@ pub mod trees;
 
 pub use exchange::{CarryError, Exchange};
 pub use export::export;
-pub use job::{Access, Cached, DELIVERY, Delivery, Job, Packed, Refusal, Refused};
+pub use job::{Access, Cached, Delivery, Job, Packed, Refusal, Refused};
 pub use restore::restore;

@@ -4,7 +4,7 @@
 use crate::compare::of_what_is_there;
 use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
-use futures::future::{try_join, try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -35,8 +35,6 @@ const GRANTED: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(25);
 /// How long one request may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// How long an API server may take to know all rights once it answers.
-const EARLY: Duration = Duration::from_secs(10);
 /// Kinds that no watch shows.
 const SECRET: &str = "Secret";
 const GRANT: &str = "RoleBinding";
@@ -158,11 +156,12 @@ impl Cluster {
         }
         let grants = others.iter().take_while(|object| object.resource.kind == GRANT).count();
         let (grants, others) = others.split_at(grants);
-        // In a namespace that was there the rights mostly are, too; where they are not, listing waits for them.
-        let listed =
-            async { if there.is_some() { self.list(&namespace, kinds()).await } else { Ok(Present::new()) } };
-        let (granted, present) = try_join(self.grant(owner, grants, &namespace), listed).await?;
-        written.extend(granted);
+        for grant in grants {
+            if self.grant(owner, grant, &namespace).await? {
+                written.push(grant.title());
+            }
+        }
+        let present = if there.is_some() { self.list(&namespace, kinds()).await? } else { Present::new() };
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
             if self.write_where_it_differs(owner, object, present.get(&key), &namespace).await? {
@@ -189,26 +188,13 @@ impl Cluster {
         }
     }
 
-    /// Gives ourselves rights in a namespace of ours, and waits until they count; what had to be written.
-    async fn grant(
-        &self,
-        owner: &Owner,
-        grants: &[Object],
-        namespace: &str,
-    ) -> Result<Vec<String>, ClusterError> {
-        let mut written = Vec::new();
-        for grant in grants {
-            let (api, name) = (self.api(&grant.resource, namespace), grant.value.name_any());
-            let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
-            if self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
-                self.until_it_counts(grant, namespace).await?;
-                written.push(grant.title());
-            }
+    /// Gives ourselves rights in a namespace of ours, and waits until they count; whether they had to be written.
+    async fn grant(&self, owner: &Owner, grant: &Object, namespace: &str) -> Result<bool, ClusterError> {
+        let (api, name) = (self.api(&grant.resource, namespace), grant.value.name_any());
+        let there = patient("read a RoleBinding", || api.get_opt(&name)).await?;
+        if !self.write_where_it_differs(owner, grant, there.as_ref(), namespace).await? {
+            return Ok(false);
         }
-        Ok(written)
-    }
-
-    async fn until_it_counts(&self, grant: &Object, namespace: &str) -> Result<(), ClusterError> {
         let question = ResourceAttributes {
             namespace: Some(namespace.to_owned()),
             verb: Some("patch".to_owned()),
@@ -218,7 +204,7 @@ impl Cluster {
         let until = tokio::time::Instant::now() + GRANTED;
         loop {
             if patient("tell our rights", || self.may(question.clone())).await? {
-                return Ok(());
+                return Ok(true);
             }
             if tokio::time::Instant::now() > until {
                 let message = format!("it gives no right to write Secrets in {namespace}");
@@ -440,8 +426,7 @@ where
 
 /// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
 ///
-/// An attempt that is not answered within half a minute is given up and made again. One that has just begun may not know yet who
-/// may do what.
+/// An attempt that is not answered within half a minute is given up and made again.
 pub async fn patient<T, F, W>(operation: &str, mut work: F) -> Result<T, ClusterError>
 where
     F: FnMut() -> W,
@@ -460,34 +445,30 @@ where
             answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
         }
     };
-    let mut begins = None;
-    let passes = move |error: &kube::Error| {
-        let now = tokio::time::Instant::now();
-        is_transient(error) || (is_early(error) && now < *begins.get_or_insert(now + EARLY))
-    };
-    (|| attempt()).retry(waits).when(passes).await.map_err(|error| told(operation, error))
-}
-
-/// Whether it is nobody's rule for this object: the rights of who asks are not there, or what they are made of is not.
-fn is_early(error: &kube::Error) -> bool {
-    let early = |message: &str| {
-        message.contains("forbidden: User ") || message.contains("not yet ready to handle request")
-    };
-    matches!(error, kube::Error::Api(status) if status.code == 403 && early(&status.message))
+    (|| attempt()).retry(waits).when(is_transient).await.map_err(|error| told(operation, error))
 }
 
 fn is_transient(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => {
-            matches!(status.code, 408 | 409 | 429 | 500 | 502 | 503 | 504) && !is_denial(&status.message)
+            let passes = matches!(status.code, 408 | 409 | 429 | 500 | 502 | 503 | 504);
+            (passes || is_early(&status.message)) && !is_denial(&status.message)
         }
         kube::Error::Auth(_) | kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => false,
         _ => true,
     }
 }
 
-fn is_denial(message: &str) -> bool {
-    message.contains("denied the request")
+/// Whether an API server refuses what it does not know enough for yet, as when it has just begun or a quota is new.
+pub fn is_early(message: &str) -> bool {
+    ["not yet ready to handle request", "status unknown for quota"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// Whether a rule of the cluster's own has refused it.
+pub fn is_denial(message: &str) -> bool {
+    message.contains("denied the request") || message.contains("denied request")
 }
 
 fn told(operation: &str, error: kube::Error) -> ClusterError {

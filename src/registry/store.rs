@@ -4,7 +4,7 @@
 //! become visible by a rename of a file that is whole and on disk, and the folder is on disk before a call returns: what
 //! was published survives any crash, and nothing half-written has a name. Everything here blocks.
 
-use crate::{ReferenceError, Repository};
+use crate::{ReferenceError, Repository, Tag};
 use hythe_model::Digest;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
+use tokio::sync::broadcast;
 
 mod disk;
 mod gc;
@@ -96,7 +97,12 @@ struct Inner {
     collecting: RwLock<()>,
     /// The same between processes that have the folder in common.
     collecting_lock: PathBuf,
+    /// Tells who asks what this process tags.
+    tagged: broadcast::Sender<(Repository, Tag)>,
 }
+
+/// Tags that may wait for who asks; older ones are not told any more.
+const TAGGED: usize = 64;
 
 /// Held by whatever publishes.
 pub(crate) struct Publishing<'a> {
@@ -121,9 +127,15 @@ impl ContentStore {
             sync_dir(&root.join(name))?;
         }
         let collecting_lock = root.join("collecting.lock");
-        let store = Self { inner: Arc::new(Inner { root, collecting: RwLock::new(()), collecting_lock }) };
+        let (collecting, tagged) = (RwLock::new(()), broadcast::channel(TAGGED).0);
+        let store = Self { inner: Arc::new(Inner { root, collecting, collecting_lock, tagged }) };
         upload::sweep(&store.uploads())?;
         Ok(store)
+    }
+
+    /// What is tagged from now on, by this process: of others that have the folder in common nothing is told.
+    pub fn tagged(&self) -> broadcast::Receiver<(Repository, Tag)> {
+        self.inner.tagged.subscribe()
     }
 
     /// The folder it is in.

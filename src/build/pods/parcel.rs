@@ -5,7 +5,7 @@ use crate::analyze::Before;
 use crate::cache::Place;
 use crate::executor::{Stays, Task};
 use crate::{Common, fault};
-use hythe_carrier::{Access, Cached, DELIVERY, Delivery, Job};
+use hythe_carrier::{Access, Cached, Delivery, Job};
 use hythe_cnb::protocol::MESSAGE_MAX;
 use hythe_model::{BuildId, Digest, Fault};
 use hythe_oci::{LayerDescriptor, Manifest};
@@ -14,18 +14,21 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 /// What the repositories of builds begin with.
 const BUILDS: &str = "builds/";
 /// The largest delivery, bytes: an outcome, and a line for each of its trees.
 const DELIVERY_MAX: u64 = 2 * MESSAGE_MAX as u64;
-/// Between two looks for a delivery.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What the repository of a build is called, which its pod alone may open, and only while it runs.
 pub fn name(build: BuildId) -> String {
     format!("{BUILDS}{build}")
+}
+
+/// A tag for what one attempt at a build delivers: one that was given up may deliver yet.
+pub(crate) fn new_tag() -> Result<Tag, Fault> {
+    format!("delivery-{:016x}", rand::random::<u64>()).parse().map_err(fault::platform("name a delivery"))
 }
 
 /// The repository of a build.
@@ -44,7 +47,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 impl Pods {
     /// Puts source, cached layers and the job into the build's repository, and answers the way there.
-    pub(crate) async fn put_in(&self, task: Task<'_>, before: &Before) -> Result<Access, Fault> {
+    pub(crate) async fn put_in(
+        &self,
+        task: Task<'_>,
+        before: &Before,
+        delivery: &Tag,
+    ) -> Result<Access, Fault> {
         let (common, build) = (task.common, task.request);
         let cached = before.index.slices.iter().filter_map(|slice| match &slice.place {
             Place::Blob(written) => Some(Cached {
@@ -85,6 +93,7 @@ impl Pods {
             user,
             password,
             job,
+            delivery: delivery.to_string(),
         })
     }
 }
@@ -105,42 +114,39 @@ fn put_file(
     upload.commit_checked(repository, digest).map(drop)
 }
 
-/// Waits until the pod has delivered: what it puts in last names all else. Never ends where nobody can look.
-pub(crate) async fn delivered(common: &Common, build: BuildId) {
+/// Waits until the pod has delivered, where this process hears of it: another one may serve the registry that the pod speaks to.
+pub(crate) async fn delivered(
+    mut tagged: broadcast::Receiver<(Repository, Tag)>,
+    build: BuildId,
+    delivery: &Tag,
+) {
     loop {
-        match manifest(common, build).await {
-            Ok(None) => tokio::time::sleep(LOOK).await,
-            Ok(Some(_)) => return,
-            Err(fault) => {
-                tracing::warn!(%build, %fault, "the end of a build's pod is waited for");
-                return std::future::pending().await;
-            }
+        match tagged.recv().await {
+            Ok((repository, tag)) if tag == *delivery && repository.as_str() == name(build) => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
         }
     }
 }
 
-/// The manifest of what the pod has delivered, once it has.
-async fn manifest(common: &Common, build: BuildId) -> Result<Option<Manifest>, Fault> {
-    let (content, repository) = (common.parts.content.clone(), repository(build)?);
-    let tag: Tag = DELIVERY.parse().map_err(fault::platform("name a delivery"))?;
-    let found = move || content.manifest(&repository, &Reference::Tag(tag));
-    let found = blocking("look for a delivery", found).await?;
-    Ok(found.and_then(|stored| Manifest::parse(&stored.bytes).ok()))
-}
-
 /// What the pod has delivered.
-pub(crate) async fn delivery(common: &Common, build: BuildId) -> Result<Delivery, Fault> {
-    let content = common.parts.content.clone();
-    let found = manifest(common, build).await?.and_then(|manifest| manifest.layers.into_iter().next());
-    let blob = found.ok_or_else(|| fault::platform("find a delivery")("the pod has left none"))?.digest;
+pub(crate) async fn delivery(common: &Common, build: BuildId, tag: Tag) -> Result<Delivery, Fault> {
+    let (content, repository) = (common.parts.content.clone(), repository(build)?);
     let bytes = blocking("read a delivery", move || {
+        let Some(stored) = content.manifest(&repository, &Reference::Tag(tag))? else { return Ok(None) };
+        let Some(blob) =
+            Manifest::parse(&stored.bytes).ok().and_then(|manifest| manifest.layers.into_iter().next())
+        else {
+            return Ok(None);
+        };
         let mut bytes = Vec::new();
-        let file = content.open_blob(&blob)?;
-        let failed = |source| RegistryError::Io { operation: "read", path: blob.as_str().into(), source };
+        let file = content.open_blob(&blob.digest)?;
+        let failed =
+            |source| RegistryError::Io { operation: "read", path: blob.digest.as_str().into(), source };
         file.take(DELIVERY_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(bytes)
+        Ok(Some(bytes))
     });
-    let bytes = bytes.await?;
+    let bytes = bytes.await?.ok_or_else(|| fault::platform("find a delivery")("the pod has left none"))?;
     if bytes.len() as u64 > DELIVERY_MAX {
         return Err(fault::result_too_large());
     }

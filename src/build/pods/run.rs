@@ -12,6 +12,7 @@ use futures::StreamExt;
 use hythe_carrier::Delivery;
 use hythe_cluster::{Output, Position, create, patient, remove, selector};
 use hythe_model::{BuildEvent, BuildId, Fault, Phase};
+use hythe_registry::Tag;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
@@ -67,9 +68,10 @@ impl Pods {
 
     /// Makes a build's pod and follows it; it is gone afterwards.
     pub(crate) async fn carry_out(&self, task: Task<'_>, before: &Before) -> Result<Delivery, Ended> {
+        let (delivery, tagged) = (parcel::new_tag()?, task.common.parts.content.tagged());
         let work = async {
-            self.make(task, before).await?;
-            self.follow(task).await
+            self.make(task, before, &delivery).await?;
+            self.follow(task, parcel::delivered(tagged, task.request.id, &delivery)).await
         };
         let ended = tokio::select! {
             ended = work => ended,
@@ -77,18 +79,17 @@ impl Pods {
         };
         self.end(&name(task.request.id)).await;
         ended?;
-        Ok(parcel::delivery(task.common, task.request.id).await?)
+        Ok(parcel::delivery(task.common, task.request.id, delivery).await?)
     }
 
     /// Makes the Secret and the pod.
-    async fn make(&self, task: Task<'_>, before: &Before) -> Result<(), Fault> {
-        // What is left of a crash, or of an attempt that was lost.
-        self.end(&name(task.request.id)).await;
-        parcel::remove(task.common, task.request.id).await;
-        let access = self.put_in(task, before).await?;
+    async fn make(&self, task: Task<'_>, before: &Before, delivery: &Tag) -> Result<(), Fault> {
+        let access = self.put_in(task, before, delivery).await?;
         let secret = desired::secret(&self.settings, task.request, &access);
         let secret = secret.map_err(fault::platform("write a build's access"))?;
         let pod = desired::pod(&self.wish(task.common), task.request);
+        // One of the same name is left of a crash, or of an attempt that was lost.
+        self.end(&name(task.request.id)).await;
         let made = create("make a build's access", &self.secrets(), &secret).await;
         made.map_err(|error| not_taken(&error))?;
         let made = create("make a build's pod", &self.pods(), &pod).await;
@@ -96,11 +97,11 @@ impl Pods {
     }
 
     /// Follows the pod until it has delivered, and tells what is built on the way.
-    async fn follow(&self, task: Task<'_>) -> Result<(), Ended> {
+    async fn follow(&self, task: Task<'_>, delivered: impl Future<Output = ()>) -> Result<(), Ended> {
         let name = name(task.request.id);
         let (told, stages) = watch::channel(Stage::Coming(None));
         let watching = self.watch(&name, &told);
-        let judging = self.judge(task, &name, stages);
+        let judging = self.judge(task, &name, stages, delivered);
         tokio::select! {
             // It never ends.
             () = watching => Err(Ended::Lost("it cannot be watched".to_owned())),
@@ -138,6 +139,7 @@ impl Pods {
         task: Task<'_>,
         name: &str,
         mut stages: watch::Receiver<Stage>,
+        delivered: impl Future<Output = ()>,
     ) -> Result<(), Ended> {
         let limits = &task.common.parts.limits;
         let begun = |stage: &Stage| !matches!(stage, Stage::Coming(_));
@@ -173,7 +175,7 @@ impl Pods {
         let ended = tokio::select! {
             ended = wait(&mut stages, EXPORT_TIME, over) => ended,
             // A node tells the end of a container up to a second late.
-            () = parcel::delivered(task.common, task.request.id) => Some(Stage::Done),
+            () = delivered => Some(Stage::Done),
         };
         match ended {
             Some(Stage::Lost(why)) => Err(Ended::Lost(why)),

@@ -68,6 +68,8 @@ impl ContentStore {
         }
         if let Reference::Tag(tag) = reference {
             self.write_tag(repository, tag, &digest)?;
+            // Nobody may be there to hear it.
+            let _ = self.inner.tagged.send((repository.clone(), tag.clone()));
         }
         Ok(digest)
     }

@@ -108,6 +108,17 @@ fn sha512_works_for_blobs_and_manifests() {
 }
 
 #[test]
+fn what_is_tagged_is_told_to_who_asks_and_nothing_else() {
+    let site = site();
+    let mut tagged = site.store.clone().tagged();
+    let by_digest = Reference::Digest(Hasher::digest(b"content"));
+    site.store.put_manifest(&site.repository, &by_digest, "t", b"content").unwrap();
+    assert!(tagged.try_recv().is_err());
+    site.store.put_manifest(&site.repository, &"v1".parse().unwrap(), "t", b"content").unwrap();
+    assert_eq!(tagged.try_recv().unwrap(), (site.repository.clone(), "v1".parse().unwrap()));
+}
+
+#[test]
 fn uploads_of_the_dead_are_swept_and_those_of_the_living_are_not() {
     let site = site();
     let alive = site.upload(b"half");

@@ -5,6 +5,7 @@ use super::seen::ToolView;
 use super::view::{PodView, Stage};
 use crate::runtime::RunnableRelease;
 use crate::status::ExitReason;
+use hythe_cluster::{is_denial, is_early};
 use hythe_model::{ProcessType, ReleaseNumber};
 use std::fmt;
 
@@ -151,18 +152,16 @@ impl fmt::Display for Hindrance {
 
 /// What hinders one of the release's pods.
 pub(crate) fn hindrance(view: &ToolView, release: ReleaseNumber) -> Option<Hindrance> {
-    let mut unmade = view.deployments.values().filter(|deployment| deployment.release == Some(release));
-    if let Some(message) = unmade.find_map(|deployment| deployment.refused.clone()) {
-        return Some(Hindrance::NoPod(message));
-    }
     let mut pods = view.all().filter(|pod| pod.id.release == release && !pod.leaving);
-    pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
+    let hindered = pods.find_map(|pod| match (&pod.stage, &pod.unschedulable) {
         (_, Some(message)) => Some(Hindrance::NoNode(message.clone())),
         (Stage::Waiting { reason, message }, _) if !message.is_empty() => {
             Some(Hindrance::Node { reason: reason.clone(), message: message.clone() })
         }
         _ => None,
-    })
+    });
+    let mut own = view.deployments.values().filter(|seen| seen.release == Some(release) && seen.observed);
+    hindered.or_else(|| own.find_map(|deployment| Some(Hindrance::NoPod(deployment.refused.clone()?))))
 }
 
 /// What keeps a pod from ever getting ready.
@@ -193,24 +192,23 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
 }
 
 /// Whether pods are refused by nobody's rule: a controller tries again where an API server is away, or has just begun and does not
-/// know yet what is in the cluster, nor who may do what. A webhook that does not answer is a rule of its cluster.
+/// know yet what is in the cluster, nor who may do what.
 fn passes(message: &str) -> bool {
-    const EARLY: [&str; 4] = [
-        "not yet ready to handle request",
-        "status unknown for quota",
-        "error looking up service account",
-        "forbidden: User \"system:",
-    ];
-    const AWAY: [&str; 7] = [
+    const EARLY: [&str; 2] = ["error looking up service account", "forbidden: User \"system:"];
+    const AWAY: [&str; 9] = [
         "connection refused",
         "connection reset",
         "connection lost",
         "EOF",
         "context deadline exceeded",
         "timed out",
+        "i/o timeout",
+        "leader changed",
         "unable to handle the request",
     ];
-    !message.contains(WEBHOOK) && EARLY.iter().chain(&AWAY).any(|words| message.contains(words))
+    // A webhook that does not answer is a rule of its cluster too.
+    let is_ruled = message.contains(WEBHOOK) || is_denial(message);
+    !is_ruled && (is_early(message) || EARLY.iter().chain(&AWAY).any(|words| message.contains(words)))
 }
 
 /// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for, and so is a node that has

@@ -151,7 +151,8 @@ fn what_never_gets_ready_fails_at_once_and_what_may_is_waited_for() {
     };
     let asked = "Internal error occurred: failed calling webhook \"a.b\": Post \"https://10.96.0.9/\": connection refused";
     let ruled = "pods \"web-1-\" is forbidden: violates PodSecurity \"restricted:latest\"";
-    for message in ["pods \"web-1-\" is forbidden: exceeded quota: tool", ruled, asked] {
+    let denied = "admission webhook \"a.b\" denied the request: its database: connection refused";
+    for message in ["pods \"web-1-\" is forbidden: exceeded quota: tool", ruled, asked, denied] {
         assert!(fails(&refused(message)), "{message}");
     }
     let early = "pods \"web-1-\" is forbidden: not yet ready to handle request";

@@ -87,6 +87,7 @@ fn untrusted_code_sees_no_secret() {
         user: "build+7".to_owned(),
         password: "the-password".to_owned(),
         job: Digest::sha256([3; 32]),
+        delivery: "delivery-7".to_owned(),
     };
     let secret = secret(&settings(), &request(), &access).unwrap();
     assert!(
