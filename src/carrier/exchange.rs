@@ -29,6 +29,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 const PIECE: usize = 4 << 20;
 /// Pieces that wait to be sent.
 const WAITING: usize = 2;
+/// The tag of a place that is asked for blobs alone.
+const NO_TAG: &str = "none";
 /// The largest [`Job`], bytes.
 const JOB_MAX: usize = 64 << 20;
 /// Media types of a delivery's two parts.
@@ -106,7 +108,7 @@ impl Exchange {
         };
         let client = Client::try_from(config).map_err(registry("be spoken to"))?;
         let place =
-            Reference::with_tag(access.registry.clone(), access.repository.clone(), access.delivery.clone());
+            Reference::with_tag(access.registry.clone(), access.repository.clone(), NO_TAG.to_owned());
         let auth = RegistryAuth::Basic(access.user.clone(), access.password.clone());
         client.store_auth_if_needed(place.resolve_registry(), &auth).await;
         Ok(Self { client, place })
@@ -190,8 +192,10 @@ impl Exchange {
         .await
     }
 
-    /// Puts the delivery into its place; the last thing that is done.
-    pub(crate) async fn deliver(&self, delivery: &Delivery) -> Result<(), CarryError> {
+    /// Puts the delivery under its tag; the last thing that is done.
+    pub(crate) async fn deliver(&self, delivery: &Delivery, tag: &str) -> Result<(), CarryError> {
+        let (host, repository) = (self.place.registry().to_owned(), self.place.repository().to_owned());
+        let place = Reference::with_tag(host, repository, tag.to_owned());
         let bytes =
             Bytes::from(serde_json::to_vec(delivery).map_err(|error| broke("take the delivery", &error))?);
         let empty = Bytes::from_static(b"{}");
@@ -214,7 +218,7 @@ impl Exchange {
                 let pushed = self.client.push_blob(&self.place, blob.clone(), &digest).await;
                 pushed.map_err(registry("take the delivery"))?;
             }
-            let put = self.client.push_manifest(&self.place, &manifest).await;
+            let put = self.client.push_manifest(&place, &manifest).await;
             put.map(drop).map_err(registry("take the delivery"))
         })
         .await

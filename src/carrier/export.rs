@@ -15,8 +15,8 @@ const AT_ONCE: usize = 2;
 /// The largest note of what was restored, bytes.
 const RESTORED_MAX: u64 = 64 << 20;
 
-/// Brings everything out.
-pub async fn export(access: &Access) -> Result<(), CarryError> {
+/// Brings everything out, and leaves a [`Delivery`] under this tag.
+pub async fn export(access: &Access, tag: &str) -> Result<(), CarryError> {
     let exchange = Exchange::open(access).await?;
     let job = exchange.job(&access.job).await?;
     let outcome = outcome()?;
@@ -34,7 +34,7 @@ pub async fn export(access: &Access) -> Result<(), CarryError> {
         Err(Broken::Refused(refused)) => (Vec::new(), Some(refused)),
         Err(Broken::Failed(error)) => return Err(error),
     };
-    exchange.deliver(&Delivery { outcome, packed, refused }).await
+    exchange.deliver(&Delivery { outcome, packed, refused }, tag).await
 }
 
 fn outcome() -> Result<Outcome, CarryError> {

@@ -29,8 +29,6 @@ pub struct Access {
     pub password: String,
     /// The [`Job`], a blob of the repository.
     pub job: Digest,
-    /// The tag that the [`Delivery`] gets in the repository, of this attempt at the build alone.
-    pub delivery: String,
 }
 
 impl Access {

@@ -1,12 +1,13 @@
-//! `hythe-carrier restore | export`: the first and the last container of a build's pod.
+//! `hythe-carrier restore | export TAG`: the first and the last container of a build's pod.
 
 use hythe_carrier::{Access, CarryError, export, places, restore};
 use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let verb = std::env::args().nth(1).unwrap_or_default();
-    match run(&verb).await {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next().unwrap_or_default();
+    match run(&verb, args.next()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{verb}: {error}");
@@ -15,11 +16,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(verb: &str) -> Result<(), CarryError> {
+async fn run(verb: &str, tag: Option<String>) -> Result<(), CarryError> {
     let access = Access::read(places::ACCESS.as_ref())?;
-    match verb {
-        "restore" => restore(&access).await,
-        "export" => export(&access).await,
+    match (verb, tag) {
+        ("restore", None) => restore(&access).await,
+        ("export", Some(tag)) => export(&access, &tag).await,
         _ => Err(CarryError::Verb),
     }
 }

@@ -424,7 +424,7 @@ where
     removed.await
 }
 
-/// Tries until the API server answers: one that is slow, throttles, restarts or is away for a minute is waited out.
+/// Tries until the API server answers: one that is slow, throttles, restarts, has just begun or is away for a minute is waited out.
 ///
 /// An attempt that is not answered within half a minute is given up and made again.
 pub async fn patient<T, F, W>(operation: &str, mut work: F) -> Result<T, ClusterError>
@@ -474,7 +474,8 @@ pub fn is_denial(message: &str) -> bool {
 fn told(operation: &str, error: kube::Error) -> ClusterError {
     match error {
         kube::Error::Api(status)
-            if matches!(status.code, 400 | 403 | 413 | 422) || is_denial(&status.message) =>
+            if is_denial(&status.message)
+                || (matches!(status.code, 400 | 403 | 413 | 422) && !is_early(&status.message)) =>
         {
             ClusterError::Refused { title: operation.to_owned(), message: status.message.clone() }
         }

@@ -97,11 +97,11 @@ struct Inner {
     collecting: RwLock<()>,
     /// The same between processes that have the folder in common.
     collecting_lock: PathBuf,
-    /// Tells who asks what this process tags.
+    /// Tells of each tag that is written.
     tagged: broadcast::Sender<(Repository, Tag)>,
 }
 
-/// Tags that may wait for who asks; older ones are not told any more.
+/// So many tags wait for a slow listener; older ones are dropped.
 const TAGGED: usize = 64;
 
 /// Held by whatever publishes.
@@ -133,7 +133,7 @@ impl ContentStore {
         Ok(store)
     }
 
-    /// What is tagged from now on, by this process: of others that have the folder in common nothing is told.
+    /// What is tagged from now on, through this store and its clones: of other processes that have the folder in common nothing is told.
     pub fn tagged(&self) -> broadcast::Receiver<(Repository, Tag)> {
         self.inner.tagged.subscribe()
     }

@@ -8,6 +8,7 @@ use hythe_carrier::{Access, places};
 use hythe_cluster::fence::{self, PullAccess, amounts, labelled, port, quantity};
 use hythe_cluster::{LABEL_TOOL, Object, Owner};
 use hythe_model::{BuildId, Digest};
+use hythe_registry::Tag;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, LimitRange, LimitRangeItem,
@@ -173,8 +174,8 @@ pub(crate) fn secret(
     })
 }
 
-/// The pod: restore, build and export, one after another.
-pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
+/// The pod: restore, build and export, one after another; what it delivers gets this tag.
+pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest, delivery: &Tag) -> Pod {
     let Wish { settings, limits, .. } = wish;
     let metadata = of_build(settings, build);
     let (uid, gid) = wish.user;
@@ -183,8 +184,8 @@ pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest) -> Pod {
     security.run_as_user = Some(uid.into());
     security.run_as_group = Some(gid.into());
     let spec = PodSpec {
-        init_containers: Some(vec![carrier(wish, RESTORE, restore_mounts()), lifecycle(wish)]),
-        containers: vec![carrier(wish, EXPORT, export_mounts())],
+        init_containers: Some(vec![carrier(wish, &[RESTORE], restore_mounts()), lifecycle(wish)]),
+        containers: vec![carrier(wish, &[EXPORT, delivery.as_str()], export_mounts())],
         volumes: Some(volumes(wish, build.id)),
         restart_policy: Some("Never".to_owned()),
         // The platform's own clock decides; this one only has to be later.
@@ -252,13 +253,14 @@ fn lifecycle(wish: &Wish<'_>) -> Container {
     }
 }
 
-fn carrier(wish: &Wish<'_>, verb: &str, mounts: Vec<VolumeMount>) -> Container {
+/// The carrier with a verb, which names the container, and what that asks for.
+fn carrier(wish: &Wish<'_>, args: &[&str], mounts: Vec<VolumeMount>) -> Container {
     let limits = wish.limits;
     Container {
-        name: verb.to_owned(),
+        name: args.first().copied().unwrap_or_default().to_owned(),
         image: Some(wish.image()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some(vec![CARRIER.to_owned(), verb.to_owned()]),
+        command: Some([&[CARRIER], args].concat().into_iter().map(str::to_owned).collect()),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
             limits: Some(amounts(limits.cpu_millis, CARRIER_MEMORY, limits.layer().max_bytes)),

@@ -26,7 +26,7 @@ pub fn name(build: BuildId) -> String {
     format!("{BUILDS}{build}")
 }
 
-/// A tag for what one attempt at a build delivers: one that was given up may deliver yet.
+/// A tag for what one attempt at a build delivers: one that was given up may still deliver.
 pub(crate) fn new_tag() -> Result<Tag, Fault> {
     format!("delivery-{:016x}", rand::random::<u64>()).parse().map_err(fault::platform("name a delivery"))
 }
@@ -47,12 +47,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 impl Pods {
     /// Puts source, cached layers and the job into the build's repository, and answers the way there.
-    pub(crate) async fn put_in(
-        &self,
-        task: Task<'_>,
-        before: &Before,
-        delivery: &Tag,
-    ) -> Result<Access, Fault> {
+    pub(crate) async fn put_in(&self, task: Task<'_>, before: &Before) -> Result<Access, Fault> {
         let (common, build) = (task.common, task.request);
         let cached = before.index.slices.iter().filter_map(|slice| match &slice.place {
             Place::Blob(written) => Some(Cached {
@@ -93,7 +88,6 @@ impl Pods {
             user,
             password,
             job,
-            delivery: delivery.to_string(),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::hear::{Hearing, Told};
 use crate::{EventSink, fault};
 use futures::StreamExt;
 use hythe_carrier::Delivery;
-use hythe_cluster::{Output, Position, create, patient, remove, selector};
+use hythe_cluster::{ClusterError, Output, Position, create, patient, remove, selector};
 use hythe_model::{BuildEvent, BuildId, Fault, Phase};
 use hythe_registry::Tag;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -84,19 +84,19 @@ impl Pods {
 
     /// Makes the Secret and the pod.
     async fn make(&self, task: Task<'_>, before: &Before, delivery: &Tag) -> Result<(), Fault> {
-        let access = self.put_in(task, before, delivery).await?;
+        let access = self.put_in(task, before).await?;
         let secret = desired::secret(&self.settings, task.request, &access);
         let secret = secret.map_err(fault::platform("write a build's access"))?;
-        let pod = desired::pod(&self.wish(task.common), task.request);
+        let pod = desired::pod(&self.wish(task.common), task.request, delivery);
         // One of the same name is left of a crash, or of an attempt that was lost.
-        self.end(&name(task.request.id)).await;
+        self.try_end(&name(task.request.id)).await.map_err(|error| not_taken(&error))?;
         let made = create("make a build's access", &self.secrets(), &secret).await;
         made.map_err(|error| not_taken(&error))?;
         let made = create("make a build's pod", &self.pods(), &pod).await;
         made.map_err(|error| not_taken(&error))
     }
 
-    /// Follows the pod until it has delivered, and tells what is built on the way.
+    /// Follows the pod until it has delivered or ended, and tells what is built on the way.
     async fn follow(&self, task: Task<'_>, delivered: impl Future<Output = ()>) -> Result<(), Ended> {
         let name = name(task.request.id);
         let (told, stages) = watch::channel(Stage::Coming(None));
@@ -173,9 +173,10 @@ impl Pods {
         };
         let over = |stage: &Stage| matches!(stage, Stage::Done | Stage::Failed(_) | Stage::Lost(_));
         let ended = tokio::select! {
-            ended = wait(&mut stages, EXPORT_TIME, over) => ended,
+            biased;
             // A node tells the end of a container up to a second late.
             () = delivered => Some(Stage::Done),
+            ended = wait(&mut stages, EXPORT_TIME, over) => ended,
         };
         match ended {
             Some(Stage::Lost(why)) => Err(Ended::Lost(why)),
@@ -253,15 +254,15 @@ impl Pods {
 
     /// Removes a build's pod and its Secret, at once.
     async fn end(&self, name: &str) {
-        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let pods = self.pods();
-        let removed = async {
-            remove(&pods, name, &now).await?;
-            remove(&self.secrets(), name, &DeleteParams::default()).await
-        };
-        if let Err(error) = removed.await {
+        if let Err(error) = self.try_end(name).await {
             tracing::warn!(pod = name, %error, "a build's pod was left behind");
         }
+    }
+
+    async fn try_end(&self, name: &str) -> Result<(), ClusterError> {
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        remove(&self.pods(), name, &now).await?;
+        remove(&self.secrets(), name, &DeleteParams::default()).await
     }
 
     /// Removes the pods and the Secrets of all builds but those that stay.

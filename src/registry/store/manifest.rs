@@ -68,8 +68,6 @@ impl ContentStore {
         }
         if let Reference::Tag(tag) = reference {
             self.write_tag(repository, tag, &digest)?;
-            // Nobody may be there to hear it.
-            let _ = self.inner.tagged.send((repository.clone(), tag.clone()));
         }
         Ok(digest)
     }
@@ -127,7 +125,10 @@ impl ContentStore {
     fn write_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<(), RegistryError> {
         let path = self.tag_path(repository, tag);
         path.parent().map_or(Ok(()), disk::make_dir)?;
-        disk::write(&self.uploads(), &path, digest.as_str().as_bytes())
+        disk::write(&self.uploads(), &path, digest.as_str().as_bytes())?;
+        // Nobody may be there to hear it.
+        let _ = self.inner.tagged.send((repository.clone(), tag.clone()));
+        Ok(())
     }
 
     /// A repository's tags, sorted.

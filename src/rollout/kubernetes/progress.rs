@@ -191,15 +191,16 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
     }
 }
 
-/// Whether pods are refused by nobody's rule: a controller tries again where an API server is away, or has just begun and does not
+/// Whether a refusal is no rule and passes by itself: a controller tries again where an API server is away, or has just begun and does not
 /// know yet what is in the cluster, nor who may do what.
 fn passes(message: &str) -> bool {
     const EARLY: [&str; 2] = ["error looking up service account", "forbidden: User \"system:"];
-    const AWAY: [&str; 9] = [
+    const AWAY: [&str; 10] = [
         "connection refused",
         "connection reset",
         "connection lost",
-        "EOF",
+        ": EOF",
+        "unexpected EOF",
         "context deadline exceeded",
         "timed out",
         "i/o timeout",

@@ -3,7 +3,7 @@
 use super::desired::{self, Wish, process_name, scale_range};
 use super::drift::Dirty;
 use super::logs::Logs;
-use super::progress::{Progress, Trouble, Wanted, hindrance, progress};
+use super::progress::{Hindrance, Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::Seen;
 use super::settings::ClusterSettings;
 use super::unmade::Runs;
@@ -369,7 +369,7 @@ impl Rollouts {
                 && matches!(pod.stage, view::Stage::Running)
         });
         match silent {
-            Some(pod) if hindrance.is_none() => {
+            Some(pod) if matches!(hindrance, None | Some(Hindrance::NoPod(_))) => {
                 let seen = self.look(release, pod).await;
                 let failure = Failure::NotReady(seen, self.logs.last_lines(pod).await);
                 if let Some(text) = common::note(&pod.id, &failure) {

@@ -59,7 +59,7 @@ fn text(objects: &[Object]) -> String {
 
 #[test]
 fn the_pod_of_a_build() {
-    let pod = with(|_| {}, |wish| pod(wish, &request()));
+    let pod = with(|_| {}, |wish| pod(wish, &request(), &"delivery-7".parse().unwrap()));
     insta::assert_snapshot!(serde_json::to_string_pretty(&pod).unwrap());
 }
 
@@ -87,13 +87,12 @@ fn untrusted_code_sees_no_secret() {
         user: "build+7".to_owned(),
         password: "the-password".to_owned(),
         job: Digest::sha256([3; 32]),
-        delivery: "delivery-7".to_owned(),
     };
     let secret = secret(&settings(), &request(), &access).unwrap();
     assert!(
         secret.data.unwrap().contains_key("access.json") && !format!("{access:?}").contains("the-password")
     );
-    let pod = with(|_| {}, |wish| pod(wish, &request()));
+    let pod = with(|_| {}, |wish| pod(wish, &request(), &"delivery-7".parse().unwrap()));
     let spec = pod.spec.unwrap();
     let build = spec.init_containers.unwrap().into_iter().find(|container| container.name == BUILD).unwrap();
     let sees = |volume: &str| build.volume_mounts.iter().flatten().any(|mount| mount.name == volume);
