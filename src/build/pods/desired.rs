@@ -184,8 +184,8 @@ pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest, delivery: &Tag) -> Pod 
     security.run_as_user = Some(uid.into());
     security.run_as_group = Some(gid.into());
     let spec = PodSpec {
-        init_containers: Some(vec![carrier(wish, &[RESTORE], restore_mounts()), lifecycle(wish)]),
-        containers: vec![carrier(wish, &[EXPORT, delivery.as_str()], export_mounts())],
+        init_containers: Some(vec![carrier(wish, RESTORE, None, restore_mounts()), lifecycle(wish)]),
+        containers: vec![carrier(wish, EXPORT, Some(delivery), export_mounts())],
         volumes: Some(volumes(wish, build.id)),
         restart_policy: Some("Never".to_owned()),
         // The platform's own clock decides; this one only has to be later.
@@ -253,14 +253,15 @@ fn lifecycle(wish: &Wish<'_>) -> Container {
     }
 }
 
-/// The carrier with a verb, which names the container, and what that asks for.
-fn carrier(wish: &Wish<'_>, args: &[&str], mounts: Vec<VolumeMount>) -> Container {
+fn carrier(wish: &Wish<'_>, verb: &str, delivery: Option<&Tag>, mounts: Vec<VolumeMount>) -> Container {
     let limits = wish.limits;
+    let mut command = vec![CARRIER.to_owned(), verb.to_owned()];
+    command.extend(delivery.map(Tag::to_string));
     Container {
-        name: args.first().copied().unwrap_or_default().to_owned(),
+        name: verb.to_owned(),
         image: Some(wish.image()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some([&[CARRIER], args].concat().into_iter().map(str::to_owned).collect()),
+        command: Some(command),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
             limits: Some(amounts(limits.cpu_millis, CARRIER_MEMORY, limits.layer().max_bytes)),
