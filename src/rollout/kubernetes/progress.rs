@@ -194,8 +194,9 @@ pub(crate) fn trouble(pod: &PodView) -> Option<Trouble> {
 /// Whether a refusal is no rule and passes by itself: a controller tries again where an API server is away, or has just begun and does not
 /// know yet what is in the cluster, nor who may do what.
 fn passes(message: &str) -> bool {
-    const EARLY: [&str; 2] = ["error looking up service account", "forbidden: User \"system:"];
-    const AWAY: [&str; 10] = [
+    const PASSING: [&str; 12] = [
+        "error looking up service account",
+        "forbidden: User \"system:",
         "connection refused",
         "connection reset",
         "connection lost",
@@ -209,7 +210,7 @@ fn passes(message: &str) -> bool {
     ];
     // A webhook that does not answer is a rule of its cluster too.
     let is_ruled = message.contains(WEBHOOK) || is_denial(message);
-    !is_ruled && (is_early(message) || EARLY.iter().chain(&AWAY).any(|words| message.contains(words)))
+    !is_ruled && (is_early(message) || PASSING.iter().any(|words| message.contains(words)))
 }
 
 /// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for, and so is a node that has
