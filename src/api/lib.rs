@@ -10,4 +10,4 @@ pub mod types;
 mod server;
 
 #[cfg(feature = "server")]
-pub use server::{ApiParts, Runs, document, health, routes};
+pub use server::{ApiParts, Runs, Work, document, health, routes};

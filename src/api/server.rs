@@ -22,8 +22,10 @@ mod runs;
 mod stream;
 mod tokens;
 mod tools;
+mod work;
 
 pub use runs::Runs;
+pub use work::Work;
 
 use axum::Router;
 use hythe_auth::Auth;
@@ -57,6 +59,8 @@ pub struct ApiParts {
     pub shutdown: CancellationToken,
     /// One-off processes under way.
     pub runs: Runs,
+    /// What requests have begun.
+    pub work: Work,
 }
 
 /// The state of every handler.
@@ -70,6 +74,10 @@ impl Api {
 
     fn images(&self) -> &Prefix {
         &self.0.images
+    }
+
+    fn work(&self) -> &Work {
+        &self.0.work
     }
 }
 

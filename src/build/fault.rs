@@ -242,6 +242,16 @@ pub(crate) fn pod_not_started(hindrance: Option<&str>, patience: Duration) -> Fa
     fault.next("The operator sees to room on the nodes, that they are ready (`kubectl get nodes`) and that they reach the registry; then push again.")
 }
 
+/// What it sees of the config does not fit into a Secret.
+pub(crate) fn config_too_large() -> Fault {
+    Fault::new(
+        "build/config-too-large",
+        "The build failed: what it sees of the config is larger than a cluster's Secret may be.",
+    )
+    .why("All keys and values together, as JSON, may have 1 MiB.")
+    .next("Give values that only what runs needs to that alone: hythe config set --run KEY=...")
+}
+
 /// Its pod went away twice.
 pub(crate) fn pod_lost(why: &str) -> Fault {
     Fault::new("build/pod-lost", "The build failed: its pod was lost, twice.")

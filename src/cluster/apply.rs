@@ -1,7 +1,7 @@
 //! From wishes to the cluster: what differs is written by server-side apply, what is not wished any more goes, and what
 //! is somebody else's is never touched.
 
-use crate::compare::of_what_is_there;
+use crate::compare::{covers_object, merge_patch, of_what_is_there};
 use crate::{Known, Object, Owner, Streams, selector};
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::try_join_all;
@@ -14,10 +14,13 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams,
+    PostParams,
+};
 use kube::runtime::wait::await_condition;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -36,7 +39,7 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// How long one request may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// Kinds that no watch shows.
-const SECRET: &str = "Secret";
+pub const SECRET: &str = "Secret";
 const GRANT: &str = "RoleBinding";
 /// What is bound to data of somebody else's.
 const CLAIM: &str = "PersistentVolumeClaim";
@@ -161,7 +164,14 @@ impl Cluster {
                 written.push(grant.title());
             }
         }
-        let present = if there.is_some() { self.list(&namespace, kinds()).await? } else { Present::new() };
+        // Also of kinds that are not ours to prune: what is somebody else's is to be seen.
+        let mut listed = Vec::from(kinds());
+        for object in others {
+            if !listed.contains(&object.resource) {
+                listed.push(object.resource.clone());
+            }
+        }
+        let present = if there.is_some() { self.list(&namespace, listed).await? } else { Present::new() };
         for object in others {
             let key = (object.resource.kind.clone(), object.value.name_any());
             if self.write_where_it_differs(owner, object, present.get(&key), &namespace).await? {
@@ -235,12 +245,12 @@ impl Cluster {
     }
 
     /// Everything of these kinds in a namespace, whoever made it.
-    async fn list<const N: usize>(
+    async fn list(
         &self,
         namespace: &str,
-        kinds: [ApiResource; N],
+        kinds: impl IntoIterator<Item = ApiResource>,
     ) -> Result<Present, ClusterError> {
-        let lists = kinds.map(|resource| async move {
+        let lists = kinds.into_iter().map(|resource| async move {
             let api = self.api(&resource, namespace);
             let mut found = Vec::new();
             let mut params = ListParams::default().limit(PAGE);
@@ -262,7 +272,7 @@ impl Cluster {
     pub async fn try_out(&self, namespace: &str, objects: &[Object]) -> Result<(), ClusterError> {
         let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
         for object in objects {
-            self.patch(object, namespace, &params).await?;
+            self.patch(object, namespace, &params, &Patch::Apply(&object.value)).await?;
         }
         Ok(())
     }
@@ -272,14 +282,12 @@ impl Cluster {
         object: &Object,
         namespace: &str,
         params: &PatchParams,
+        patch: &Patch<impl Serialize + Debug>,
     ) -> Result<DynamicObject, ClusterError> {
         let (api, name) = (self.api(&object.resource, namespace), object.value.name_any());
-        let (operation, patch) = (format!("write {}", object.title()), Patch::Apply(&object.value));
-        let patched = patient(&operation, || api.patch(&name, params, &patch));
-        patched.await.map_err(|error| match error {
-            ClusterError::Refused { message, .. } => ClusterError::Refused { title: object.title(), message },
-            error => error,
-        })
+        let operation = format!("write {}", object.title());
+        let patched = patient(&operation, || api.patch(&name, params, patch));
+        patched.await.map_err(|error| of_object(error, object.title()))
     }
 
     /// Whether it differed and was written.
@@ -297,12 +305,14 @@ impl Cluster {
             Some(there) if self.known.look(owner, wanted, there) => return Ok(false),
             _ => {}
         }
+        let wished =
+            there.map_or(Cow::Borrowed(&wanted.value), |there| of_what_is_there(there, &wanted.value));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let other = match there.map(|there| of_what_is_there(there, &wanted.value)) {
-            Some(Cow::Owned(value)) => Some(Object { value, resource: wanted.resource.clone() }),
-            Some(Cow::Borrowed(_)) | None => None,
-        };
-        let made = self.patch(other.as_ref().unwrap_or(wanted), namespace, &params).await?;
+        let mut made = self.patch(wanted, namespace, &params, &Patch::Apply(&*wished)).await?;
+        if there.is_some() && !covers_object(&made, &wished) {
+            let (params, patch) = (PatchParams { force: false, ..params }, merge_patch(&made, &wished));
+            made = self.patch(wanted, namespace, &params, &Patch::Merge(patch)).await?;
+        }
         self.known.note(&wanted.resource.kind, &made);
         Ok(true)
     }
@@ -380,33 +390,67 @@ impl Cluster {
     }
 }
 
-/// Makes an object whose name nobody else gives: one that is there was made by an attempt whose answer was lost. One that is
-/// being deleted is waited for.
-pub async fn create<K>(operation: &str, api: &Api<K>, object: &K) -> Result<(), ClusterError>
+/// Makes an object. One that is there with its labels was made by an attempt whose answer was lost, and one without them is somebody
+/// else's. One that is being deleted is waited for.
+pub async fn create<K>(api: &Api<K>, object: &K) -> Result<(), ClusterError>
 where
-    K: Clone + DeserializeOwned + Serialize + Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
 {
-    let params = PostParams::default();
-    let created = patient(operation, || async {
+    let (params, title) = (PostParams::default(), title(object));
+    let operation = format!("make {title}");
+    let created = patient(&operation, || async {
         match api.create(&params, object).await {
             Err(kube::Error::Api(status))
                 if status.reason == "AlreadyExists" && !status.message.starts_with(LEAVING) =>
             {
-                Ok(())
+                let is_ours = |there: &PartialObjectMeta<K>| {
+                    object.labels().iter().all(|(label, value)| there.labels().get(label) == Some(value))
+                };
+                Ok(named(api, &object.name_any()).await?.iter().all(is_ours))
             }
-            other => other.map(drop),
+            other => other.map(|_| true),
         }
     });
-    created.await
+    match created.await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            Err(ClusterError::Foreign { title, namespace: api.namespace().unwrap_or_default().to_owned() })
+        }
+        Err(error) => Err(of_object(error, title)),
+    }
 }
 
 /// Whether the API server would take a new object: nothing is made.
-pub async fn try_create<K>(operation: &str, api: &Api<K>, object: &K) -> Result<(), ClusterError>
+pub async fn try_create<K>(api: &Api<K>, object: &K) -> Result<(), ClusterError>
 where
-    K: Clone + DeserializeOwned + Serialize + Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
 {
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    patient(operation, || async { api.create(&params, object).await.map(drop) }).await
+    let (params, title) = (PostParams { dry_run: true, ..PostParams::default() }, title(object));
+    let operation = format!("try {title}");
+    let tried = patient(&operation, || async { api.create(&params, object).await.map(drop) });
+    tried.await.map_err(|error| of_object(error, title))
+}
+
+/// The object of this name, where there is one: who may list a kind need not be allowed to get it.
+async fn named<K>(api: &Api<K>, name: &str) -> Result<Vec<PartialObjectMeta<K>>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = ListParams::default().fields(&format!("metadata.name={name}"));
+    Ok(api.list_metadata(&params).await?.items)
+}
+
+/// Kind and name of an object.
+fn title<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default()).trim_end().to_owned()
+}
+
+/// A refusal names what was refused, and not what was asked.
+fn of_object(error: ClusterError, title: String) -> ClusterError {
+    match error {
+        ClusterError::Refused { message, .. } => ClusterError::Refused { title, message },
+        error => error,
+    }
 }
 
 /// Deletes an object; one that is not there is deleted already.
@@ -422,6 +466,20 @@ where
         }
     });
     removed.await
+}
+
+/// Deletes an object where it is its owner's; one that is not there is deleted already.
+pub async fn remove_own<K>(
+    api: &Api<K>,
+    owner: &Owner,
+    name: &str,
+    how: &DeleteParams,
+) -> Result<(), ClusterError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let there = patient(&format!("look for {name}"), || named(api, name)).await?;
+    if there.iter().any(|there| owner.owns(there)) { remove(api, name, how).await } else { Ok(()) }
 }
 
 /// Tries until the API server answers: one that is slow, throttles, restarts, has just begun or is away for a minute is waited out.

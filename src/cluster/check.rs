@@ -188,6 +188,49 @@ fn words(question: &ResourceAttributes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    /// What says why of every right.
+    const README: &str = include_str!("../../deploy/kubernetes/README.md");
+
+    /// What a role is given: resources, with the name of the one object where there is one, and verbs.
+    fn given(role: &str) -> BTreeSet<(String, String)> {
+        let mut given = BTreeSet::new();
+        for rule in rules(role) {
+            let names = rule.resource_names.iter().flatten().map(|name| format!(" `{name}`"));
+            let name = names.collect::<Vec<_>>().concat();
+            for resource in rule.resources.iter().flatten() {
+                given.extend(rule.verbs.iter().map(|verb| (format!("{resource}{name}"), verb.clone())));
+            }
+        }
+        given
+    }
+
+    /// The same, as the README's table has it.
+    fn told(role: &str) -> BTreeSet<(String, String)> {
+        let table = README.lines().skip_while(|line| !line.starts_with("| ClusterRole |")).skip(2);
+        let (mut of, mut told) = ("", BTreeSet::new());
+        for row in table.take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let ["", named, resources, verbs, _, ""] = cells[..] else { panic!("{row}") };
+            if !named.is_empty() {
+                of = named.trim_matches('`');
+            }
+            for resource in resources.split(", ").filter(|_| of == role) {
+                told.extend(verbs.split(", ").map(|verb| (resource.to_owned(), verb.to_owned())));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn every_right_is_in_the_readme_and_nothing_else_is() {
+        for role in [OF_THE_SERVER, OF_TOOLS] {
+            let (given, told) = (given(role), told(role));
+            let differ: Vec<_> = given.symmetric_difference(&told).collect();
+            assert!(!given.is_empty() && differ.is_empty(), "{role}: {differ:?}");
+        }
+    }
 
     #[test]
     fn every_line_of_the_rights_is_asked_for() {

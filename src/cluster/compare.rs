@@ -11,12 +11,33 @@ pub(crate) fn covers_object(there: &DynamicObject, wanted: &DynamicObject) -> bo
     let has = |there: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
         wanted.iter().all(|(key, value)| there.get(key) == Some(value))
     };
-    // A field more in a policy opens or narrows it.
-    let exact = wanted.types.as_ref().is_some_and(|types| types.kind == "NetworkPolicy");
     has(there.labels(), wanted.labels())
         && has(there.annotations(), wanted.annotations())
         && covers(&there.data, &wanted.data)
-        && (!exact || covers(&wanted.data["spec"], &there.data["spec"]))
+        && (!is_exact(wanted) || covers(&wanted.data["spec"], &there.data["spec"]))
+}
+
+/// Whether a field more makes a difference: in a policy it opens or narrows it.
+fn is_exact(wanted: &DynamicObject) -> bool {
+    wanted.types.as_ref().is_some_and(|types| types.kind == "NetworkPolicy")
+}
+
+/// What makes an object as it is wished where server-side apply does not: that leaves in a list, and in a policy, what others have put
+/// there. A merge patch (RFC 7396).
+pub(crate) fn merge_patch(there: &DynamicObject, wanted: &DynamicObject) -> Value {
+    let mut patch = wanted.data.clone();
+    if is_exact(wanted) {
+        take_out(&mut patch["spec"], &there.data["spec"]);
+    }
+    patch
+}
+
+/// Adds that what is there and not wished goes.
+fn take_out(patch: &mut Value, there: &Value) {
+    let (Value::Object(patch), Value::Object(there)) = (patch, there) else { return };
+    for (key, value) in there {
+        take_out(patch.entry(key).or_insert(Value::Null), value);
+    }
 }
 
 /// What may be wished of an object that is there: a Service that has an address of the cluster's, as earlier builds have made it, keeps
@@ -103,5 +124,9 @@ mod tests {
         let narrowed =
             policy(json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] }));
         assert!(!covers_object(&narrowed, &wanted));
+        let patch = merge_patch(&narrowed, &wanted);
+        let expected =
+            json!({ "podSelector": { "matchLabels": null }, "ingress": [], "policyTypes": ["Ingress"] });
+        assert_eq!(patch["spec"], expected);
     }
 }

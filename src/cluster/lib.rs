@@ -17,8 +17,8 @@ mod pod;
 mod streams;
 
 pub use apply::{
-    Applied, Cluster, ClusterError, Present, create, is_denial, is_early, patient, remove, stays, try_create,
-    watched_kinds,
+    Applied, Cluster, ClusterError, Present, SECRET, create, is_denial, is_early, patient, remove,
+    remove_own, stays, try_create, watched_kinds,
 };
 pub use known::Known;
 pub use object::Object;

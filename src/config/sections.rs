@@ -37,9 +37,7 @@ impl Config {
     /// The first thing in it that cannot be meant.
     pub(crate) fn contradiction(&self) -> Option<Contradiction> {
         let found = |section, key, what, next| Some(Contradiction { section, key, what, next });
-        let open = |address: std::net::SocketAddr| !address.ip().is_loopback();
-        if self.tls.mode == TlsMode::Off && (open(self.router.listen) || open(self.api.listen)) {
-            let next = "Use mode \"auto\" or \"own\", or listen on 127.0.0.1 behind a proxy that speaks TLS.";
+        if let Some(next) = self.plain_and_open() {
             return found("tls", "mode", "plain HTTP is for loopback addresses only", next);
         }
         if self.ssh.listen.ip().is_unspecified() && self.ssh.public.is_none() {
@@ -93,6 +91,21 @@ impl Config {
                 found("egress", "allow_private", "this is not a list of networks", next)
             })
         })
+    }
+
+    /// What to do about a front that would speak plain HTTP where others listen; the registry may, where that is meant.
+    fn plain_and_open(&self) -> Option<&'static str> {
+        let open = |address: std::net::SocketAddr| !address.ip().is_loopback();
+        if self.tls.mode != TlsMode::Off {
+            return None;
+        }
+        if open(self.router.listen) || open(self.api.listen) {
+            let next = "Use mode \"auto\" or \"own\", or listen on 127.0.0.1 behind a proxy that speaks TLS.";
+            return Some(next);
+        }
+        let next =
+            "Use mode \"auto\" or \"own\", or set plain = true in [registry] where nobody else listens.";
+        (self.registry.listen.is_some_and(open) && !self.registry.plain).then_some(next)
     }
 
     /// Whether tools run or builds run in a cluster.

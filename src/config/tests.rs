@@ -126,6 +126,12 @@ fn a_broken_line_is_shown() {
 #[test]
 fn plain_http_on_an_open_address_is_refused() {
     insta::assert_snapshot!(message("[router]\nlisten = \"0.0.0.0:80\"\n[tls]\nmode = \"off\"\n"));
+    // Nodes and builds send their passwords there.
+    insta::assert_snapshot!(message("[registry]\nlisten = \"0.0.0.0:5000\"\n[tls]\nmode = \"off\"\n"));
+    for registry in ["listen = \"127.0.0.1:5000\"", "listen = \"0.0.0.0:5000\"\nplain = true"] {
+        let text = format!("[registry]\n{registry}\n[tls]\nmode = \"off\"\n");
+        Config::parse(&text, "x").expect("it is meant, or stays on this machine");
+    }
 }
 
 #[test]

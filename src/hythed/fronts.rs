@@ -7,13 +7,14 @@ use crate::rooms::Rooms;
 use crate::settings::Settings;
 use crate::tls;
 use anyhow::{Context, Result};
-use hythe_api::{ApiParts, Runs};
+use hythe_api::{ApiParts, Runs, Work};
 use hythe_pipeline::Platform;
 use hythe_registry::RegistryOptions;
 use hythe_router::{Router, RouterParts, RouterSettings};
 use hythe_ssh::{HostKey, SshLimits, SshParts};
 use nix::sys::resource::{Resource, getrlimit};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +56,8 @@ impl Fronts {
         let router_tls = tls::for_front(settings, data, config.router.listen)?;
         let api_tls = tls::for_front(settings, data, config.api.listen)?;
         let images = image_routes(settings, rooms);
-        let runs = Runs::new(config.limits.runs_per_tool as usize);
-        let api = self.api_parts(settings, rooms, platform.clone(), shutdown.clone(), runs.clone())?;
+        let api = self.api_parts(settings, rooms, platform.clone(), shutdown.clone())?;
+        let begun = (api.runs.clone(), api.work.clone());
         let api = if settings.roles.has(Role::Api) {
             hythe_api::routes(api).merge(images.clone())
         } else {
@@ -73,20 +74,17 @@ impl Fronts {
                 hythe_ssh::serve(listener, ssh, stop).await.context("the ssh front failed")
             });
         }
-        let stop = shutdown.clone();
-        drains.spawn(async move {
-            hythe_router::serve_platform(self.api, api_tls, api, stop).await.context("the api failed")?;
-            // No new one can come; each is told why it ends.
-            runs.over().await;
-            Ok(())
-        });
+        let drain = config.server.drain.duration();
+        drains.spawn(serve_api(self.api, api_tls, api, begun, drain, shutdown.clone()));
         if let Some(listener) = self.registry {
             let address = listener.local_addr()?;
             let tls = if config.registry.plain { None } else { tls::for_front(settings, data, address)? };
             // To the end: pods of builds and nodes need it while all else drains.
             let stop = closing.clone();
+            let grace = RouterSettings::default().shutdown_grace;
             serves.spawn(async move {
-                hythe_router::serve_platform(listener, tls, images, stop).await.context("the registry failed")
+                let ended = hythe_router::serve_platform(listener, tls, images, grace, stop).await;
+                ended.context("the registry failed")
             });
         }
         let stop = closing.clone();
@@ -104,7 +102,6 @@ impl Fronts {
         rooms: &Rooms,
         platform: Platform,
         shutdown: CancellationToken,
-        runs: Runs,
     ) -> Result<ApiParts> {
         // Where another server takes pushes, `public` says where.
         let ssh = self.ssh.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -114,7 +111,8 @@ impl Fronts {
             platform,
             auth: rooms.auth.clone(),
             shutdown,
-            runs,
+            runs: Runs::new(settings.config.limits.runs_per_tool as usize),
+            work: Work::default(),
             domain: settings.config.router.domain.clone(),
             git: format!("ssh://{public}"),
             body: usize::try_from(settings.config.api.body.bytes()).unwrap_or(1 << 20),
@@ -122,6 +120,35 @@ impl Fronts {
             patience: settings.config.store.patience.duration(),
         })
     }
+}
+
+/// Serves the API until `stop`. Then answers under way, and work whose client has gone, have `drain` together; streams that would wait
+/// end by themselves.
+async fn serve_api(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    api: axum::Router,
+    (runs, work): (Runs, Work),
+    drain: Duration,
+    stop: CancellationToken,
+) -> Result<()> {
+    let done = async {
+        hythe_router::serve_platform(listener, tls, api, drain, stop.clone()).await?;
+        // No request can come any more that begins some.
+        work.over().await;
+        anyhow::Ok(())
+    };
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        ended = done => ended.context("the api failed")?,
+        () = late => tracing::warn!(work = work.left(), "requests are cut off by the server's end"),
+    }
+    // No new one can come; each is told why it ends.
+    runs.over().await;
+    Ok(())
 }
 
 /// The registry's routes.
@@ -244,6 +271,91 @@ impl Running {
         }
         if self.ended.is_ok() {
             self.ended = ended;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
+    use tokio::task::JoinHandle;
+
+    /// Longer than a front gives by itself.
+    const TAKES: Duration = Duration::from_mins(1);
+
+    /// An API that does the same for each request, and answers when it is done.
+    struct Bed {
+        address: SocketAddr,
+        /// How far it is.
+        state: watch::Sender<&'static str>,
+        stop: CancellationToken,
+        served: JoinHandle<Result<()>>,
+    }
+
+    impl Bed {
+        async fn new(drain: Duration) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (state, stop) = (watch::Sender::new("asked nothing"), CancellationToken::new());
+            let begun = (Runs::new(1), Work::default());
+            let (work, told) = (begun.1.clone(), state.clone());
+            let answer = move || {
+                let told = told.clone();
+                let done = work.begin(async move {
+                    told.send_replace("begun");
+                    tokio::time::sleep(TAKES).await;
+                    told.send_replace("done");
+                });
+                async move { done.await.map_or("lost", |()| "live") }
+            };
+            let api = axum::Router::new().route("/", axum::routing::get(answer));
+            let served = tokio::spawn(serve_api(listener, None, api, begun, drain, stop.clone()));
+            Self { address, state, stop, served }
+        }
+
+        /// A client whose request has begun something.
+        async fn ask(&self) -> TcpStream {
+            let mut client = TcpStream::connect(self.address).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            self.state.subscribe().wait_for(|state| *state == "begun").await.unwrap();
+            client
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_who_waits_for_an_answer() {
+        let bed = Bed::new(TAKES * 2).await;
+        let mut client = bed.ask().await;
+        bed.stop.cancel();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("live"), "{answer}");
+        bed.served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_what_was_begun_and_nobody_waits_for() {
+        let bed = Bed::new(TAKES * 2).await;
+        drop(bed.ask().await);
+        bed.stop.cancel();
+        bed.served.await.unwrap().unwrap();
+        assert_eq!(*bed.state.borrow(), "done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_no_longer_than_its_drain() {
+        for leaves in [false, true] {
+            let bed = Bed::new(TAKES / 2).await;
+            let client = bed.ask().await;
+            let _waits = (!leaves).then_some(client);
+            bed.stop.cancel();
+            bed.served.await.unwrap().unwrap();
+            assert_eq!(*bed.state.borrow(), "begun");
         }
     }
 }

@@ -26,7 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The ring that seals config values; every other key is there afterwards too.
 pub(crate) async fn open(settings: &Settings, data: &Data, store: &Store) -> Result<KeyRing> {
     if data.objects().is_none() {
-        return Ok(KeyRing::load(&data.keys())?);
+        let ring = KeyRing::load(&data.keys())?;
+        check(data, store, &ring).await?;
+        return Ok(ring);
     }
     let lease = alone(store).await?;
     let opened = async {
@@ -61,12 +63,13 @@ async fn alone(store: &Store) -> Result<Lease> {
     }
 }
 
-/// A refusal where the ring is not the platform's: this server would run tools without their config, and know neither the others'
-/// tokens nor their host key.
+/// A refusal where the ring is not the platform's, as where rows are elsewhere and the data folder is not the one that belongs to them:
+/// this server would run tools without their config, and know neither the others' tokens nor their host key.
 async fn check(data: &Data, store: &Store, ring: &KeyRing) -> Result<()> {
     let refusal = || {
         format!(
-            "the keys in {} are not those of this platform's other servers; every server needs the same ([server] keys)",
+            "the keys in {} are not those of this platform: its rows are sealed with others. Give this server those, and the data folder that \
+             belongs to the rows; every server needs the same ([server] keys)",
             data.keys().display()
         )
     };

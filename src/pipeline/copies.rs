@@ -10,12 +10,14 @@ mod repository;
 pub(crate) use repository::tests::new_build;
 pub(crate) use repository::{build_of, in_repository};
 
+use crate::upkeep::blocking;
 use crate::{Platform, faults};
 use hythe_model::{CommitId, Digest, Fault, SourceTree, ToolName};
 use hythe_objects::{Body, Key, Listed, Objects, ObjectsError};
-use hythe_source::Copied;
+use hythe_source::{Copied, CopyUse, Repositories};
 use hythe_store::{RepositoryVersion, Store};
 use repository::Repository;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,15 +28,20 @@ const SOURCES: &str = "sources";
 const REPOSITORIES: &str = "repositories";
 /// What the names of marks begin with; the name of an object that nothing names follows.
 const UNNAMED: &str = "unnamed";
-/// How long a copy stays that no row names: a push may be about to name it, or it be brought up.
+/// How long a copy stays that no row names, or that nobody needs any more: a push may be about to name it, or it be brought up or read.
 const GRACE: Duration = Duration::from_hours(1);
+/// How long a copy of a repository stays that nobody uses.
+const UNUSED: Duration = Duration::from_hours(24);
+/// Bytes of all copies of repositories beyond which those go that were used longest ago. `deploy/kubernetes/replicas` has room for twice
+/// that.
+const ROOM: u64 = 8 << 30;
 /// How long an object stays that no row names any more: a copy of the rows may still name it, and whoever made that copies the objects
 /// next.
 const KEPT: Duration = Duration::from_hours(24);
 /// Packs of a repository beyond which they are made one.
 const PACKS: usize = 50;
 
-/// One at a time brings a tool's copy up to date.
+/// One at a time brings a tool's copy up to date, or removes it.
 #[derive(Default)]
 pub(crate) struct Copying(Mutex<HashMap<ToolName, Arc<tokio::sync::Mutex<()>>>>);
 
@@ -95,6 +102,8 @@ impl Platform {
     pub async fn prepare_repository(&self, tool: &ToolName) -> Result<(), Fault> {
         let Some(objects) = self.objects() else { return Ok(()) };
         let Some(at) = self.store().repository_version(tool).await? else { return Ok(()) };
+        // Before it is looked for: what is here then stays.
+        self.parts().repositories.note_use(tool);
         if self.is_current(tool, at) {
             return Ok(());
         }
@@ -183,7 +192,7 @@ impl Platform {
         Ok(count)
     }
 
-    /// Removes copies of sources again and again: whoever needs one brings it here anew.
+    /// Removes copies again and again that nobody uses: whoever needs one brings it here anew.
     pub(crate) async fn tidy_copies(self) {
         loop {
             tokio::time::sleep(self.parts().settings.keep.every).await;
@@ -191,6 +200,11 @@ impl Platform {
             let pruned = tokio::task::spawn_blocking(move || sources.prune(&HashSet::new(), GRACE)).await;
             if let Ok(Err(error)) = pruned {
                 tracing::warn!(%error, "copies of sources could not be removed");
+            }
+            match drop_copies(&self.parts().repositories, &self.inner.copying, ROOM).await {
+                Ok(0) => {}
+                Ok(dropped) => tracing::info!(dropped, "unused copies of repositories were removed"),
+                Err(fault) => tracing::warn!(%fault, "copies of repositories could not be removed"),
             }
         }
     }
@@ -203,6 +217,36 @@ impl Platform {
         prune_packs(self.store(), &**objects).await?;
         Ok(sources)
     }
+}
+
+/// Removes the copies of repositories that nobody needs here; how many went. None goes while it is brought up or used, or was a while ago.
+async fn drop_copies(repositories: &Repositories, copying: &Copying, room: u64) -> Result<usize, Fault> {
+    let here = repositories.clone();
+    let copies = blocking(move || here.copies()).await?;
+    let mut dropped = 0;
+    for tool in unneeded(copies, room) {
+        let _alone = copying.alone(&tool).await;
+        // Somebody may have used it since.
+        let gone = in_repository(repositories, &tool, |here, tool| here.drop_copy(tool, GRACE)).await;
+        match gone {
+            Ok(gone) => dropped += usize::from(gone),
+            Err(fault) => tracing::warn!(%tool, %fault, "a repository's copy could not be removed"),
+        }
+    }
+    Ok(dropped)
+}
+
+/// The copies that nobody needs: those that nobody has used for long, and where all together are too many bytes others too, what was
+/// used longest ago first.
+fn unneeded(mut copies: Vec<CopyUse>, room: u64) -> Vec<ToolName> {
+    copies.sort_by_key(|copy| Reverse(copy.idle));
+    let mut bytes: u64 = copies.iter().map(|copy| copy.bytes).sum();
+    let goes = move |copy: &CopyUse| {
+        let goes = copy.idle >= UNUSED || (copy.idle >= GRACE && bytes > room);
+        bytes -= copy.bytes;
+        goes
+    };
+    copies.into_iter().take_while(goes).map(|copy| copy.tool).collect()
 }
 
 /// Removes packs that no row names any more. Where it cannot be known which are named, none goes.
@@ -254,6 +298,7 @@ async fn goes(objects: &dyn Objects, object: &Listed, mark: &Key) -> Result<bool
 
 #[cfg(test)]
 mod tests {
+    use super::repository::tests::server;
     use super::*;
     use hythe_objects::SharedFolder;
     use hythe_store::Database;
@@ -266,6 +311,45 @@ mod tests {
     fn age(folder: &Path, name: &str, time: Duration) {
         let file = File::options().write(true).open(folder.join(name)).unwrap();
         file.set_modified(SystemTime::now() - time).unwrap();
+    }
+
+    #[test]
+    fn copies_go_that_nobody_uses_and_beyond_the_room_those_used_longest_ago() {
+        let copy = |tool: &str, hours, bytes| CopyUse {
+            tool: tool.parse().unwrap(),
+            idle: Duration::from_hours(hours),
+            bytes,
+        };
+        let all = || vec![copy("new", 0, 50), copy("day", 24, 10), copy("hours", 5, 20), copy("hour", 1, 30)];
+        let go = |room| unneeded(all(), room).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(go(1000), ["day"]);
+        assert_eq!(go(100), ["day"], "what is left has room");
+        assert_eq!(go(99), ["day", "hours"]);
+        assert_eq!(go(0), ["day", "hours", "hour"], "somebody may be reading what was used just now");
+    }
+
+    #[tokio::test]
+    async fn a_copy_stays_as_long_as_git_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repositories, copying) = (server(folder.path()), Copying::default());
+        let tools = ["weather", "quotes", "own"];
+        let [weather, quotes, own]: [ToolName; 3] = tools.map(|tool| tool.parse().unwrap());
+        for tool in [&weather, &quotes, &own] {
+            repositories.create(tool).unwrap();
+        }
+        let was_used = |tool: &ToolName| age(folder.path(), &format!("{tool}.git/hythe-copied"), 2 * UNUSED);
+        for tool in [&weather, &quotes] {
+            repositories.set_copied(tool, Copied { id: 1, version: 1 }).unwrap();
+            was_used(tool);
+        }
+        let push = repositories.enter(&weather);
+        assert_eq!(drop_copies(&repositories, &copying, ROOM).await.unwrap(), 1);
+        assert_eq!(repositories.list().unwrap(), [own.clone(), weather.clone()]);
+        drop(push);
+        assert_eq!(drop_copies(&repositories, &copying, 0).await.unwrap(), 0, "it has just ended");
+        was_used(&weather);
+        assert_eq!(drop_copies(&repositories, &copying, ROOM).await.unwrap(), 1);
+        assert_eq!(repositories.list().unwrap(), [own], "what is no copy is the only one there is");
     }
 
     async fn names(objects: &SharedFolder, prefix: &str) -> Vec<String> {

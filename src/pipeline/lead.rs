@@ -96,7 +96,7 @@ impl Platform {
     }
 
     /// Removes what builds have left that run nowhere.
-    async fn sweep_ended_builds(&self) -> Result<(), Fault> {
+    pub(crate) async fn sweep_ended_builds(&self) -> Result<(), Fault> {
         // Whatever begins after the look at the last one is younger than it.
         let last = self.store().last_build().await?;
         let running: HashSet<BuildId> =

@@ -15,6 +15,7 @@ use hythe_registry::{ContentStore, External};
 use hythe_rollout::{RunSettings, Runtime};
 use hythe_source::{Repositories, SourceStore};
 use hythe_store::{Store, Tool};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -119,12 +120,13 @@ impl Platform {
         &self.inner.parts
     }
 
-    /// Finishes what a stop cut in half between a tool's row and its repository: a tool without one was being made, or,
-    /// where it has been built, was being removed. One tool's trouble is not another's.
+    /// Finishes what a stop cut in half between a tool's row and its repository: its removal, where that is noted, or its making.
+    /// One tool's trouble is not another's.
     pub(crate) async fn mend_tools(&self) -> Result<(), Fault> {
+        let leaving: HashSet<ToolName> = self.store().leaving_tools().await?.into_iter().collect();
         let mut mended = Ok(());
         for tool in self.store().tools().await? {
-            if let Err(fault) = self.mend_tool(&tool.name).await {
+            if let Err(fault) = self.mend_tool(&tool.name, leaving.contains(&tool.name)).await {
                 tracing::error!(tool = %tool.name, %fault, "the tool could not be mended");
                 mended = Err(fault);
             }
@@ -132,28 +134,29 @@ impl Platform {
         mended
     }
 
-    async fn mend_tool(&self, tool: &ToolName) -> Result<(), Fault> {
-        if self.has_repository(tool).await? {
+    async fn mend_tool(&self, tool: &ToolName, is_leaving: bool) -> Result<(), Fault> {
+        if !is_leaving && self.has_repository(tool).await? {
             return Ok(());
         }
         // Whoever has the turn is at it.
         let Some(_turn) = self.inner.turns.try_take(tool).await? else { return Ok(()) };
-        // Where repositories are rows their removal is one too; else one that is gone was being removed.
-        let is_leaving = if self.parts().objects.is_some() {
-            self.store().is_leaving(tool).await?
-        } else if self.store().repository_version(tool).await?.is_some() {
-            tracing::error!(%tool, "the tool's repository is among the objects that several servers shared");
-            return Ok(());
-        } else {
-            !self.store().builds(tool, 1).await?.is_empty()
-        };
         if is_leaving {
             tracing::warn!(%tool, "the tool is removed: its removal was cut off");
-            self.remove_tool(tool).await
-        } else {
-            tracing::warn!(%tool, "the tool's repository is made: its making was cut off");
-            self.make_repository(tool).await
+            return self.remove_tool(tool).await;
         }
+        if self.parts().objects.is_none() {
+            if self.store().repository_version(tool).await?.is_some() {
+                tracing::error!(%tool, "the tool's repository is among the objects that several servers shared");
+                return Ok(());
+            }
+            // Rows may be elsewhere, and this another data folder than theirs.
+            if !self.store().builds(tool, 1).await?.is_empty() {
+                tracing::error!(%tool, "the tool was built, and its repository is not in this data folder");
+                return Ok(());
+            }
+        }
+        tracing::warn!(%tool, "the tool's repository is made: its making was cut off");
+        self.make_repository(tool).await
     }
 
     /// Makes what was a copy of what several servers shared this server's own: it goes on from there alone.

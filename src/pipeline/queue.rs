@@ -25,6 +25,8 @@ pub(crate) const LOOK_BACK: u32 = 50;
 const CLAIM: Duration = Duration::from_hours(24 * 365);
 /// How long nobody looks whether something waits who was not woken.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks for what builds have left.
+const SWEEP: Duration = Duration::from_mins(2);
 /// How long a start waits for the end of something that the last stop has interrupted.
 const AT_START: Duration = Duration::from_secs(5);
 /// How long a build waits for its log to be begun by the server that took the push.
@@ -121,7 +123,10 @@ impl Platform {
         let running = &self.inner.running;
         let good_for = if self.inner.replica.is_some() { GOOD_FOR } else { CLAIM };
         let mut changes = self.store().changes();
-        if !self.parts().settings.builds {
+        if self.parts().settings.builds {
+            let (platform, end) = (self.clone(), shutdown.clone());
+            tokio::spawn(async move { end.run_until_cancelled(platform.sweep_now_and_then()).await });
+        } else {
             shutdown.cancelled().await;
         }
         while !shutdown.is_cancelled() {
@@ -170,6 +175,16 @@ impl Platform {
             // Nobody would watch over them.
             if let Err(fault) = self.sweep_builds(move |build| !left.contains(&build)).await {
                 tracing::error!(%fault, "a build's sandbox could not be ended");
+            }
+        }
+    }
+
+    /// Removes what builds have left that could not be removed at their end, as where the cluster was away.
+    async fn sweep_now_and_then(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            if let Err(fault) = self.sweep_ended_builds().await {
+                tracing::warn!(%fault, "what builds have left could not be looked for");
             }
         }
     }
@@ -387,6 +402,18 @@ impl Platform {
             self.build_log(build).end(&BuildEvent::Failed { fault });
         }
         Ok(())
+    }
+
+    /// The same, in the time that what runs of it takes to go, which is longer than from one beat to the next. Its claim is renewed
+    /// meanwhile; where it cannot be ended that runs out, and whoever takes it up next tries again.
+    pub(crate) fn interrupt_in_time(&self, build: Build, outcome: BuildOutcome) {
+        let (platform, entry) = (self.clone(), self.inner.running.enter(build.id));
+        self.inner.running.tasks.spawn(async move {
+            let ending = Box::pin(platform.interrupt(&build, outcome));
+            if let Some(Err(fault)) = entry.cancel.unless_lost(ending).await {
+                tracing::warn!(build = %build.id, %fault, "it could not be ended; it is tried again");
+            }
+        });
     }
 
     pub(crate) async fn resume_build(&self, build: Build) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! The corridor from a release on, and the side doors that join it there.
 
 use crate::cancel::Cancel;
+use crate::lead::until_done;
 use crate::log::BuildLog;
 use crate::turns::Turn;
 use crate::{Platform, faults};
@@ -15,7 +16,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Time between two attempts to move a deploy ref.
+/// Time between two attempts at what could not be done at once.
 const MENDING: Duration = Duration::from_secs(10);
 /// Time between two looks at whether a rollout is still wanted.
 const HEED: Duration = Duration::from_secs(1);
@@ -257,11 +258,46 @@ impl Platform {
             Ok(live) => Ok(live),
             Err(fault) => {
                 let fault = self.told(&release.tool, Some(release.number), fault, cancel).await;
-                let outcome = cancel.outcome(fault.clone());
-                self.store().fail_release(&release.tool, release.number, &outcome).await?;
+                if base.live.is_none() && self.is_left(&release, &fault).await? {
+                    self.take_back_later(&release);
+                } else {
+                    let outcome = cancel.outcome(fault.clone());
+                    self.store().fail_release(&release.tool, release.number, &outcome).await?;
+                }
                 Err(still_serving(fault, base.live.as_ref().map(|live| live.number)))
             }
         }
+    }
+
+    /// Whether something of a first release that has failed is still there, as where the cluster is away: nothing that is live would be
+    /// put in its place, so its row says that it goes until it has gone.
+    async fn is_left(&self, release: &Release, fault: &Fault) -> Result<bool, Fault> {
+        let (tool, number) = (&release.tool, release.number);
+        // Whoever has the turn sees to it.
+        if self.inner.turns.lost(tool).is_cancelled() {
+            return Ok(false);
+        }
+        let Err(away) = self.take_back(tool, number).await else { return Ok(false) };
+        tracing::warn!(%tool, release = %number, fault = %away, "a failed release could not be taken back yet");
+        Ok(self.store().ask_release_to_end(tool, number, fault).await?)
+    }
+
+    /// Tries to take a failed release back until that is done.
+    fn take_back_later(&self, release: &Release) {
+        let (platform, tool, number) = (self.clone(), release.tool.clone(), release.number);
+        tokio::spawn(async move {
+            tokio::time::sleep(MENDING).await;
+            let step = || async {
+                platform.end_left_over(&tool).await?;
+                let left = platform.store().rolling_out_of(&tool).await?;
+                if left.iter().any(|left| left.number == number) {
+                    Err(faults::changing(&tool))
+                } else {
+                    Ok(())
+                }
+            };
+            until_done("take a failed release back", step).await;
+        });
     }
 
     async fn try_roll_out(

@@ -266,11 +266,13 @@ impl Platform {
     /// Goes on with a build that is this server's now.
     async fn take_up(&self, build: Build) -> Result<(), Fault> {
         if let Some(reason) = build.stop.clone() {
-            return self.interrupt(&build, BuildOutcome::Cancelled(reason)).await;
+            self.interrupt_in_time(build, BuildOutcome::Cancelled(reason));
+            return Ok(());
         }
         // A client that waits at a server which lives goes on waiting.
         if build.cause == BuildCause::Push && build.attached_to.is_none() {
-            return self.interrupt(&build, BuildOutcome::Failed(faults::interrupted())).await;
+            self.interrupt_in_time(build, BuildOutcome::Failed(faults::interrupted()));
+            return Ok(());
         }
         self.build_log(&build).note(
             hythe_model::Phase::Queue,

@@ -94,14 +94,11 @@ impl Platform {
         }
     }
 
-    /// Removes everything of a tool. The repository goes first and the row last: where it is cut off, the next start
-    /// finds a tool without a repository and goes on.
+    /// Removes everything of a tool, its row last: where it is cut off, the next start finds that it was begun and goes on.
     pub(crate) async fn remove_tool(&self, name: &ToolName) -> Result<(), Fault> {
         let parts = self.parts();
         parts.runtime.stop_tool(name).await?;
-        if parts.objects.is_some() {
-            self.store().leave_repository(name).await?;
-        }
+        self.store().leave_repository(name).await?;
         self.in_repository(name, Repositories::delete).await?;
         parts.builder.forget(name).await?;
         for build in self.store().builds(name, u32::MAX).await? {

@@ -4,7 +4,7 @@
 
 use crate::runtime::RunnableRelease;
 use crate::status::ExitReason;
-use hythe_model::{Process, Signal, TerminalSize};
+use hythe_model::{Fault, Process, Signal, TerminalSize};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -119,6 +119,13 @@ impl OneOffSession {
         let input = Some(to_process);
         (Self { input, size: resize, signals: signal, output, cancel, _guard: guard }, ends)
     }
+}
+
+/// A command could not be started.
+pub(crate) fn not_started(why: impl Into<String>) -> Fault {
+    Fault::new("run/not-started", "The command could not be started.")
+        .why(why)
+        .next("Try again; where it stays so, the operator finds more in the server's log.")
 }
 
 /// Does the first to its end, and the second for as long as that takes.

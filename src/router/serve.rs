@@ -130,11 +130,12 @@ pub async fn serve(
 }
 
 /// Serves the platform's own service on a listener of its own, with the same care: whatever host is named, no tool
-/// answers there. Returns as [`serve()`] does; a stream without end is cut after the default grace, so end yours first.
+/// answers there. Returns as [`serve()`] does; a stream without end is cut after `grace`, so end yours first.
 pub async fn serve_platform<S, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     service: S,
+    grace: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), RouterError>
 where
@@ -154,7 +155,7 @@ where
         in_flight: InFlight::new(),
         access: Arc::new(NoAccessLog),
         fallback: Some(Fallback::new(service)),
-        settings: RouterSettings::default(),
+        settings: RouterSettings { shutdown_grace: grace, ..RouterSettings::default() },
     };
     serve(listener, tls, Router::named(parts, Names::platform_only()), shutdown).await
 }

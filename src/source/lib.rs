@@ -20,6 +20,7 @@ mod replica;
 mod repositories;
 mod store;
 mod tree;
+mod uses;
 
 pub use error::SourceError;
 pub use git::{HookCommand, Service};
@@ -29,3 +30,4 @@ pub use quarantine::Quarantine;
 pub use replica::{Copied, PackFiles};
 pub use repositories::{Repositories, RepositoryOptions};
 pub use store::SourceStore;
+pub use uses::{CopyUse, InUse};

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The file that says of which state a copy is; git knows nothing of it.
-const MARK: &str = "hythe-copied";
+/// The file that says of which state a copy is, and by its time when it was used last; git knows nothing of it.
+pub(crate) const MARK: &str = "hythe-copied";
 
 /// Of which state a copy is: the repository's number and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tempfile::TempDir;
 
 /// How repositories are kept and served.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ struct Inner {
     config: String,
     /// Cuts that pushes under way rely on, counted.
     cuts: Mutex<HashMap<(ToolName, CommitId), usize>>,
+    /// Repositories in use, counted.
+    uses: Mutex<HashMap<ToolName, usize>>,
 }
 
 /// Folder of the hooks that every repository shares; no tool's name starts with a dot.
@@ -55,7 +58,8 @@ impl Repositories {
         }
         sweep(&dir).map_err(|source| prepare(&dir, source))?;
         let config = render(&hooks, &options.limits);
-        Ok(Self { inner: Arc::new(Inner { dir, options, config, cuts: Mutex::default() }) })
+        let (cuts, uses) = (Mutex::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { dir, options, config, cuts, uses }) })
     }
 
     /// The limits that pushes are held to.
@@ -95,13 +99,29 @@ impl Repositories {
 
     /// Removes a repository; one that does not exist is fine.
     pub fn delete(&self, tool: &ToolName) -> Result<(), SourceError> {
+        let grave = {
+            // One that has become idle may go as a copy at this moment.
+            let _one_at_a_time = self.uses();
+            if !self.exists(tool) {
+                return Ok(());
+            }
+            self.take_away(tool)?
+        };
+        self.bury(tool, grave)
+    }
+
+    /// Moves a repository out of the way of whoever looks for it, so that a crash half-way leaves no half repository under the tool's
+    /// name.
+    pub(crate) fn take_away(&self, tool: &ToolName) -> Result<TempDir, SourceError> {
         let failed = |source| SourceError::Delete { tool: tool.clone(), source };
-        if !self.exists(tool) {
-            return Ok(());
-        }
-        // Moved aside first, so that a crash half-way leaves no half repository under the tool's name.
         let grave = tempfile::Builder::new().prefix(".old-").tempdir_in(&self.inner.dir).map_err(failed)?;
         fs::rename(self.path(tool), grave.path().join("git")).map_err(failed)?;
+        Ok(grave)
+    }
+
+    /// Removes what was taken away.
+    pub(crate) fn bury(&self, tool: &ToolName, grave: TempDir) -> Result<(), SourceError> {
+        let failed = |source| SourceError::Delete { tool: tool.clone(), source };
         sync_dir(&self.inner.dir).map_err(failed)?;
         grave.close().map_err(failed)
     }
@@ -224,6 +244,10 @@ impl Repositories {
 
     pub(crate) fn cuts(&self) -> MutexGuard<'_, HashMap<(ToolName, CommitId), usize>> {
         self.inner.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn uses(&self) -> MutexGuard<'_, HashMap<ToolName, usize>> {
+        self.inner.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a repository for reading.

@@ -119,12 +119,15 @@ async fn command(
         Service::Advertise | Service::ReceivePack => Access::Push,
     };
     let told = |fault: Fault| lines(&fault);
-    let allowed = shared.parts.keys.may(&identity, access, &tool).await.map_err(told)?;
-    if allowed {
-        shared.parts.pushes.prepare(&tool).await.map_err(told)?;
+    let no_tool = || Err(told(refusal::no_tool(&tool, access)));
+    if !shared.parts.keys.may(&identity, access, &tool).await.map_err(told)? {
+        return no_tool();
     }
-    if !allowed || !shared.parts.repositories.exists(&tool) {
-        return Err(told(refusal::no_tool(&tool, access)));
+    // Until git has ended: it lies here from now on, or is brought here.
+    let _in_use = shared.parts.repositories.enter(&tool);
+    shared.parts.pushes.prepare(&tool).await.map_err(told)?;
+    if !shared.parts.repositories.exists(&tool) {
+        return no_tool();
     }
     let ticket = Arc::new(Ticket::new(tool, identity, gone.clone()));
     let client = Client::new(reader, writer, &ticket, shared.parts.limits.stall);

@@ -189,13 +189,17 @@ impl Store {
         self.db.write("make a repository", work).await
     }
 
-    /// Removes what is in a repository, whose tool is being removed: nothing comes into it any more, and it goes with its tool.
+    /// Notes that a tool's removal has begun, and removes what is in its repository: nothing comes into it any more, and it goes with
+    /// its tool. A repository that is no row becomes one for that.
     pub async fn leave_repository(&self, tool: &ToolName) -> Result<(), StoreError> {
         let tool = tool.clone();
         let work = move |writer: &mut AnyConnection| {
             let id = tool_id(writer, &tool)?;
-            let row = repositories::table.find(id);
-            diesel::update(row).set(repositories::version.eq(LEAVING)).execute(writer)?;
+            let (row, version) = (repositories::table.find(id), repositories::version.eq(LEAVING));
+            if diesel::update(row).set(version).execute(writer)? == 0 {
+                let row = (repositories::tool_id.eq(id), version, repositories::head.eq(FIRST_HEAD));
+                diesel::insert_into(repositories::table).values(row).execute(writer)?;
+            }
             let (refs, packs) = (repository_refs::tool_id.eq(id), repository_packs::tool_id.eq(id));
             diesel::delete(repository_refs::table.filter(refs)).execute(writer)?;
             diesel::delete(repository_packs::table.filter(packs)).execute(writer)?;
@@ -204,15 +208,15 @@ impl Store {
         self.db.write("remove a repository", work).await
     }
 
-    /// Whether a tool's removal has begun.
-    pub async fn is_leaving(&self, tool: &ToolName) -> Result<bool, StoreError> {
-        let tool = tool.clone();
-        let work = move |reader: &mut AnyConnection| {
-            let id = tool_id(reader, &tool)?;
-            let row = repositories::table.find(id).filter(repositories::version.eq(LEAVING));
-            Ok(row.count().get_result::<i64>(reader)? > 0)
+    /// The tools whose removal has begun.
+    pub async fn leaving_tools(&self) -> Result<Vec<ToolName>, StoreError> {
+        let work = |reader: &mut AnyConnection| {
+            let leaving = tools::table.inner_join(repositories::table);
+            let leaving = leaving.filter(repositories::version.eq(LEAVING)).order(tools::name);
+            let names = leaving.select(tools::name).load::<String>(reader)?;
+            Ok(names.iter().map(|name| parse("tools.name", name)).collect::<Result<_, _>>()?)
         };
-        self.db.read("look at a repository", work).await
+        self.db.read("list the tools that are removed", work).await
     }
 
     /// Which state a tool's repository is in; `None` where it has none.

@@ -180,6 +180,16 @@ fn bad_releases(robin: &Client<'_>) {
     robin.git("weather", &["rm", "-q", "project.toml"]).ok();
     robin.commit("weather", "Mend it");
     robin.push("weather").ok().says("is live");
+
+    // Nothing asks a process without traffic whether it is well: it has to stay up for a moment.
+    robin.write("weather", "Procfile", "worker: sh -c 'sleep 1; echo no work here; exit 3'\n");
+    robin.commit("weather", "Work");
+    robin.push("weather").ok();
+    let scaled = robin.hythe(&["scale", "worker=1", "-t", "weather"]).failed().says("rollout/crashed");
+    scaled.says("worker").says("no work here").says("goes on serving");
+    robin.git("weather", &["rm", "-q", "Procfile"]).ok();
+    robin.commit("weather", "No work");
+    robin.push("weather").ok();
 }
 
 /// An instance that ends by itself is started anew in its place, and what it said last is kept with how it ended.

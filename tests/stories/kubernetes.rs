@@ -255,13 +255,22 @@ fn a_start_writes_nothing_where_nothing_differs_and_what_others_change_is_change
     server.kubectl("handbook", &["patch", "networkpolicy", "closed", "--type=merge", "-p", opened]).ok();
     server.kubectl("handbook", &["delete", "service", "web"]).ok();
     server.kubectl("handbook", &["scale", "deployment", "web", "--replicas=3"]).ok();
+    // What is added to a list, and what is not wished otherwise.
+    server.kubectl("handbook", &["set", "env", "deployment/web", "ADDED=by-hand"]).ok();
+    server.kubectl("handbook", &["rollout", "pause", "deployment/web"]).ok();
+    let narrowed = r#"{"spec":{"podSelector":{"matchLabels":{"some":"other"}}}}"#;
+    server.kubectl("handbook", &["patch", "networkpolicy", "to-dns", "--type=merge", "-p", narrowed]).ok();
     let look = |path: &str, what: &str| server.kubectl("handbook", &["get", what, "-o", path]).out;
     until(Duration::from_secs(20), || {
         let closed = look("jsonpath={.spec.ingress}", "networkpolicy/closed");
         let open = !(closed.trim().is_empty() || closed.trim() == "[]");
         let replicas = look("jsonpath={.spec.replicas}", "deployment/web");
         let selector = look("jsonpath={.spec.selector}", "service/web");
-        (!open && replicas == "1" && selector.contains("web")).then_some(())
+        let added = look("jsonpath={.spec.template.spec.containers[0].env}", "deployment/web");
+        let paused = look("jsonpath={.spec.paused}", "deployment/web");
+        let narrowed = look("jsonpath={.spec.podSelector}", "networkpolicy/to-dns");
+        let back = !open && replicas == "1" && selector.contains("web");
+        (back && !added.contains("by-hand") && paused != "true" && !narrowed.contains("other")).then_some(())
     });
     assert_eq!(robin.get_until("handbook", |answer| answer.status == 200).status, 200);
 }
@@ -369,11 +378,8 @@ fn a_tool_reaches_neither_the_cluster_nor_another_tool_nor_the_metadata() {
     robin.push("victim").ok();
     let pod = ["get", "pods", "-o", "jsonpath={.items[0].status.podIP}"];
     let pod = server.kubectl("victim", &pod).ok().out;
-    let api = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]).ok().out;
-    let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"]).ok().out;
     let _metadata = server.cluster().metadata_server();
-    let places =
-        [(pod, 8080), (api, 443), (node.clone(), 10250), (node, 6443), ("169.254.169.254".to_owned(), 80)];
+    let places = [vec![(pod, 8080)], server.cluster().closed_to_pods()].concat();
     let mut look = "import socket, sys\ndef look(host, port):\n  s = socket.socket(); s.settimeout(2)\n  try:\n    s.connect((host, port)); print('open', host, port)\n  except OSError as e: print('closed', host, port)\n".to_owned();
     for (place, port) in &places {
         let _ = writeln!(look, "look('{place}', {port})");

@@ -44,6 +44,9 @@ pub(crate) fn until_a_build_runs(kubectl: impl Fn(&[&str]) -> Ran) {
     });
 }
 
+/// Where clouds keep a machine's credentials.
+const METADATA: &str = "169.254.169.254";
+
 /// What folders of stories' own clusters begin with, and how many this process has started.
 const OWN: &str = "/var/tmp/hythe-test-cluster-";
 static OWNS: AtomicU32 = AtomicU32::new(1);
@@ -166,21 +169,35 @@ impl Cluster {
         let _ = fs::remove_dir_all(self.folder.join("certs.d").join(registry));
     }
 
-    /// Something that listens on the address where clouds keep a machine's credentials, on this cluster's node.
+    /// Where nothing that runs in a pod may get, though somebody listens: the API server at its Service and at its node, the kubelet,
+    /// and [`Cluster::metadata_server`].
+    pub(crate) fn closed_to_pods(&self) -> Vec<(String, u16)> {
+        let service = ["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"];
+        let node = ["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"];
+        let (service, node) = (self.kubectl(&service).ok().out, self.kubectl(&node).ok().out);
+        vec![(service, 443), (node.clone(), 6443), (node, 10250), (METADATA.to_owned(), 80)]
+    }
+
+    /// Something that listens on the address where clouds keep a machine's credentials, on this cluster's node. Another story that
+    /// wants it waits until this one's is dropped.
     pub(crate) fn metadata_server(&self) -> MetadataServer {
+        let alone = File::create(self.folder.join("metadata.lock")).expect("a file");
+        alone.lock().expect("a lock");
         let node = format!("/proc/{}/ns/net", self.pid("kubelet"));
         let address = |verb: &str| {
             let mut ip = Command::new("nsenter");
-            ip.arg(format!("--net={node}")).args(["ip", "address", verb, "169.254.169.254/32", "dev", "lo"]);
+            let one = format!("{METADATA}/32");
+            ip.arg(format!("--net={node}")).args(["ip", "address", verb, &one, "dev", "lo"]);
             ip
         };
         assert!(address("replace").status().expect("ip").success());
         let network = File::open(&node).expect("a network");
         let listener = std::thread::spawn(move || {
             nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("the tests run as root");
-            std::net::TcpListener::bind("169.254.169.254:80").expect("a free port")
+            std::net::TcpListener::bind((METADATA, 80)).expect("a free port")
         });
-        MetadataServer { _listener: listener.join().expect("a listener"), remove: address("delete") }
+        let listener = listener.join().expect("a listener");
+        MetadataServer { _listener: listener, remove: address("delete"), _alone: alone }
     }
 
     fn pid_file(&self, program: &str) -> PathBuf {
@@ -233,6 +250,8 @@ impl Drop for Cluster {
 pub(crate) struct MetadataServer {
     _listener: std::net::TcpListener,
     remove: Command,
+    /// Released last.
+    _alone: File,
 }
 
 impl Drop for MetadataServer {

@@ -121,7 +121,7 @@ pub(crate) async fn redeploy(
     caller.may(Action::Redeploy, Some(&tool)).await?;
     let (platform, actor) = (api.platform().clone(), caller.actor.clone());
     let work = async move { platform.redeploy(&actor, &tool, how.no_cache).await };
-    let id = stream::to_its_end(work).await?;
+    let id = stream::to_its_end(api.work(), work).await?;
     let build = caller.build(id, Action::Redeploy).await?;
     Ok((StatusCode::ACCEPTED, Json(build.into())))
 }

@@ -62,8 +62,8 @@ pub(crate) async fn change(
     caller.may(Action::ConfigWrite, Some(&tool)).await?;
     let changes = changes(patch)?;
     let platform = api.platform().clone();
-    stream::progress(api.images(), async move { platform.change_config(&caller.actor, &tool, changes).await })
-        .await
+    let work = async move { platform.change_config(&caller.actor, &tool, changes).await };
+    stream::progress(api.work(), api.images(), work).await
 }
 
 fn changes(patch: ConfigPatch) -> Result<Vec<ConfigChange>, ApiError> {

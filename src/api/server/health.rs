@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use hythe_model::BuildId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,13 +24,14 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(HEALTH)
 }
 
-/// The server takes requests: its database answers, and it does not drain.
+/// The server takes requests: it does not drain.
+///
+/// It serves once its database has answered. One that goes away later is waited for, and tools are served meanwhile.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", security(()), responses((status = 200, description = "Done", body = Health), Refused))]
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
     if api.0.shutdown.is_cancelled() {
         return Err(ApiError::new("draining", "The server is stopping."));
     }
-    api.platform().store().build(BuildId(0)).await?;
     Ok(Json(HEALTH))
 }
 

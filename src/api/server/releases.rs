@@ -62,8 +62,8 @@ pub(crate) async fn rollback(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Rollback, Some(&tool)).await?;
     let platform = api.platform().clone();
-    stream::progress(api.images(), async move { platform.rollback(&caller.actor, &tool, to).await.map(Some) })
-        .await
+    let work = async move { platform.rollback(&caller.actor, &tool, to).await.map(Some) };
+    stream::progress(api.work(), api.images(), work).await
 }
 
 /// Replaces every instance.
@@ -75,8 +75,8 @@ pub(crate) async fn restart(
 ) -> Result<Response, ApiError> {
     caller.may(Action::Restart, Some(&tool)).await?;
     let platform = api.platform().clone();
-    stream::progress(api.images(), async move { platform.restart(&caller.actor, &tool).await.map(Some) })
-        .await
+    let work = async move { platform.restart(&caller.actor, &tool).await.map(Some) };
+    stream::progress(api.work(), api.images(), work).await
 }
 
 /// Changes how many instances run.
@@ -96,9 +96,6 @@ pub(crate) async fn scale(
         return Err(ApiError::new("scale", format!("{process} may have {most} instances at most.")));
     }
     let platform = api.platform().clone();
-    stream::progress(
-        api.images(),
-        async move { platform.scale(&caller.actor, &tool, formation).await.map(Some) },
-    )
-    .await
+    let work = async move { platform.scale(&caller.actor, &tool, formation).await.map(Some) };
+    stream::progress(api.work(), api.images(), work).await
 }

@@ -1,6 +1,7 @@
 //! Answers that come line by line: JSON lines, with empty ones while nothing happens.
 
 use super::error::ApiError;
+use super::work::Work;
 use crate::types::{self, Progress};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -64,23 +65,24 @@ fn answer(body: Body) -> Response {
     ([(CONTENT_TYPE, NDJSON), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-/// Does work to its end, whoever goes on listening.
+/// Does work to its end, whoever goes on listening; it is among `all` until then.
 pub(crate) async fn to_its_end<T: Send + 'static>(
+    all: &Work,
     work: impl Future<Output = Result<T, Fault>> + Send + 'static,
 ) -> Result<T, Fault> {
-    joined(tokio::spawn(work).await)
+    joined(all.begin(work).await)
 }
 
-/// Does work that takes long, to its end whoever goes on listening, and says how it stands.
+/// Does work that takes long, to its end whoever goes on listening, and says how it stands. It is among `all` until then.
 ///
 /// What is refused within the first second is an answer with the fault's own status; later the stream's last line tells. Images
 /// of releases are pulled from `images`.
-pub(crate) async fn progress<F>(images: &Prefix, work: F) -> Result<Response, ApiError>
+pub(crate) async fn progress<F>(all: &Work, images: &Prefix, work: F) -> Result<Response, ApiError>
 where
     F: Future<Output = Result<Option<Release>, Fault>> + Send + 'static,
 {
     let (begun, images) = (Instant::now(), images.clone());
-    let mut task = tokio::spawn(work);
+    let mut task = all.begin(work);
     let first = match tokio::time::timeout(TICK, &mut task).await {
         Ok(ended) => Step::Done(joined(ended)?.map(Box::new)),
         Err(_) => Step::Working(task),
@@ -172,9 +174,10 @@ mod tests {
     #[tokio::test]
     async fn what_fails_at_once_has_a_status_and_what_fails_later_a_line() {
         let fault = || Fault::new("releases/none", "Nothing is deployed yet.");
-        let early = progress(&NOWHERE, async move { Err(fault()) }).await.unwrap_err();
+        let all = Work::default();
+        let early = progress(&all, &NOWHERE, async move { Err(fault()) }).await.unwrap_err();
         assert_eq!(early.status(), axum::http::StatusCode::CONFLICT);
-        let late = progress(&NOWHERE, async move {
+        let late = progress(&all, &NOWHERE, async move {
             tokio::time::sleep(TICK * 5 / 2).await;
             Err(fault())
         });
@@ -189,26 +192,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_goes_on_when_nobody_listens() {
-        let (told, heard) = tokio::sync::oneshot::channel();
-        let response = progress(&NOWHERE, async move {
+    async fn work_goes_on_when_nobody_listens_and_is_waited_for() {
+        let (told, mut heard) = tokio::sync::oneshot::channel();
+        let all = Work::default();
+        let response = progress(&all, &NOWHERE, async move {
             tokio::time::sleep(TICK * 2).await;
             let _ = told.send(());
             Ok(None)
         });
         drop(response.await.unwrap());
-        heard.await.expect("the work was not dropped");
+        all.over().await;
+        assert_eq!((heard.try_recv(), all.left()), (Ok(()), 0), "it was done before it was over");
     }
 
     #[tokio::test]
     async fn work_goes_on_when_its_caller_leaves() {
-        let (told, heard) = tokio::sync::oneshot::channel();
-        let work = to_its_end(async move {
+        let (told, mut heard) = tokio::sync::oneshot::channel();
+        let all = Work::default();
+        let work = to_its_end(&all, async move {
             tokio::time::sleep(TICK).await;
             let _ = told.send(());
             Ok(())
         });
         assert!(tokio::time::timeout(TICK / 2, work).await.is_err(), "the caller left");
-        heard.await.expect("the work was not dropped");
+        all.over().await;
+        assert_eq!(heard.try_recv(), Ok(()), "it was done before it was over");
     }
 }

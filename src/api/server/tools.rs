@@ -42,7 +42,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Tool>), ApiError> {
     caller.may(Action::ToolCreate, None).await?;
     let platform = api.platform().clone();
-    let row = stream::to_its_end(async move { platform.create_tool(&caller.actor, new.name).await }).await?;
+    let work = async move { platform.create_tool(&caller.actor, new.name).await };
+    let row = stream::to_its_end(api.work(), work).await?;
     Ok((StatusCode::CREATED, Json(shown(&api, row, None).await?)))
 }
 
@@ -83,7 +84,8 @@ pub(crate) async fn delete(
 ) -> Result<Response, ApiError> {
     caller.may(Action::ToolDelete, Some(&name)).await?;
     let platform = api.platform().clone();
-    stream::progress(api.images(), async move { platform.delete_tool(&name).await.map(|()| None) }).await
+    let work = async move { platform.delete_tool(&name).await.map(|()| None::<Release>) };
+    stream::progress(api.work(), api.images(), work).await
 }
 
 fn absent(name: &hythe_model::ToolName) -> ApiError {

@@ -174,6 +174,12 @@ pub(crate) fn secret(
     })
 }
 
+/// Whether it is larger than a Secret may be (Kubernetes API, `MaxSecretSize`).
+pub(crate) fn is_too_large(secret: &Secret) -> bool {
+    const MOST: usize = 1 << 20;
+    secret.data.iter().flatten().map(|(_, value)| value.0.len()).sum::<usize>() > MOST
+}
+
 /// The pod: restore, build and export, one after another; what it delivers gets this tag.
 pub(crate) fn pod(wish: &Wish<'_>, build: &BuildRequest, delivery: &Tag) -> Pod {
     let Wish { settings, limits, .. } = wish;

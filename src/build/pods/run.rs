@@ -10,7 +10,7 @@ use crate::hear::{Hearing, Told};
 use crate::{EventSink, fault};
 use futures::StreamExt;
 use hythe_carrier::Delivery;
-use hythe_cluster::{ClusterError, Output, Position, create, patient, remove, selector};
+use hythe_cluster::{ClusterError, Output, Position, create, patient, remove_own, selector};
 use hythe_model::{BuildEvent, BuildId, Fault, Phase};
 use hythe_registry::Tag;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -87,12 +87,15 @@ impl Pods {
         let access = self.put_in(task, before).await?;
         let secret = desired::secret(&self.settings, task.request, &access);
         let secret = secret.map_err(fault::platform("write a build's access"))?;
+        if desired::is_too_large(&secret) {
+            return Err(fault::config_too_large());
+        }
         let pod = desired::pod(&self.wish(task.common), task.request, delivery);
         // One of the same name is left of a crash, or of an attempt that was lost.
         self.try_end(&name(task.request.id)).await.map_err(|error| not_taken(&error))?;
-        let made = create("make a build's access", &self.secrets(), &secret).await;
+        let made = create(&self.secrets(), &secret).await;
         made.map_err(|error| not_taken(&error))?;
-        let made = create("make a build's pod", &self.pods(), &pod).await;
+        let made = create(&self.pods(), &pod).await;
         made.map_err(|error| not_taken(&error))
     }
 
@@ -261,8 +264,9 @@ impl Pods {
 
     async fn try_end(&self, name: &str) -> Result<(), ClusterError> {
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        remove(&self.pods(), name, &now).await?;
-        remove(&self.secrets(), name, &DeleteParams::default()).await
+        let owner = desired::owner(&self.settings);
+        remove_own(&self.pods(), &owner, name, &now).await?;
+        remove_own(&self.secrets(), &owner, name, &DeleteParams::default()).await
     }
 
     /// Removes the pods and the Secrets of all builds but those that stay.

@@ -149,9 +149,10 @@ pub(crate) mod tests {
     use std::fs;
     use std::path::Path;
     use std::process::Command;
+    use std::time::Duration;
 
     /// A server's own folder of repositories.
-    fn server(folder: &Path) -> Repositories {
+    pub(crate) fn server(folder: &Path) -> Repositories {
         let hook = HookCommand { program: "/bin/false".into(), args: Vec::new() };
         let options = RepositoryOptions { git: "git".into(), hook, limits: SourceLimits::default() };
         Repositories::open(folder, options).unwrap()
@@ -226,6 +227,12 @@ pub(crate) mod tests {
         assert_eq!(two.refs(&tool).unwrap(), refs);
         git(&two.path(&tool), &["fsck", "--strict"]);
         assert_eq!(store.repository_ref(&tool, "refs/heads/main").await.unwrap(), Some(commit));
+
+        // A copy that nobody needed is brought anew.
+        assert!(two.drop_copy(&tool, Duration::ZERO).unwrap() && !two.exists(&tool));
+        at(&two).bring_up().await.unwrap();
+        assert_eq!(two.refs(&tool).unwrap(), refs);
+        git(&two.path(&tool), &["fsck", "--strict"]);
 
         // Somebody else's tool of the same name gets nothing of it.
         store.delete_tool(&tool).await.unwrap();

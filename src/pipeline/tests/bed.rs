@@ -22,7 +22,7 @@ use hythe_source::{HookCommand, Repositories, RepositoryOptions, SourceLimits, S
 use hythe_stacks::{StackImage, StackImages, User, Users};
 use hythe_store::{Build, DeployRef, NewBuild, NewRelease, Store};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ pub(super) enum Mood {
     Panics,
     /// A release never gets ready.
     Hangs,
-    /// Nothing can be taken back: its cluster is away.
+    /// Nothing can be started or taken back: its cluster is away.
     Away,
 }
 
@@ -102,6 +102,9 @@ impl Runtime for Stage {
         }
         let mood = *locked(&self.mood);
         assert_ne!(mood, Mood::Panics, "as a test wants it");
+        if mood == Mood::Away {
+            return Err(Fault::new("rollout/cluster-away", "The cluster does not answer."));
+        }
         if mood == Mood::Hangs {
             cancel.cancelled().await;
             return Err(Fault::new("rollout/cancelled", "The release was cancelled."));
@@ -219,6 +222,11 @@ impl Bed {
         let parts = parts(folder.path(), stage.clone()).await;
         let platform = Platform::open(parts).await.expect("a platform");
         Self { platform, stage, folder }
+    }
+
+    /// The folder of the tool's repository.
+    pub(super) fn repository(&self) -> PathBuf {
+        self.folder.path().join("repositories/weather.git")
     }
 
     /// A detached build that runs and has its image.

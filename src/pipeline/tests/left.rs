@@ -70,6 +70,40 @@ async fn what_cannot_be_taken_back_stays_until_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_is_left_is_taken_back_until_it_is_gone() {
+    let bed = Bed::new().await;
+    let build = bed.build().await;
+    let left = bed.written(Some(&build), 1).await.number;
+    bed.stage.is(Mood::Away);
+    bed.platform.resume_build(bed.row(&build).await).await.unwrap();
+    bed.ended(&build).await;
+    assert_eq!(bed.row(&build).await.state, BuildState::Failed);
+    assert_eq!(bed.release(left).await.state, ReleaseState::RollingOut, "something of it may be there");
+    bed.stage.asked();
+    bed.stage.is(Mood::Well);
+    let failed = bed.until(left, ReleaseState::Failed).await;
+    assert_eq!(failed.fault.unwrap().id, "rollout/cluster-away");
+    assert_eq!(bed.stage.asked().last().unwrap(), &format!("take back {left} to nothing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_not_there_is_no_removal_that_was_cut_off() {
+    let bed = Bed::new().await;
+    bed.build().await;
+    bed.live(1).await;
+    std::fs::remove_dir_all(bed.repository()).unwrap();
+    let again = bed.again(Mood::Well).await;
+    assert_eq!(live(&again).await.number, ReleaseNumber(1));
+    assert!(!again.repository().exists(), "its history would be another one");
+    assert!(!again.stage.asked().contains(&"stop weather".to_owned()));
+
+    again.platform.store().leave_repository(&weather()).await.unwrap();
+    let last = again.again(Mood::Well).await;
+    assert_eq!(last.platform.store().tool(&weather()).await.unwrap(), None);
+    assert_eq!(last.stage.asked(), ["stop weather"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_does_not_wait_for_a_cluster_that_is_away() {
     let bed = Bed::new().await;
     bed.live(1).await;

@@ -14,7 +14,7 @@ use crate::command::Heard;
 use crate::fault::cancelled;
 use crate::runtime::{Notes, RunnableRelease};
 use crate::status::ExitReason;
-use hythe_cluster::{ClusterError, Output, Position, create, remove};
+use hythe_cluster::{ClusterError, Output, Position, create, remove, remove_own};
 use hythe_model::{Fault, JobName, Phase, ReleaseNumber, ToolName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -54,7 +54,7 @@ impl Rollouts {
             let tried = self.try_pod(tool, &job).await;
             tried.map_err(|error| fault::command_refused(&release.release, &error))?;
         }
-        create("start a release command", &self.api::<Job>(tool), &job).await.map_err(not_applied)?;
+        create(&self.api::<Job>(tool), &job).await.map_err(not_applied)?;
         drop(alone);
         let mut heard = Heard::new(command, notes);
         let pod = self.begun(release, notes).await?;
@@ -87,12 +87,12 @@ impl Rollouts {
 
     /// Asks for the end of a release's command until the cluster has heard it.
     pub(super) fn end_command_later(&self, tool: &ToolName, number: ReleaseNumber) {
-        let (jobs, end) = (self.api::<Job>(tool), self.end.clone());
+        let (jobs, owner, end) = (self.api::<Job>(tool), self.owner(tool), self.end.clone());
         tokio::spawn(end.run_until_cancelled_owned(async move {
             let (name, how) = (desired::release_job_name(number), DeleteParams::background());
             loop {
                 tokio::time::sleep(LATER).await;
-                if remove(&jobs, &name, &how).await.is_ok() {
+                if remove_own(&jobs, &owner, &name, &how).await.is_ok() {
                     break;
                 }
             }
@@ -100,8 +100,8 @@ impl Rollouts {
     }
 
     async fn end_command(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), ClusterError> {
-        remove(&self.api::<Job>(tool), &desired::release_job_name(number), &DeleteParams::background())
-            .await?;
+        let (name, how) = (desired::release_job_name(number), DeleteParams::background());
+        remove_own(&self.api::<Job>(tool), &self.owner(tool), &name, &how).await?;
         let mut changes = self.seen.changes(tool);
         let gone = async {
             let mut told = None;

@@ -145,6 +145,13 @@ pub(crate) fn of_trouble(release: &RunnableRelease, trouble: Trouble) -> (Option
                 .next("The operator sees to it that nodes reach the registry, and may pull from it; then push again.");
             (None, fault)
         }
+        Trouble::Container { message, .. } if is_config_gone(&message) => {
+            let fault =
+                Fault::new("rollout/config-missing", "The release failed: its config is not in the cluster.")
+                    .why(message)
+                    .next("Somebody has removed it. Push again: it is written anew.");
+            (None, fault)
+        }
         Trouble::Container { reason, message } => {
             let fault = Fault::new("rollout/container", "The release failed: its container cannot be made.")
                 .why(format!("{reason}: {message}"))
@@ -153,6 +160,11 @@ pub(crate) fn of_trouble(release: &RunnableRelease, trouble: Trouble) -> (Option
         }
         Trouble::Refused { message } => (None, pods_refused(&release.release, message, SURGE)),
     }
+}
+
+/// Whether a container is not made because the Secret of its variables is not there, in its node's words.
+fn is_config_gone(message: &str) -> bool {
+    message.contains("secret") && message.contains("not found")
 }
 
 /// The pod of a release's command could not be made.

@@ -40,7 +40,7 @@ impl Rollouts {
         let object = desired::job_now(&self.wish(&release, pull.as_ref()), name, job)?;
         let started = async {
             self.try_pod(tool, &object).await?;
-            create("start a job", &self.api::<Job>(tool), &object).await
+            create(&self.api::<Job>(tool), &object).await
         };
         started.await.map_err(|error| fault::job_not_started(tool, &error))
     }
@@ -51,7 +51,7 @@ impl Rollouts {
         let pod = desired::first_pod(&job.name_any(), &job.spec.clone().unwrap_or_default());
         let until = Instant::now() + COUNTED;
         loop {
-            match try_create("start a pod", &api, &pod).await {
+            match try_create(&api, &pod).await {
                 Err(ClusterError::Refused { message, .. })
                     if fault::is_quota(&message) && Instant::now() < until =>
                 {

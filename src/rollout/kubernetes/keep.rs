@@ -128,7 +128,7 @@ impl Keeper for Rollouts {
             tracing::info!(%tool, objects, "what differed from its release was mended");
         }
         // While a release comes, what served before is still wanted.
-        if !is_coming && let Err(error) = self.cluster.prune(&owner, &objects, applied.present).await {
+        if !is_coming && let Err(error) = self.prune(tool, &objects, applied.present).await {
             left_over(tool, &error);
         }
     }

@@ -4,9 +4,10 @@ use super::attach::{self, Attached};
 use super::desired::one_off;
 use super::fault;
 use super::hold::Hold;
+use super::progress::is_final;
 use super::rollout::Rollouts;
 use super::view::{Stage, stage_of};
-use crate::one_off::{OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside};
+use crate::one_off::{OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside, not_started};
 use crate::status::ExitReason;
 use hythe_cluster::{create, remove, unschedulable};
 use hythe_model::{Fault, Signal, ToolName};
@@ -20,8 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// How long a pod may take to start.
-const START: Duration = Duration::from_mins(2);
 /// How long the end of a pod may take to be told once the connection to it was lost.
 const TOLD: Duration = Duration::from_secs(10);
 
@@ -38,8 +37,8 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     applied.map_err(|error| fault::not_run(&tool, &error))?;
     let client = rollouts.cluster.client.clone();
     let api = rollouts.api(&tool);
-    let grace = release.settings.grace;
-    let process = Process { client, api, name: pod.name_any(), tool, grace };
+    let (patience, grace) = (rollouts.settings.start, release.settings.grace);
+    let process = Process { client, api, name: pod.name_any(), tool, patience, grace };
     let cancel = CancellationToken::new();
     let (session, ends) = OneOffSession::pair(run.terminal.as_ref(), cancel.clone());
     let (mut told, answer) = oneshot::channel();
@@ -72,15 +71,20 @@ pub(crate) async fn start(rollouts: &Rollouts, run: OneOff) -> Result<OneOffSess
     Ok(session)
 }
 
-fn not_started(why: impl Into<String>) -> Fault {
-    Fault::new("rollout/not-started", "The command could not be started.").why(why)
+fn too_late(patience: Duration, hindrance: Option<String>) -> Fault {
+    let fault = not_started(format!("It did not start within {} s.", patience.as_secs()));
+    match hindrance {
+        Some(message) => fault.why(message),
+        None => fault,
+    }
 }
 
-fn too_late(no_node: Option<String>) -> Fault {
-    let fault = not_started(format!("It did not start within {} s.", START.as_secs()));
-    match no_node {
-        Some(message) => fault.why(format!("No node of the cluster has room for it: {message}")),
-        None => fault,
+/// Whether a container that waits may still start: its node makes it, or tries again to get its image.
+fn may_come(reason: &str, message: &str) -> bool {
+    match reason {
+        "" | "ContainerCreating" | "PodInitializing" => true,
+        "ErrImagePull" | "ImagePullBackOff" => !is_final(message),
+        _ => false,
     }
 }
 
@@ -90,6 +94,8 @@ struct Process {
     api: Api<Pod>,
     name: String,
     tool: ToolName,
+    /// How long it may take to start.
+    patience: Duration,
     /// How long it may take to end when it is asked to.
     grace: Duration,
 }
@@ -103,12 +109,12 @@ impl Process {
         terminal: bool,
         ends: &OneOffEnds,
     ) -> Result<Attached<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>, Fault> {
-        let made = create("start a pod", &self.api, pod).await;
+        let made = create(&self.api, pod).await;
         made.map_err(|error| fault::not_run(&self.tool, &error))?;
-        let no_node = Mutex::default();
-        match tokio::time::timeout(START, self.began(&no_node)).await {
+        let hindrance = Mutex::default();
+        match tokio::time::timeout(self.patience, self.began(&hindrance)).await {
             Ok(began) => began.map_err(not_started)?,
-            Err(_) => return Err(too_late(no_node.into_inner().unwrap_or_default())),
+            Err(_) => return Err(too_late(self.patience, hindrance.into_inner().unwrap_or_default())),
         }
         let attached = attach::open(&self.client, &self.api, &self.name, terminal).await;
         let mut attached = attached.map_err(|error| not_started(error.to_string()))?;
@@ -117,12 +123,21 @@ impl Process {
         Ok(attached)
     }
 
-    /// Waits until the container runs, and notes meanwhile why no node takes it. One that is held back does not end by itself.
-    async fn began(&self, no_node: &Mutex<Option<String>>) -> Result<(), String> {
-        let comes = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");
+    /// Waits until the container runs, and notes meanwhile what hinders it. One that is held back does not end by itself.
+    async fn began(&self, hindrance: &Mutex<Option<String>>) -> Result<(), String> {
         let moved = |pod: Option<&Pod>| {
-            *no_node.lock().unwrap_or_else(PoisonError::into_inner) = pod.and_then(unschedulable);
-            !matches!(pod.map(stage_of), Some(Stage::Waiting { reason, .. }) if comes(&reason))
+            let Some(pod) = pod else { return true };
+            let no_node =
+                unschedulable(pod).map(|why| format!("No node of the cluster has room for it: {why}"));
+            let (comes, waits) = match stage_of(pod) {
+                Stage::Waiting { reason, message } => {
+                    let waits = (!message.is_empty()).then(|| format!("{reason}: {message}"));
+                    (may_come(&reason, &message), waits)
+                }
+                Stage::Running | Stage::Ended(_) => (false, None),
+            };
+            *hindrance.lock().unwrap_or_else(PoisonError::into_inner) = no_node.or(waits);
+            !comes
         };
         let pod =
             await_condition(self.api.clone(), &self.name, moved).await.map_err(|error| error.to_string())?;

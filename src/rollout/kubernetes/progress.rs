@@ -215,7 +215,7 @@ fn passes(message: &str) -> bool {
 
 /// Whether the registry has answered, so that asking again changes nothing. One that is away is waited for, and so is a node that has
 /// not got the tool's key yet: it pulls as nobody in a namespace that is new, and asks again.
-fn is_final(message: &str) -> bool {
+pub(super) fn is_final(message: &str) -> bool {
     let message = message.to_lowercase();
     if ["insufficient_scope", "no basic auth credentials"].iter().any(|word| message.contains(word)) {
         return false;

@@ -1,30 +1,30 @@
 //! A rollout from the first object to the last pod, and back where it fails.
 
 use super::desired::{self, Wish, process_name, scale_range};
-use super::drift::Dirty;
+use super::drift::{Dirty, Keeper};
 use super::logs::Logs;
 use super::progress::{Hindrance, Progress, Trouble, Wanted, hindrance, progress};
 use super::seen::Seen;
 use super::settings::ClusterSettings;
-use super::unmade::Runs;
+use super::unmade::{CRON, Runs};
 use super::view::{self, PodView};
 use super::waiting::Waiting;
 use super::{KubernetesParts, Pull, fault};
 use crate::fault::{self as common, Failure};
+use crate::jobs::JobRun;
 use crate::probe::probe;
 use crate::runtime::{
     Candidate, ImageName, Notes, RunnableRelease, Served, Switched, Traffic, Wished, Wishes,
 };
-use crate::settings::Readiness;
 use crate::status::ExitReason;
 use hythe_cluster::fence::PullAccess;
-use hythe_cluster::{Cluster, ClusterError, Object, Owner, remove};
+use hythe_cluster::{Cluster, ClusterError, Object, Owner, Present, SECRET, remove};
 use hythe_model::{BuildEvent, Fault, Phase, ToolName};
 use hythe_registry::Repository;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Resource;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, DynamicObject};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -35,10 +35,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a first look at the cluster may take.
-const FIRST_LOOK: Duration = Duration::from_mins(1);
+const FIRST_LOOK: Duration = Duration::from_mins(2);
 /// How long a namespace may take to go before its deletion is said to hang.
 const DELETION: Duration = Duration::from_mins(2);
 
+/// What is waited for where a process answers by itself.
+const ANSWERS: &str = "web: it answers; the cluster does not say so yet";
 /// After which time a tool is looked after again that could not be.
 const AGAIN: Duration = Duration::from_secs(15);
 
@@ -280,7 +282,7 @@ impl Rollouts {
             return Ok(());
         }
         let (operation, reason) =
-            ("list what runs".to_owned(), "it has not answered for a minute".to_owned());
+            ("list what runs".to_owned(), "it has not answered for two minutes".to_owned());
         Err(fault::not_applied(&release.release, &ClusterError::Api { operation, reason }))
     }
 
@@ -326,7 +328,13 @@ impl Rollouts {
                 }
             }
             if Instant::now() >= until {
-                return Err(self.too_late(release, waiting.what(), notes).await);
+                match self.silent(release).await {
+                    // Where the API server was away, what it says of pods comes late.
+                    Some((_, Ok(()))) if waiting.is_new(ANSWERS) => {
+                        until = Instant::now() + self.settings.start;
+                    }
+                    silent => return Err(self.too_late(release, waiting.what(), silent, notes).await),
+                }
             }
             let look = waiting.tell(hindrance(&view, number).as_ref(), until);
             // The tool itself is gone.
@@ -357,44 +365,51 @@ impl Rollouts {
         fault
     }
 
-    /// Nothing has moved for as long as it may.
-    async fn too_late(&self, release: &RunnableRelease, waits: &str, notes: &Notes<'_>) -> Fault {
+    /// A web process of the release that runs and is not ready, and what it answers itself: its node, which asks all the time, does
+    /// not tell.
+    async fn silent(&self, release: &RunnableRelease) -> Option<(PodView, Result<(), String>)> {
         let view = self.seen.tool(&release.release.tool);
         let number = release.release.number;
-        let hindrance = hindrance(&view, number);
-        let silent = view.instances().find(|pod| {
+        if !matches!(hindrance(&view, number), None | Some(Hindrance::NoPod(_))) {
+            return None;
+        }
+        let is_silent = |pod: &&PodView| {
             pod.id.release == number
                 && pod.id.process.is_web()
                 && !pod.ready
                 && matches!(pod.stage, view::Stage::Running)
-        });
-        match silent {
-            Some(pod) if matches!(hindrance, None | Some(Hindrance::NoPod(_))) => {
-                let seen = self.look(release, pod).await;
-                let failure = Failure::NotReady(seen, self.logs.last_lines(pod).await);
-                if let Some(text) = common::note(&pod.id, &failure) {
-                    notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
-                }
-                common::of_failure(release, &pod.id, failure)
+        };
+        let pod = view.instances().find(is_silent)?.clone();
+        let answer = match pod.address.map(|address| SocketAddr::new(address, release.settings.port)) {
+            // By the name that its node asks for: some answer to no other.
+            Some(address) => {
+                let check = &release.settings.readiness;
+                probe(TcpStream::connect(address), check, &address.to_string()).await
             }
-            _ => fault::not_ready(&release.release, waits, hindrance, self.settings.start.as_secs()),
-        }
+            None => Err("it has no address".to_owned()),
+        };
+        Some((pod, answer))
     }
 
-    /// What a pod that runs and is not ready answers: its node, which asks all the time, does not tell.
-    async fn look(&self, release: &RunnableRelease, pod: &PodView) -> String {
-        let check = &release.settings.readiness;
-        let Some(address) = pod.address.map(|address| SocketAddr::new(address, release.settings.port)) else {
-            return "it has no address".to_owned();
+    /// Nothing has moved for as long as it may.
+    async fn too_late(
+        &self,
+        release: &RunnableRelease,
+        waits: &str,
+        silent: Option<(PodView, Result<(), String>)>,
+        notes: &Notes<'_>,
+    ) -> Fault {
+        let Some((pod, answer)) = silent else {
+            let hindrance = hindrance(&self.seen.tool(&release.release.tool), release.release.number);
+            return fault::not_ready(&release.release, waits, hindrance, self.settings.start.as_secs());
         };
-        // By the name that its node asks for: some answer to no other.
-        match probe(TcpStream::connect(address), check, &address.to_string()).await {
-            Err(seen) => seen,
-            Ok(()) => match check {
-                Readiness::Http { path } => format!("GET {path} is answered well, but was not in time"),
-                Readiness::Tcp => "it listens, but did not in time".to_owned(),
-            },
+        let answers = || "it answers well, but its node does not find it ready".to_owned();
+        let seen = answer.err().unwrap_or_else(answers);
+        let failure = Failure::NotReady(seen, self.logs.last_lines(&pod).await);
+        if let Some(text) = common::note(&pod.id, &failure) {
+            notes(BuildEvent::Note { phase: Phase::Rollout, text, millis: None });
         }
+        common::of_failure(release, &pod.id, failure)
     }
 
     /// Takes a candidate back when its holder drops it.
@@ -403,8 +418,21 @@ impl Rollouts {
             tokio::select! {
                 () = settled.cancelled() => {}
                 () = dropped.cancelled() => self.take_back(&tool).await,
+                () = self.keep_while_it_comes(&tool) => {}
             }
         });
+    }
+
+    /// Changes back what others change of a tool while this server rolls it out: whoever looks after all leaves it alone meanwhile. Never
+    /// ends.
+    async fn keep_while_it_comes(&self, tool: &ToolName) {
+        if self.wishes.get().is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            self.mend(tool).await;
+        }
     }
 
     /// Makes what was before so again.
@@ -469,11 +497,28 @@ impl Rollouts {
         match self.objects_before(left, before) {
             Ok(objects) => {
                 let applied = self.cluster.apply(&self.owner(tool), &objects).await?;
-                self.cluster.prune(&self.owner(tool), &objects, applied.present).await?;
+                self.prune(tool, &objects, applied.present).await?;
             }
             Err(fault) => tracing::error!(%tool, %fault, "what served before cannot be restored"),
         }
         Ok(())
+    }
+
+    /// Removes what is not wanted any more. While a job runs, the config of earlier releases stays: a run that the cluster makes no pod
+    /// of yet needs that of its own.
+    pub(super) async fn prune(
+        &self,
+        tool: &ToolName,
+        objects: &[Object],
+        mut present: Present,
+    ) -> Result<usize, ClusterError> {
+        let is_under_way = |((kind, _), cron): (&(String, String), &DynamicObject)| {
+            kind == CRON && cron.data["status"]["active"].as_array().is_some_and(|runs| !runs.is_empty())
+        };
+        if present.iter().any(is_under_way) || self.job_runs(tool).iter().any(JobRun::is_running) {
+            present.retain(|(kind, _), _| kind != SECRET);
+        }
+        self.cluster.prune(&self.owner(tool), objects, present).await
     }
 
     /// Has a tool looked after once more in a while.
@@ -517,7 +562,7 @@ impl Rollouts {
         let Ok(objects) = self.objects(release) else { return };
         let owner = self.owner(tool);
         let tidied = match self.cluster.apply(&owner, &objects).await {
-            Ok(applied) => self.cluster.prune(&owner, &objects, applied.present).await,
+            Ok(applied) => self.prune(tool, &objects, applied.present).await,
             Err(error) => Err(error),
         };
         if let Err(error) = tidied {

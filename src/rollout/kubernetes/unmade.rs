@@ -77,7 +77,7 @@ impl Rollouts {
     async fn refused(&self, job: &str, spec: &JobSpec) -> Option<(InstanceId, String)> {
         let pod = first_pod(job, spec);
         let run = view::instance(&pod.metadata, job, 0)?;
-        match try_create("start a pod", &self.api::<Pod>(&run.tool), &pod).await {
+        match try_create(&self.api::<Pod>(&run.tool), &pod).await {
             Err(ClusterError::Refused { message, .. }) => Some((run, message)),
             Ok(()) => None,
             Err(error) => {

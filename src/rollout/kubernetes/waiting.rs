@@ -16,23 +16,25 @@ pub(super) struct Waiting<'a, 'n> {
     phase: Phase,
     what: String,
     since: Instant,
-    said: HashSet<String>,
+    /// All that was waited for so far.
+    known: HashSet<String>,
+    /// What was told of it.
+    said: HashSet<(String, String)>,
 }
 
 impl<'a, 'n> Waiting<'a, 'n> {
     /// Nothing is waited for yet.
     pub(super) fn new(phase: Phase, notes: &'a Notes<'n>) -> Self {
-        Self { notes, phase, what: String::new(), since: Instant::now(), said: HashSet::new() }
+        let (known, said) = (HashSet::new(), HashSet::new());
+        Self { notes, phase, what: String::new(), since: Instant::now(), known, said }
     }
 
-    /// This is waited for now; whether something else was before.
+    /// This is waited for now; whether it never was before. What comes and goes does not get on.
     pub(super) fn is_new(&mut self, what: &str) -> bool {
-        let is_new = self.what != what;
-        if is_new {
+        if self.what != what {
             (self.what, self.since) = (what.to_owned(), Instant::now());
-            self.said.clear();
         }
-        is_new
+        self.known.insert(what.to_owned())
     }
 
     /// Tells what is waited for where that is due, and answers when it is to be told next, this time at the latest.
@@ -42,7 +44,8 @@ impl<'a, 'n> Waiting<'a, 'n> {
         if self.since.elapsed() < QUIET {
             return until.min(self.since + QUIET);
         }
-        if self.said.insert(hindrance.map_or_else(String::new, |hindrance| hindrance.kind().to_owned())) {
+        let why = hindrance.map_or_else(String::new, |hindrance| hindrance.kind().to_owned());
+        if self.said.insert((self.what.clone(), why)) {
             let text = match hindrance {
                 Some(hindrance) => format!("{}; {hindrance}", self.what),
                 None => self.what.clone(),
@@ -85,6 +88,9 @@ mod tests {
         }
         assert!(waiting.is_new("web: 0 of 1 ready"));
         waiting.tell(None, until);
+        assert!(!waiting.is_new("web: 0 of 1 started"), "it was there before");
+        sleep(QUIET).await;
+        waiting.tell(Some(&pull), until);
         let expected = [
             "web: 0 of 1 started; no node takes it: 0/1 nodes are available",
             "web: 0 of 1 started; ErrImagePull: refused",

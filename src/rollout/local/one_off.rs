@@ -1,7 +1,9 @@
 //! Commands that run once in a release's image, each in a sandbox: on pipes, or on a terminal of its own.
 
-use super::sandbox::{Sandboxes, not_started, one_off_spec, reason};
-use crate::one_off::{END_OF_TYPING, ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside};
+use super::sandbox::{Sandboxes, one_off_spec, reason};
+use crate::one_off::{
+    END_OF_TYPING, ONE_OFF_PIECE, OneOff, OneOffEnds, OneOffOutput, OneOffSession, beside, not_started,
+};
 use hythe_model::{Fault, Signal, TerminalSize};
 use hythe_sandbox::{Exit, Helper, Sandbox, SandboxError, SandboxSpec, Stdio, Terminal};
 use std::io;
@@ -43,7 +45,7 @@ pub(super) async fn start(
             tracing::warn!(sandbox = sandbox.id(), %error, "cannot forget a one-off process");
         }
     });
-    started.await.map_err(|error| no_pipe(&io::Error::other(error)))??;
+    started.await.map_err(|error| not_started(error.to_string()))??;
     Ok(session)
 }
 
@@ -60,11 +62,11 @@ async fn open(
 ) -> Result<(Sandbox, Streams), Fault> {
     if let Some(size) = terminal {
         let opened = helper.run_in_terminal(spec, size).await;
-        let (sandbox, terminal) = opened.map_err(|error| not_started(&error))?;
+        let (sandbox, terminal) = opened.map_err(|error| no_sandbox(&error))?;
         return Ok((sandbox, Streams::Terminal(terminal)));
     }
-    let (streams, stdio) = pipes().map_err(|error| no_pipe(&error))?;
-    let sandbox = helper.run(spec, stdio).await.map_err(|error| not_started(&error))?;
+    let (streams, stdio) = pipes().map_err(|error| not_started(error.to_string()))?;
+    let sandbox = helper.run(spec, stdio).await.map_err(|error| no_sandbox(&error))?;
     Ok((sandbox, streams))
 }
 
@@ -77,8 +79,10 @@ fn pipes() -> io::Result<(Streams, Stdio)> {
     Ok((streams, Stdio::Fds { stdin: Some(theirs.into()), stdout: out.into(), stderr: err.into() }))
 }
 
-fn no_pipe(error: &io::Error) -> Fault {
-    Fault::new("rollout/not-started", "The command could not be started.").why(error.to_string())
+/// The sandbox's own words, of a command.
+fn no_sandbox(error: &SandboxError) -> Fault {
+    let Fault { why, next, .. } = error.fault();
+    Fault { why, next, ..not_started("") }
 }
 
 /// Carries both ways and passes on signals until the process has ended.

@@ -169,13 +169,17 @@ async fn packs_come_and_are_replaced(bed: Bed) {
     assert_eq!(state.head, "refs/heads/main");
     store.remove_refs(&weather, vec!["refs/hythe/builds/1".to_owned()]).await.unwrap();
     assert!(store.repository(&weather).await.unwrap().unwrap().refs.is_empty());
-    assert!(!store.is_leaving(&weather).await.unwrap());
+    assert_eq!(store.leaving_tools().await.unwrap(), []);
     store.leave_repository(&weather).await.unwrap();
-    assert!(store.is_leaving(&weather).await.unwrap());
+    assert_eq!(store.leaving_tools().await.unwrap(), std::slice::from_ref(&weather));
     assert_eq!(store.repository(&weather).await.unwrap(), None);
     assert!(is_absent(&store.add_packs(&weather, names(&["e"]), Vec::new()).await), "nothing comes any more");
     store.create_repository(&weather).await.unwrap();
     assert_eq!(store.repository(&weather).await.unwrap(), None, "and it is not made again");
+    let alone = tool("alone");
+    store.create_tool(&alone, None).await.unwrap();
+    store.leave_repository(&alone).await.unwrap();
+    assert_eq!(store.leaving_tools().await.unwrap(), [alone, weather], "also where its repository is no row");
 }
 
 async fn a_repository_is_taken_in_where_its_refs_do_not_stand_yet(bed: Bed) {

@@ -51,11 +51,12 @@ fn cron_job(wish: &Wish<'_>, name: &JobName, job: &project::CronJob, config: &st
         schedule: job.schedule.to_string(),
         time_zone: Some("Etc/UTC".to_owned()),
         concurrency_policy: Some(policy.to_owned()),
+        // Wished, so that somebody else's is changed back.
+        suspend: Some(false),
         starting_deadline_seconds: Some(LATE),
         successful_jobs_history_limit: Some(HISTORY),
         failed_jobs_history_limit: Some(HISTORY),
         job_template: JobTemplateSpec { metadata: None, spec: Some(of_cron(wish, name, job, config)) },
-        ..CronJobSpec::default()
     };
     CronJob { metadata: wish.meta(format!("cron-{name}")), spec: Some(spec), status: None }
 }

@@ -14,6 +14,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 
+/// How long a process that takes no traffic must stay up until it counts: nothing asks it whether it is well.
+const SETTLING: u32 = 2;
 /// The port that the web Service listens on.
 const SERVICE_PORT: i32 = 80;
 
@@ -103,7 +105,9 @@ fn deployment(wish: &Wish<'_>, set: &Set<'_>, config: &str) -> Deployment {
         replicas: Some(i32::try_from(set.count).unwrap_or(i32::MAX)),
         // What a release was is kept by the platform, not by the cluster.
         revision_history_limit: Some(1),
-        min_ready_seconds: Some(seconds(wish.settings.min_ready_seconds)),
+        min_ready_seconds: Some(seconds(settling(wish, set.kind))),
+        // Wished, so that a pause of somebody else's is changed back.
+        paused: Some(false),
         // The platform's own clock decides; this one only has to be later.
         progress_deadline_seconds: Some(
             i32::try_from(settings.timeout.as_secs()).unwrap_or(i32::MAX / 2).saturating_add(600),
@@ -114,9 +118,14 @@ fn deployment(wish: &Wish<'_>, set: &Set<'_>, config: &str) -> Deployment {
         }),
         selector: selector(pods_of(wish, set)),
         template: template(wish, set, config),
-        ..DeploymentSpec::default()
     };
     Deployment { metadata: meta(wish, set), spec: Some(spec), ..Deployment::default() }
+}
+
+/// How long a pod must be ready until it is available, in seconds.
+fn settling(wish: &Wish<'_>, kind: &ProcessType) -> u32 {
+    let least = if kind.is_web() { 0 } else { SETTLING };
+    wish.settings.min_ready_seconds.max(least)
 }
 
 fn seconds(count: u32) -> i32 {

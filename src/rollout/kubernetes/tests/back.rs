@@ -10,9 +10,11 @@ use hythe_model::project::{CommandLine, ReleaseCommand, ScaleRange};
 use hythe_model::units::Span;
 use hythe_testing::{Asked, api_server};
 use serde_json::json;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,6 +38,11 @@ impl World {
         let keeps = Arc::new(AtomicBool::new(false));
         let (refusing, keeping) = (refuses.clone(), keeps.clone());
         let empty = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "7" }, "items": [] });
+        // The one that is asked for.
+        let labels = json!({ "hythe.dev/platform": "hythe", "hythe.dev/tool": "weather" });
+        let mut job = empty.clone();
+        job["items"] =
+            json!([{ "metadata": { "name": "release-v2", "namespace": "hythe-weather", "labels": labels } }]);
         let status = |code: u16, reason: &str| {
             json!({ "apiVersion": "v1", "kind": "Status", "code": code, "reason": reason, "message": reason,
                 "status": if code < 300 { "Success" } else { "Failure" } })
@@ -45,6 +52,7 @@ impl World {
             let (verb, path) = asked.split_once(' ').unwrap();
             match verb {
                 _ if path.contains("watch=true") => None,
+                "GET" if path.contains("/jobs?") => Some((200, job.to_string())),
                 "GET" if path.contains('?') => Some((200, empty.to_string())),
                 "GET" => Some((404, status(404, "NotFound"))),
                 "PATCH" if refusing.load(Ordering::SeqCst) => Some((422, status(422, "Invalid"))),
@@ -195,4 +203,34 @@ async fn where_load_decides_a_canary_is_a_part_of_what_runs() {
     let own = ProcessSettings { scale, ..ProcessSettings::default() };
     next.settings.processes.insert(ProcessType::web(), own);
     assert_eq!(web(&next), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_by_itself_is_waited_for_where_the_cluster_says_so_late() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut next = release(2);
+    next.settings.port = listener.local_addr().unwrap().port();
+    next.settings.timeout = Duration::from_secs(20);
+    let shows = |ready: bool| {
+        let address = Some(Ipv4Addr::LOCALHOST.into());
+        let web = PodView { address, ready, ..pod(2, "new") };
+        let counted = DeploymentView { available: i32::from(ready), ..deployment(2, 1) };
+        world.rollouts.seen.update(&tool(), |view| *view = seen(counted, vec![web]));
+    };
+    shows(false);
+    let wanted = Wanted::of(&next);
+    let comes = world.rollouts.until_there(&next, &wanted, &|_| ());
+    tokio::pin!(comes);
+    // An API server that was away for a minute.
+    assert!(tokio::time::timeout(Duration::from_mins(1), &mut comes).await.is_err());
+    shows(true);
+    comes.await.unwrap();
+
+    shows(false);
+    drop(listener);
+    let begun = Instant::now();
+    let fault = world.rollouts.until_there(&next, &wanted, &|_| ()).await.unwrap_err();
+    assert_eq!(fault.id, "rollout/not-listening");
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
 }
