@@ -12,7 +12,7 @@ use hythe_registry::Repository;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Which builds are not to be touched, as another server runs them.
+/// Which builds are not to be touched: they run.
 pub type Stays = Arc<dyn Fn(BuildId) -> bool + Send + Sync>;
 
 /// One build, under way.

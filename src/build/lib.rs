@@ -80,8 +80,7 @@ impl Builder {
         self.inner.build(task).await
     }
 
-    /// Removes what builds left behind that a crash interrupted, but for builds that stay. Where they run on this machine none
-    /// does, and nothing may be building.
+    /// Removes what builds left behind that a crash interrupted, but for builds that stay.
     pub async fn sweep(&self, stays: Stays) -> Result<(), Fault> {
         self.inner.executor.sweep(&self.inner.common, stays).await
     }

@@ -71,8 +71,8 @@ impl Executor for Sandboxes {
         cache::forget(&self.helper, tool).await
     }
 
-    async fn sweep(&self, _common: &Common, _stays: Stays) -> Result<(), Fault> {
-        folder::sweep(&self.helper).await
+    async fn sweep(&self, _common: &Common, stays: Stays) -> Result<(), Fault> {
+        folder::sweep(&self.helper, &stays).await
     }
 }
 

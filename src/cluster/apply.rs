@@ -90,6 +90,8 @@ pub struct Cluster {
     pub streams: Streams,
     /// This installation among others in the same cluster.
     pub(crate) platform: String,
+    /// Its own number, noted in namespaces: another one may have been given the same name. Not known where `None`.
+    pub(crate) number: Option<Arc<str>>,
     /// How objects were when they were last right.
     pub known: Arc<Known>,
 }
@@ -151,6 +153,7 @@ impl Cluster {
     /// what gives rights in it follows.
     pub async fn apply(&self, owner: &Owner, objects: &[Object]) -> Result<Applied, ClusterError> {
         let Some((first, others)) = objects.split_first() else { return Ok(Applied::default()) };
+        let first = &self.noted(first);
         let namespace = first.value.name_any();
         let there = self.namespace(owner, &namespace).await?;
         let mut written = Vec::new();
@@ -187,7 +190,7 @@ impl Cluster {
         let api = self.api(&resource, name);
         let found = patient("read a namespace", || api.get_opt(name)).await?;
         match found {
-            Some(found) if !owner.owns(&found) => {
+            Some(found) if !owner.owns(&found) || self.is_anothers(&found) => {
                 let (title, namespace) = (format!("Namespace {name}"), name.to_owned());
                 Err(ClusterError::Foreign { title, namespace })
             }

@@ -28,13 +28,13 @@ impl Cluster {
         let clients = tokio::task::spawn_blocking(move || clients(&config)).await;
         let (client, streams) =
             clients.map_err(|error| no_cluster(&error))?.map_err(|error| no_cluster(&error))?;
-        Ok(Self { client, streams, platform: platform.to_owned(), known: Arc::default() })
+        Ok(Self { client, streams, platform: platform.to_owned(), number: None, known: Arc::default() })
     }
 
     /// The cluster that is reached this way.
     pub fn over(client: Client, platform: &str) -> Self {
         let streams = each_its_own(&client);
-        Self { client, streams, platform: platform.to_owned(), known: Arc::default() }
+        Self { client, streams, platform: platform.to_owned(), number: None, known: Arc::default() }
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod connect;
 pub mod fence;
+mod installation;
 mod known;
 mod object;
 mod output;

@@ -87,7 +87,13 @@ enum Verb {
         cache: PathBuf,
     },
     /// Seal every config value under a new key; the server must be stopped, tools run on
-    RotateKeys(Place),
+    RotateKeys {
+        #[command(flatten)]
+        place: Place,
+        /// The keys so far are lost for good: go on with new ones. Values that they sealed have to be set again
+        #[arg(long)]
+        keys_lost: bool,
+    },
     /// Remove the data folder and everything in it
     Wipe {
         #[command(flatten)]
@@ -144,7 +150,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             move_rows::copy(&settings::load(&place)?, &target)?;
         }
         Verb::Stack { place, cache } => stack::finish(&settings::load(&place)?, &cache)?,
-        Verb::RotateKeys(place) => rotate::main(&settings::load(&place)?)?,
+        Verb::RotateKeys { place, keys_lost } => rotate::main(&settings::load(&place)?, keys_lost)?,
         Verb::Wipe { place, yes } => control::wipe(&settings::load(&place)?, yes)?,
         Verb::Hook { kind } => return Ok(hythe_ssh::hook::main(&kind)),
     }

@@ -9,13 +9,15 @@ use crate::tls;
 use anyhow::{Context, Result, ensure};
 use hythe_auth::KeyRing;
 use hythe_ssh::HostKey;
-use hythe_store::{Lease, Store};
+use hythe_store::{Lease, SealedValue, Store};
 use std::time::{Duration, Instant};
 
 /// The lease of whoever makes keys.
 const LEASE: &str = "keys";
 /// The lease that the platform's ring has, by its fingerprint.
 const RING: &str = "ring";
+/// The lease that the installation has, by its number.
+const INSTALLATION: &str = "installation";
 /// Longer than any platform lives.
 const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
 /// How long making them may take.
@@ -27,7 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) async fn open(settings: &Settings, data: &Data, store: &Store) -> Result<KeyRing> {
     if data.objects().is_none() {
         let ring = KeyRing::load(&data.keys())?;
-        check(data, store, &ring).await?;
+        // A file of rows lies beside its keys.
+        if settings.config.store.url()?.is_some() {
+            check(data, store, &ring).await?;
+        }
         return Ok(ring);
     }
     let lease = alone(store).await?;
@@ -69,14 +74,14 @@ async fn check(data: &Data, store: &Store, ring: &KeyRing) -> Result<()> {
     let refusal = || {
         format!(
             "the keys in {} are not those of this platform: its rows are sealed with others. Give this server those, and the data folder that \
-             belongs to the rows; every server needs the same ([server] keys)",
+             belongs to the rows; every server needs the same ([server] keys). Where they are lost for good: hythed rotate-keys --keys-lost",
             data.keys().display()
         )
     };
-    // Of a platform whose ring was not noted yet.
-    if let Some(value) = store.sealed_values().await?.into_iter().next() {
-        ring.open(&value.tool, &value.key, &value.sealed).with_context(refusal)?;
-    }
+    // Of a platform whose ring was not noted yet. A value of long ago may be lost already.
+    let values = store.sealed_values().await?;
+    let opens = |value: &SealedValue| ring.open(&value.tool, &value.key, &value.sealed).is_ok();
+    ensure!(values.is_empty() || values.iter().any(opens), refusal());
     ensure!(note(store, ring).await?, refusal());
     Ok(())
 }
@@ -97,9 +102,36 @@ pub(crate) async fn note(store: &Store, ring: &KeyRing) -> Result<bool> {
     }
 }
 
+/// Notes this ring in place of one that is lost.
+pub(crate) async fn note_anew(store: &Store, ring: &KeyRing) -> Result<()> {
+    if let Some(noted) = store.lease(RING).await? {
+        store.release_lease(&noted).await?;
+    }
+    ensure!(note(store, ring).await?, "another server has noted its keys just now");
+    Ok(())
+}
+
+/// This installation's number: chosen once and noted in its rows, as the ring is.
+pub(crate) async fn installation(store: &Store) -> Result<String> {
+    let new = format!("{:016x}", rand::random::<u64>());
+    if store.acquire_lease(INSTALLATION, &new, FOR_EVER).await?.is_some() {
+        return Ok(new);
+    }
+    let noted = store.lease(INSTALLATION).await?;
+    Ok(noted.context("the installation's number cannot be read")?.holder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_installation_has_one_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("rows.db")).await.unwrap();
+        let first = installation(&store).await.unwrap();
+        assert_eq!(installation(&store).await.unwrap(), first);
+    }
 
     #[tokio::test]
     async fn another_ring_is_refused_before_anything_is_sealed() {
@@ -118,5 +150,7 @@ mod tests {
         first.retire_old().unwrap();
         assert!(note(&store, &first).await.unwrap());
         assert!(!note(&store, &other).await.unwrap());
+        note_anew(&store, &other).await.unwrap();
+        assert!(note(&store, &other).await.unwrap() && !note(&store, &first).await.unwrap());
     }
 }

@@ -102,7 +102,7 @@ pub(crate) async fn open(settings: &Settings, data: &Data) -> Result<Rooms> {
         _ => None,
     };
     let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
-    let cluster = cluster(settings).await?;
+    let cluster = cluster(settings, &store).await?;
     let witness = Arc::new(Logging(logs.clone()));
     let runtime: Arc<dyn Runtime> = match settings.config.rollout.runtime {
         RuntimeKind::Local => {
@@ -182,12 +182,15 @@ fn objects(data: &Data) -> Result<Option<Arc<dyn Objects>>> {
 }
 
 /// The cluster, where anything is to run in one.
-async fn cluster(settings: &Settings) -> Result<Option<Cluster>> {
+async fn cluster(settings: &Settings, store: &Store) -> Result<Option<Cluster>> {
     if !settings.config.needs_cluster() {
         return Ok(None);
     }
     let chosen = &settings.config.kubernetes;
-    Ok(Some(Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?))
+    let cluster = Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?;
+    let cluster = cluster.of(&keys::installation(store).await?);
+    cluster.expect_own(&chosen.build_namespace()).await?;
+    Ok(Some(cluster))
 }
 
 /// Where nodes pull from, and what they show there: an external registry, with what the operator gave for all tools; else this

@@ -141,8 +141,12 @@ impl Platform {
         // Whoever has the turn is at it.
         let Some(_turn) = self.inner.turns.try_take(tool).await? else { return Ok(()) };
         if is_leaving {
-            tracing::warn!(%tool, "the tool is removed: its removal was cut off");
-            return self.remove_tool(tool).await;
+            // A tool of the same name may have been made since.
+            if self.store().leaving_tools().await?.contains(tool) {
+                tracing::warn!(%tool, "the tool is removed: its removal was cut off");
+                self.remove_tool(tool).await?;
+            }
+            return Ok(());
         }
         if self.parts().objects.is_none() {
             if self.store().repository_version(tool).await?.is_some() {

@@ -244,6 +244,7 @@ impl Platform {
             Some(Ok(result)) => result,
         };
         drop(entry);
+        let failed = result.is_err();
         let event = match result {
             Ok(release) => BuildEvent::Live {
                 release: release.number.to_string(),
@@ -253,14 +254,14 @@ impl Platform {
             Err(fault) => {
                 let fault = self.told(&build.tool, None, fault, &cancel).await;
                 self.finish(build.id, cancel.outcome(fault.clone())).await;
-                // It may have written a release that it could not go on with.
-                if let Err(fault) = self.end_left_over(&build.tool).await {
-                    tracing::warn!(build = %build.id, %fault, "its release is taken back later");
-                }
                 BuildEvent::Failed { fault }
             }
         };
         log.end(&event);
+        // It may have written a release that it could not go on with.
+        if failed && let Err(fault) = self.end_left_over(&build.tool).await {
+            tracing::warn!(build = %build.id, %fault, "its release is taken back later");
+        }
         // The next build of the same tool may have waited for this one.
         self.inner.running.wake();
     }

@@ -277,8 +277,11 @@ impl Platform {
         if self.inner.turns.lost(tool).is_cancelled() {
             return Ok(false);
         }
-        let Err(away) = self.take_back(tool, number).await else { return Ok(false) };
-        tracing::warn!(%tool, release = %number, fault = %away, "a failed release could not be taken back yet");
+        // One that is away has been waited for.
+        if fault.id != hythe_rollout::CLUSTER_AWAY && self.take_back(tool, number).await.is_ok() {
+            return Ok(false);
+        }
+        tracing::warn!(%tool, release = %number, "a failed release is taken back later");
         Ok(self.store().ask_release_to_end(tool, number, fault).await?)
     }
 
@@ -288,6 +291,9 @@ impl Platform {
         tokio::spawn(async move {
             tokio::time::sleep(MENDING).await;
             let step = || async {
+                if platform.store().tool(&tool).await?.is_none() {
+                    return Ok(());
+                }
                 platform.end_left_over(&tool).await?;
                 let left = platform.store().rolling_out_of(&tool).await?;
                 if left.iter().any(|left| left.number == number) {

@@ -347,7 +347,12 @@ impl Platform {
         if let Err(error) = self.store().let_claims_go(&replica.name).await {
             tracing::warn!(%error, "other servers take builds over once their claims run out");
         }
-        let held: Vec<Lease> = replica.held().drain().map(|(_, held)| held.lease).collect();
+        // What still goes on here has it no longer.
+        let lose = |held: Held| {
+            held.lost.cancel();
+            held.lease
+        };
+        let held: Vec<Lease> = replica.held().drain().map(|(_, held)| lose(held)).collect();
         for lease in held {
             let _ = self.store().release_lease(&lease).await;
         }

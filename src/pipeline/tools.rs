@@ -94,7 +94,8 @@ impl Platform {
         }
     }
 
-    /// Removes everything of a tool, its row last: where it is cut off, the next start finds that it was begun and goes on.
+    /// Removes everything of a tool: what runs first, without which it stays, and its row last. Where it is cut off in between, the
+    /// next start finds that it was begun and goes on.
     pub(crate) async fn remove_tool(&self, name: &ToolName) -> Result<(), Fault> {
         let parts = self.parts();
         parts.runtime.stop_tool(name).await?;

@@ -10,6 +10,9 @@ use crate::status::limit as size;
 use hythe_model::render::duration;
 use hythe_model::{Fault, InstanceId, ProcessType, Release};
 
+/// The id of the fault that the cluster does not answer.
+pub const CLUSTER_AWAY: &str = "rollout/cluster-away";
+
 /// Why the first instance of a place did not get ready.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {

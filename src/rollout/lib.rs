@@ -18,6 +18,7 @@ mod runtime;
 mod settings;
 mod status;
 
+pub use fault::CLUSTER_AWAY;
 pub use hythe_cluster::{Piece, Position};
 pub use jobs::{JobRun, JobState};
 pub use kubernetes::{ClusterSettings, KubernetesParts, KubernetesRuntime, Pull, Quota, Router};

@@ -7,7 +7,8 @@ use crate::connection::AnyConnection;
 use crate::db::{Db, Ended, Failure, Outcome, Slot};
 use crate::dialect::Number;
 use crate::schema::{
-    builds, config_values, config_versions, leases, maintainers, members, releases, ssh_keys, tokens, tools,
+    builds, config_values, config_versions, leases, maintainers, members, releases, repositories, ssh_keys,
+    tokens, tools,
 };
 use crate::{Store, StoreError};
 use diesel::connection::{DefaultLoadingMode, SimpleConnection};
@@ -23,7 +24,7 @@ const NUMBERED: [&str; 3] = ["tools", "tokens", "builds"];
 const WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 /// It may take longer than others' transactions, and is alone: others would write to what counts as empty.
 const ALONE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-    LOCK TABLE maintainers, tools, members, ssh_keys, tokens, builds, releases, config_versions, config_values, leases \
+    LOCK TABLE maintainers, tools, members, ssh_keys, tokens, builds, releases, config_versions, config_values, leases, repositories \
     IN EXCLUSIVE MODE;";
 
 /// What was copied.
@@ -106,6 +107,7 @@ table!(VersionRow in config_versions by (config_versions::tool_id, config_versio
     tool_id: i64, number: i64, actor: String, created_at: i64);
 table!(ValueRow in config_values by (config_values::tool_id, config_values::version, config_values::key);
     tool_id: i64, version: i64, key: String, sealed: Vec<u8>, scope: String);
+table!(RepositoryRow in repositories by repositories::tool_id; tool_id: i64, version: i64, head: String);
 table!(LeaseRow in leases by leases::name; name: String, holder: Option<String>, fence: i64, held_until: i64);
 
 fn wrong_way() -> Failure {
@@ -170,6 +172,8 @@ fn all(from: &mut AnyConnection, to: &mut AnyConnection) -> Outcome<Copied> {
     rows += tools + copy::<MemberRow>(from, to)? + copy::<KeyRow>(from, to)? + copy::<TokenRow>(from, to)?;
     rows += copy::<BuildRow>(from, to)? + copy::<ReleaseRow>(from, to)?;
     rows += copy::<VersionRow>(from, to)? + copy::<ValueRow>(from, to)? + copy::<LeaseRow>(from, to)?;
+    // Of one server alone: which tools are being removed.
+    rows += copy::<RepositoryRow>(from, to)?;
     go_on_numbering(from, to)?;
     Ok(Copied { tools, rows })
 }

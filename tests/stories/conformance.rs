@@ -2,6 +2,9 @@
 
 use crate::support::{Client, Clustered, Ran, Server, Typed, answers_under_load, until};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const SETTINGS: &str = "readiness = \"6 s\"\ngrace = \"2 s\"\n";
@@ -73,8 +76,23 @@ fn day_two(robin: &Client<'_>) {
     robin.hythe(&["scale", "web=2", "-t", "weather"]).ok();
     assert_eq!(ready(robin), 2);
     robin.hythe(&["scale", "web=101", "-t", "weather"]).failed().says("100 instances at most");
+    // Who follows hears all of them.
+    let mut follower = robin.hythe_in_background(&["logs", "-f", "-t", "weather"]);
+    let (tell, heard) = mpsc::channel();
+    let output = BufReader::new(follower.stdout.take().expect("a pipe"));
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
     robin.hythe(&["restart", "-t", "weather"]).ok();
     assert_eq!(ready(robin), 2);
+    let mut begun = BTreeSet::new();
+    until(Duration::from_secs(20), || {
+        for line in heard.try_iter().filter(|line| line.contains("Listening at")) {
+            let instance = line.split_whitespace().find(|word| word.starts_with("v4.web."));
+            begun.extend(instance.map(str::to_owned));
+        }
+        (begun.len() == 2).then_some(())
+    });
+    follower.kill().expect("it follows");
+    follower.wait().expect("it ends");
     let rollback = robin.hythe(&["rollback", "v1", "-t", "weather"]).ok().out;
     assert!(rollback.contains("v5 = v1"), "{rollback}");
     assert_eq!(ready(robin), 1);
@@ -148,6 +166,18 @@ fn a_shell(robin: &Client<'_>) {
 
 /// A release that fails never takes traffic for good, its reason is the push's, and what served before goes on.
 fn bad_releases(robin: &Client<'_>) {
+    // Whoever pushes may think better of it while the new instance comes up.
+    robin.write("weather", "Procfile", "web: sleep 1000\n");
+    robin.commit("weather", "By mistake");
+    let shown = || {
+        robin.hythe(&["ps", "-t", "weather"]).ok().out.lines().filter(|line| line.starts_with("web.")).count()
+    };
+    let mut push = robin.git_in_background("weather", &["push", "hythe", "main"]);
+    until(Duration::from_mins(1), || (shown() == 2).then_some(()));
+    push.kill().expect("an interrupt");
+    push.wait().expect("git ends");
+    until(Duration::from_mins(1), || (shown() == 1 && ready(robin) == 1).then_some(()));
+    assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
     for (command, fault) in [
         ("sleep 1000", "rollout/not-listening"),
         ("sh -c 'echo done; exit 0'", "rollout/exited-zero"),

@@ -4,7 +4,7 @@ use super::keep::folder_of;
 use super::{Sandboxes, cache};
 use crate::analyze::{Before, say_of_cache};
 use crate::cache::UNREADABLE;
-use crate::executor::Task;
+use crate::executor::{Stays, Task};
 use crate::{fault, until_cancelled};
 use hythe_model::{BuildId, Fault};
 use hythe_oci::{ApplyOptions, ArchiveFormat, Ownership};
@@ -87,12 +87,14 @@ impl Folder {
     }
 }
 
-/// Removes the folders of all builds; nothing may be building.
-pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
+/// Ends the sandboxes of all builds but those that stay, and removes their folders.
+pub(crate) async fn sweep(helper: &Helper, stays: &Stays) -> Result<(), Fault> {
+    // A tool's instances may be called alike, but for the number.
+    let goes = |id: &str| id.parse().map(BuildId).ok().filter(|build| !stays(*build));
     let sweeping = fault::sandbox("sweep interrupted builds");
     let builds = RelPath::new(BUILDS).map_err(fault::platform("name the builds' folder"))?;
     for status in helper.list().await.map_err(fault::sandbox("list sandboxes"))? {
-        if status.id.starts_with(super::run::SANDBOX_PREFIX)
+        if status.id.strip_prefix(super::run::SANDBOX_PREFIX).and_then(goes).is_some()
             && let Some(sandbox) =
                 helper.attach(&status.id).await.map_err(fault::sandbox("find a sandbox"))?
         {
@@ -105,7 +107,7 @@ pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
         return Ok(());
     }
     for name in helper.list_dir(&builds).await.map_err(&sweeping)? {
-        if let Ok(id) = name.parse() {
+        if let Some(build) = goes(&name) {
             Folder {
                 helper: helper.clone(),
                 path: builds.join(&name).map_err(fault::platform("name a build"))?,
@@ -113,7 +115,7 @@ pub(crate) async fn sweep(helper: &Helper) -> Result<(), Fault> {
             .clear()
             .await
             .map_err(&sweeping)?;
-            tracing::info!(build = %BuildId(id), "swept an interrupted build");
+            tracing::info!(%build, "swept an interrupted build");
         }
     }
     Ok(())

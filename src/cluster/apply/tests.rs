@@ -50,3 +50,49 @@ async fn an_api_server_that_throttles_or_begins_is_asked_again_later() {
     assert_eq!((found.name_any().as_str(), asked.take().len()), ("hythe-weather", 6));
     assert!(begun.elapsed() > Duration::from_secs(1), "with growing waits");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_of_another_installation_of_the_same_name_is_left_alone() {
+    use crate::fence;
+    use kube::api::ObjectMeta;
+    let tool: ToolName = "weather".parse().unwrap();
+    let owner = Owner::new("hythe", LABEL_TOOL, &tool);
+    let labels = owner.labels();
+    let metadata = ObjectMeta {
+        name: Some("hythe-weather".to_owned()),
+        labels: Some(labels.clone()),
+        ..ObjectMeta::default()
+    };
+    let wanted = Object::of(&fence::namespace(metadata));
+    let none =
+        json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "7" }, "items": [] });
+    let world = |note: Option<&str>| {
+        let annotations = note.map(|note| json!({ "hythe.dev/installation": note }));
+        let there = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": "hythe-weather", "labels": labels, "annotations": annotations } });
+        let none = none.clone();
+        api_server(move |asked, body| {
+            Some(match asked {
+                "GET /api/v1/namespaces/hythe-weather" => (200, there.to_string()),
+                patch if patch.starts_with("PATCH") => {
+                    assert!(body.contains(r#""hythe.dev/installation":"1""#), "{body}");
+                    (200, body.to_owned())
+                }
+                _ => (200, none.to_string()),
+            })
+        })
+    };
+    let (client, asked) = world(Some("2"));
+    let cluster = Cluster::over(client, "hythe").of("1");
+    let refused = cluster.apply(&owner, std::slice::from_ref(&wanted)).await;
+    assert!(matches!(refused, Err(ClusterError::Foreign { .. })));
+    assert_eq!(asked.take(), ["GET /api/v1/namespaces/hythe-weather"]);
+    assert_eq!(cluster.expect_own("hythe-weather").await.unwrap_err().id, "rollout/another-installation");
+    // One of before it was noted becomes ours.
+    let (client, asked) = world(None);
+    let cluster = Cluster::over(client, "hythe").of("1");
+    let written = cluster.apply(&owner, std::slice::from_ref(&wanted)).await.unwrap().written;
+    assert_eq!(written, ["Namespace hythe-weather"]);
+    assert!(asked.take().iter().any(|asked| asked.starts_with("PATCH")));
+    cluster.expect_own("hythe-weather").await.unwrap();
+}

@@ -128,7 +128,7 @@ impl Rollouts {
         let (tool, number) = (&release.release.tool, release.release.number);
         let mut changes = self.seen.changes(tool);
         let mut waiting = Waiting::new(Phase::Release, notes);
-        waiting.is_new("release command: not started");
+        waiting.is_new("release command: not started", 1);
         let until = Instant::now() + self.settings.start;
         loop {
             changes.mark_unchanged();

@@ -70,7 +70,7 @@ pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
         .why(error.to_string())
         .next("The cluster's operator knows the webhook; push again once it answers."),
         ClusterError::Api { .. } => Fault::new(
-            "rollout/cluster-away",
+            common::CLUSTER_AWAY,
             "The release failed: the cluster's API server does not answer as it should.",
         )
         .why(error.to_string())

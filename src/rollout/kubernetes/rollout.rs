@@ -25,7 +25,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Resource;
 use kube::api::{Api, DeleteParams, DynamicObject};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -227,7 +227,7 @@ impl Rollouts {
         self.pending().insert(tool.clone(), pending);
         let dropped = CancellationToken::new();
         let guard = dropped.clone().drop_guard();
-        self.clone().watch_over(tool.clone(), settled, dropped.clone());
+        self.clone().watch_over(tool.clone(), settled, dropped.clone(), cancel.clone());
         let coming = async {
             self.release_command(&release, notes).await?;
             self.canary(&release, before.as_ref(), notes).await?;
@@ -245,6 +245,8 @@ impl Rollouts {
             Some(Err(fault)) => fault,
             None => common::cancelled(&release.release),
         };
+        // Whoever mends the tool at this moment lets go of it.
+        drop(guard);
         self.take_back(&tool).await;
         Err(failed)
     }
@@ -256,6 +258,8 @@ impl Rollouts {
         before: Option<&RunnableRelease>,
     ) -> Result<(), Fault> {
         let api: Api<HorizontalPodAutoscaler> = self.api(&release.release.tool);
+        // Who mends the tool at this moment would make it anew.
+        let _alone = self.alone(&release.release.tool).await;
         let kinds = before.into_iter().flat_map(|before| before.release.formation.0.keys());
         for kind in kinds.filter(|kind| scale_range(release, kind).is_none()) {
             if before.is_some_and(|before| scale_range(before, kind).is_some()) {
@@ -314,14 +318,17 @@ impl Rollouts {
         let mut waiting = Waiting::new(Phase::Rollout, notes);
         // Each step has the whole of its time for itself.
         let mut until = Instant::now() + self.settings.start;
+        let mut pods = HashSet::new();
         loop {
             changes.mark_unchanged();
             let (view, number) = (self.seen.tool(tool), release.release.number);
+            let own = view.instances().filter(|pod| pod.id.release == number);
+            pods.extend(own.map(|pod| pod.name.clone()));
             match progress(&view, number, wanted) {
                 Progress::Done => return Ok(()),
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
                 Progress::Waits { what, cluster } => {
-                    if waiting.is_new(&what) {
+                    if waiting.is_new(&what, pods.len()) {
                         let patience = if cluster { self.settings.start } else { release.settings.timeout };
                         until = Instant::now() + patience;
                     }
@@ -330,7 +337,7 @@ impl Rollouts {
             if Instant::now() >= until {
                 match self.silent(release).await {
                     // Where the API server was away, what it says of pods comes late.
-                    Some((_, Ok(()))) if waiting.is_new(ANSWERS) => {
+                    Some((_, Ok(()))) if waiting.is_new(ANSWERS, pods.len()) => {
                         until = Instant::now() + self.settings.start;
                     }
                     silent => return Err(self.too_late(release, waiting.what(), silent, notes).await),
@@ -413,23 +420,30 @@ impl Rollouts {
     }
 
     /// Takes a candidate back when its holder drops it.
-    fn watch_over(self: Arc<Self>, tool: ToolName, settled: CancellationToken, dropped: CancellationToken) {
+    fn watch_over(
+        self: Arc<Self>,
+        tool: ToolName,
+        settled: CancellationToken,
+        dropped: CancellationToken,
+        cancel: CancellationToken,
+    ) {
         tokio::spawn(async move {
+            let kept = async {
+                // Who is to end, as where another server has the turn now, writes nothing more.
+                cancel.run_until_cancelled(self.keep_while_it_comes(&tool)).await;
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 () = settled.cancelled() => {}
                 () = dropped.cancelled() => self.take_back(&tool).await,
-                () = self.keep_while_it_comes(&tool) => {}
+                () = kept => {}
             }
         });
     }
 
-    /// Changes back what others change of a tool while this server rolls it out: whoever looks after all leaves it alone meanwhile. Never
-    /// ends.
+    /// Changes back what others change of a tool while this server rolls it out: whoever looks after all leaves it alone meanwhile.
     async fn keep_while_it_comes(&self, tool: &ToolName) {
-        if self.wishes.get().is_none() {
-            return std::future::pending().await;
-        }
-        loop {
+        while self.wishes.get().is_some() {
             tokio::time::sleep(AGAIN).await;
             self.mend(tool).await;
         }

@@ -324,3 +324,14 @@ fn a_tool_has_the_first_quota_that_names_it() {
     let of = |name: &str| settings.quota_of(&name.parse().unwrap()).pods;
     assert_eq!([of("weather"), of("quotes"), of("handbook")], [5, 6, 40]);
 }
+
+#[test]
+fn a_config_that_somebody_has_removed_is_told_as_that() {
+    let fault = |message: &str| {
+        let reason = "CreateContainerConfigError".to_owned();
+        let trouble = Trouble::Container { reason, message: message.to_owned() };
+        fault::of_trouble(&testing::release("weather", 2, "web=1"), trouble).1.id
+    };
+    assert_eq!(fault("secret \"config-4f2a91c\" not found"), "rollout/config-missing");
+    assert_eq!(fault("container has runAsNonRoot and image will run as root"), "rollout/container");
+}

@@ -16,8 +16,8 @@ pub(super) struct Waiting<'a, 'n> {
     phase: Phase,
     what: String,
     since: Instant,
-    /// All that was waited for so far.
-    known: HashSet<String>,
+    /// All that was waited for so far, and with how many pods before.
+    known: HashSet<(String, usize)>,
     /// What was told of it.
     said: HashSet<(String, String)>,
 }
@@ -29,12 +29,13 @@ impl<'a, 'n> Waiting<'a, 'n> {
         Self { notes, phase, what: String::new(), since: Instant::now(), known, said }
     }
 
-    /// This is waited for now; whether it never was before. What comes and goes does not get on.
-    pub(super) fn is_new(&mut self, what: &str) -> bool {
+    /// This is waited for now, of the so-manieth pods; whether it never was before. What comes and goes does not get on, but a pod in
+    /// another one's place begins anew.
+    pub(super) fn is_new(&mut self, what: &str, pods: usize) -> bool {
         if self.what != what {
             (self.what, self.since) = (what.to_owned(), Instant::now());
         }
-        self.known.insert(what.to_owned())
+        self.known.insert((what.to_owned(), pods))
     }
 
     /// Tells what is waited for where that is due, and answers when it is to be told next, this time at the latest.
@@ -79,16 +80,17 @@ mod tests {
         let until = Instant::now() + QUIET * 6;
         let no_node = |nodes| Hindrance::NoNode(format!("0/{nodes} nodes are available"));
         let pull = Hindrance::Node { reason: "ErrImagePull".to_owned(), message: "refused".to_owned() };
-        assert!(waiting.is_new("web: 0 of 1 started"));
+        assert!(waiting.is_new("web: 0 of 1 started", 1));
         assert_eq!(waiting.tell(Some(&no_node(1)), until), Instant::now() + QUIET, "it may pass by itself");
         sleep(QUIET).await;
-        assert!(!waiting.is_new("web: 0 of 1 started"));
+        assert!(!waiting.is_new("web: 0 of 1 started", 1));
         for hindrance in [Some(&no_node(1)), Some(&no_node(2)), Some(&pull), Some(&pull), None] {
             assert_eq!(waiting.tell(hindrance, until), until);
         }
-        assert!(waiting.is_new("web: 0 of 1 ready"));
+        assert!(waiting.is_new("web: 0 of 1 ready", 1));
         waiting.tell(None, until);
-        assert!(!waiting.is_new("web: 0 of 1 started"), "it was there before");
+        assert!(!waiting.is_new("web: 0 of 1 started", 1), "it was there before");
+        assert!(waiting.is_new("web: 0 of 1 started", 2), "another pod");
         sleep(QUIET).await;
         waiting.tell(Some(&pull), until);
         let expected = [

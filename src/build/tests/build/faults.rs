@@ -1,7 +1,8 @@
 //! Builds that fail, each in its own words; builds that are ended.
 
 use crate::support::{World, as_hythe, layer_toml, path, web};
-use hythe_model::BuildEvent;
+use hythe_model::{BuildEvent, BuildId};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -227,7 +228,10 @@ fn a_crashs_leftovers_are_swept() {
         task.abort();
         let _ = task.await;
         assert_eq!(world.helper.list().await.unwrap().len(), 1, "the helper outlives who asked it");
-        builder.sweep(std::sync::Arc::new(|_| false)).await.unwrap();
+        builder.sweep(Arc::new(|build| build == BuildId(1))).await.unwrap();
+        assert_eq!(world.helper.list().await.unwrap().len(), 1, "it may be building");
+        assert_eq!(world.helper.list_dir(&path("builds")).await.unwrap(), ["1"]);
+        builder.sweep(Arc::new(|_| false)).await.unwrap();
         assert!(world.helper.list().await.unwrap().is_empty());
         assert!(world.helper.list_dir(&path("builds")).await.unwrap().is_empty());
         world.end().await;

@@ -14,8 +14,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 
-/// How long a process that takes no traffic must stay up until it counts: nothing asks it whether it is well.
-const SETTLING: u32 = 2;
+/// How long a process that takes no traffic must stay up until it counts, in seconds: nothing asks it whether it is well. Two as on one
+/// machine, one because a cluster's times are whole seconds, and one in which a node may not have told its end yet.
+const SETTLING: u32 = 4;
 /// The port that the web Service listens on.
 const SERVICE_PORT: i32 = 80;
 
