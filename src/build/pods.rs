@@ -216,6 +216,12 @@ fn not_taken(error: &ClusterError) -> Fault {
                 .why(format!("{title} exists in the namespace {namespace} and is not this platform's."))
                 .next("The operator removes it, or names another namespace ([kubernetes] build_namespace).")
         }
+        ClusterError::Another { namespace, .. } => Fault::new(
+            "build/foreign-object",
+            "The build failed: another installation of the same name works in the cluster.",
+        )
+        .why(format!("The namespace {namespace} is of the other one."))
+        .next("The operator gives this one a name of its own: platform in [kubernetes]."),
         ClusterError::Refused { title, message } => {
             Fault::new("build/refused", format!("The build failed: the cluster refused {title}."))
                 .why(message.clone())

@@ -57,6 +57,14 @@ pub enum ClusterError {
         /// Where it is.
         namespace: String,
     },
+    /// The namespace is of another installation, which has been given the same name.
+    #[error("the namespace {namespace} is of another installation that is called {platform} too")]
+    Another {
+        /// Which.
+        namespace: String,
+        /// What both are called.
+        platform: String,
+    },
     /// The namespace is being deleted and is still there.
     #[error("the namespace {namespace} is still being deleted")]
     Terminating {
@@ -190,9 +198,12 @@ impl Cluster {
         let api = self.api(&resource, name);
         let found = patient("read a namespace", || api.get_opt(name)).await?;
         match found {
-            Some(found) if !owner.owns(&found) || self.is_anothers(&found) => {
+            Some(found) if !owner.owns(&found) => {
                 let (title, namespace) = (format!("Namespace {name}"), name.to_owned());
                 Err(ClusterError::Foreign { title, namespace })
+            }
+            Some(found) if self.is_anothers(&found) => {
+                Err(ClusterError::Another { namespace: name.to_owned(), platform: self.platform.clone() })
             }
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
                 Err(ClusterError::Terminating { namespace: name.to_owned() })

@@ -90,7 +90,7 @@ enum Verb {
     RotateKeys {
         #[command(flatten)]
         place: Place,
-        /// The keys so far are lost for good: go on with new ones. Values that they sealed have to be set again
+        /// The keys so far are lost for good: go on with new ones. Tools whose config they sealed are to be made anew
         #[arg(long)]
         keys_lost: bool,
     },

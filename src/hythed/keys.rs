@@ -29,10 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) async fn open(settings: &Settings, data: &Data, store: &Store) -> Result<KeyRing> {
     if data.objects().is_none() {
         let ring = KeyRing::load(&data.keys())?;
-        // A file of rows lies beside its keys.
-        if settings.config.store.url()?.is_some() {
-            check(data, store, &ring).await?;
-        }
+        check(data, store, &ring).await?;
         return Ok(ring);
     }
     let lease = alone(store).await?;
@@ -78,10 +75,12 @@ async fn check(data: &Data, store: &Store, ring: &KeyRing) -> Result<()> {
             data.keys().display()
         )
     };
-    // Of a platform whose ring was not noted yet. A value of long ago may be lost already.
-    let values = store.sealed_values().await?;
-    let opens = |value: &SealedValue| ring.open(&value.tool, &value.key, &value.sealed).is_ok();
-    ensure!(values.is_empty() || values.iter().any(opens), refusal());
+    if store.lease(RING).await?.is_none() {
+        // One of them may have been lost long ago.
+        let values = store.sealed_values().await?;
+        let opens = |value: &SealedValue| ring.open(&value.tool, &value.key, &value.sealed).is_ok();
+        ensure!(values.is_empty() || values.iter().any(opens), refusal());
+    }
     ensure!(note(store, ring).await?, refusal());
     Ok(())
 }

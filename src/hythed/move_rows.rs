@@ -1,6 +1,7 @@
 //! `hythed store copy`: the rows of the embedded database, moved into PostgreSQL.
 
 use crate::control::{self, Lock};
+use crate::keys;
 use crate::settings::Settings;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -35,6 +36,8 @@ pub(crate) fn copy(settings: &Settings, target: &Target) -> Result<()> {
     let copied = control::runtime()?.block_on(async {
         let from = Store::open(file).await?;
         let to = Store::open(to).await?;
+        // Whoever goes back to the file is the same one.
+        keys::installation(&from).await?;
         anyhow::Ok(from.copy_to(&to).await?)
     })?;
     let (rows, tools) = (copied.rows, copied.tools);

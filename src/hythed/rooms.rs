@@ -188,9 +188,7 @@ async fn cluster(settings: &Settings, store: &Store) -> Result<Option<Cluster>> 
     }
     let chosen = &settings.config.kubernetes;
     let cluster = Cluster::connect(chosen.kubeconfig.as_deref(), &chosen.platform).await?;
-    let cluster = cluster.of(&keys::installation(store).await?);
-    cluster.expect_own(&chosen.build_namespace()).await?;
-    Ok(Some(cluster))
+    Ok(Some(cluster.of(&keys::installation(store).await?)))
 }
 
 /// Where nodes pull from, and what they show there: an external registry, with what the operator gave for all tools; else this

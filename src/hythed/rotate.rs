@@ -39,9 +39,7 @@ pub(crate) fn main(settings: &Settings, lost: bool) -> Result<()> {
         ring.retire_old()?;
         println!("{count} values are sealed under key {number}; the old keys are gone");
         if unopened > 0 {
-            println!(
-                "{unopened} values cannot be opened: set those that are needed again (hythe config set)"
-            );
+            println!("{unopened} values cannot be opened any more: tools that have them are to be made anew");
         }
         Ok(())
     })

@@ -258,6 +258,10 @@ impl Platform {
             Ok(live) => Ok(live),
             Err(fault) => {
                 let fault = self.told(&release.tool, Some(release.number), fault, cancel).await;
+                if self.inner.turns.lost(&release.tool).is_cancelled() {
+                    // Whoever has the turn next takes it back, and says that it failed.
+                    return Err(fault);
+                }
                 if base.live.is_none() && self.is_left(&release, &fault).await? {
                     self.take_back_later(&release);
                 } else {
@@ -273,10 +277,6 @@ impl Platform {
     /// put in its place, so its row says that it goes until it has gone.
     async fn is_left(&self, release: &Release, fault: &Fault) -> Result<bool, Fault> {
         let (tool, number) = (&release.tool, release.number);
-        // Whoever has the turn sees to it.
-        if self.inner.turns.lost(tool).is_cancelled() {
-            return Ok(false);
-        }
         // One that is away has been waited for.
         if fault.id != hythe_rollout::CLUSTER_AWAY && self.take_back(tool, number).await.is_ok() {
             return Ok(false);

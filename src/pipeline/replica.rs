@@ -344,15 +344,16 @@ impl Platform {
     }
 
     async fn let_all_go(&self, replica: &Replica) {
-        if let Err(error) = self.store().let_claims_go(&replica.name).await {
-            tracing::warn!(%error, "other servers take builds over once their claims run out");
-        }
-        // What still goes on here has it no longer.
+        // What still goes on here writes nothing more.
+        self.inner.running.lose_all();
         let lose = |held: Held| {
             held.lost.cancel();
             held.lease
         };
         let held: Vec<Lease> = replica.held().drain().map(|(_, held)| lose(held)).collect();
+        if let Err(error) = self.store().let_claims_go(&replica.name).await {
+            tracing::warn!(%error, "other servers take builds over once their claims run out");
+        }
         for lease in held {
             let _ = self.store().release_lease(&lease).await;
         }

@@ -168,6 +168,7 @@ fn a_shell(robin: &Client<'_>) {
 fn bad_releases(robin: &Client<'_>) {
     // Whoever pushes may think better of it while the new instance comes up.
     robin.write("weather", "Procfile", "web: sleep 1000\n");
+    robin.write("weather", "project.toml", "[hythe.processes.web]\nreadiness = { timeout = \"5 min\" }\n");
     robin.commit("weather", "By mistake");
     let shown = || {
         robin.hythe(&["ps", "-t", "weather"]).ok().out.lines().filter(|line| line.starts_with("web.")).count()
@@ -178,6 +179,9 @@ fn bad_releases(robin: &Client<'_>) {
     push.wait().expect("git ends");
     until(Duration::from_mins(1), || (shown() == 1 && ready(robin) == 1).then_some(()));
     assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
+    let builds = robin.hythe(&["builds", "list", "-t", "weather"]).ok().out;
+    assert!(builds.contains("cancelled"), "{builds}");
+    robin.git("weather", &["rm", "-qf", "project.toml"]).ok();
     for (command, fault) in [
         ("sleep 1000", "rollout/not-listening"),
         ("sh -c 'echo done; exit 0'", "rollout/exited-zero"),

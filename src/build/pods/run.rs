@@ -274,6 +274,10 @@ impl Pods {
         let ours =
             ListParams::default().labels(&format!("{},{LABEL_BUILD}", selector(&self.settings.platform)));
         let (pods, secrets) = (self.pods(), self.secrets());
+        // Not those of another installation of this name; where nobody answers, none is listed either.
+        if self.cluster.has_another(&self.settings.namespace).await.unwrap_or(false) {
+            return Ok(());
+        }
         let listed = patient("list builds' pods", || async {
             let goes = |meta: &ObjectMeta| {
                 let build = meta.labels.as_ref().and_then(|labels| labels.get(LABEL_BUILD)?.parse().ok());

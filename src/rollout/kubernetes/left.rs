@@ -1,6 +1,6 @@
 //! One-off commands whose server died in the middle: nobody hears them, and nothing else would end them before their day is over.
 
-use super::desired::{LABEL_PROCESS, LABEL_RELEASE, NOTE_SERVER};
+use super::desired::{self, LABEL_PROCESS, LABEL_RELEASE, NOTE_SERVER};
 use super::rollout::Rollouts;
 use super::view;
 use hythe_cluster::{ClusterError, patient, remove, selector};
@@ -32,6 +32,10 @@ impl Rollouts {
             match self.left_commands().await {
                 Ok(left) => {
                     for (tool, pod) in left.intersection(&before) {
+                        let namespace = desired::namespace(&self.settings, tool);
+                        if !matches!(self.cluster.has_another(&namespace).await, Ok(false)) {
+                            continue;
+                        }
                         match remove(&self.api::<Pod>(tool), pod, &DeleteParams::default()).await {
                             Ok(()) => tracing::info!(%tool, pod, "a command whose server is gone was ended"),
                             Err(error) => tracing::warn!(%tool, pod, %error, "a command was left behind"),

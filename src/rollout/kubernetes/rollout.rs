@@ -39,6 +39,8 @@ const FIRST_LOOK: Duration = Duration::from_mins(2);
 /// How long a namespace may take to go before its deletion is said to hang.
 const DELETION: Duration = Duration::from_mins(2);
 
+/// How many pods in others' places have the whole of their time: nodes may give one up again and again.
+const REPLACED: usize = 3;
 /// What is waited for where a process answers by itself.
 const ANSWERS: &str = "web: it answers; the cluster does not say so yet";
 /// After which time a tool is looked after again that could not be.
@@ -319,6 +321,7 @@ impl Rollouts {
         // Each step has the whole of its time for itself.
         let mut until = Instant::now() + self.settings.start;
         let mut pods = HashSet::new();
+        let most = wanted.iter().map(|wanted| wanted.most as usize).sum::<usize>() + REPLACED;
         loop {
             changes.mark_unchanged();
             let (view, number) = (self.seen.tool(tool), release.release.number);
@@ -328,7 +331,7 @@ impl Rollouts {
                 Progress::Done => return Ok(()),
                 Progress::Fails(trouble) => return Err(self.explain(release, *trouble, notes).await),
                 Progress::Waits { what, cluster } => {
-                    if waiting.is_new(&what, pods.len()) {
+                    if waiting.is_new(&what, pods.len().min(most)) {
                         let patience = if cluster { self.settings.start } else { release.settings.timeout };
                         until = Instant::now() + patience;
                     }
@@ -337,7 +340,7 @@ impl Rollouts {
             if Instant::now() >= until {
                 match self.silent(release).await {
                     // Where the API server was away, what it says of pods comes late.
-                    Some((_, Ok(()))) if waiting.is_new(ANSWERS, pods.len()) => {
+                    Some((_, Ok(()))) if waiting.is_new(ANSWERS, pods.len().min(most)) => {
                         until = Instant::now() + self.settings.start;
                     }
                     silent => return Err(self.too_late(release, waiting.what(), silent, notes).await),
@@ -597,7 +600,11 @@ impl Rollouts {
         match self.cluster.remove_namespace(&self.owner(tool), &name, DELETION).await {
             Ok(()) => {}
             // Nothing of it runs, and the cluster goes on with the rest by itself.
-            Err(error @ (ClusterError::Terminating { .. } | ClusterError::Foreign { .. })) => {
+            Err(
+                error @ (ClusterError::Terminating { .. }
+                | ClusterError::Foreign { .. }
+                | ClusterError::Another { .. }),
+            ) => {
                 tracing::warn!(%tool, %error, "the tool's namespace is still there");
             }
             // Whoever forgot the tool now would leave it running.
