@@ -129,6 +129,10 @@ mod tests {
     /// A cluster with a command of each of these servers, and of one that did not say its name.
     fn rollouts(end: &CancellationToken) -> (Arc<Rollouts>, Asked) {
         let (client, asked) = api_server(|asked, _| {
+            if asked == "GET /api/v1/namespaces/hythe-weather" {
+                let ours = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "hythe-weather" } });
+                return Some((200, ours.to_string()));
+            }
             let command = |server: &str| {
                 let notes = if server.is_empty() { json!({}) } else { json!({ NOTE_SERVER: server }) };
                 let labels = json!({ "hythe.dev/tool": "weather" });
