@@ -22,7 +22,7 @@ pub(crate) struct Target {
     to_file: Option<PathBuf>,
 }
 
-/// Copies all rows while no server runs on them. The file stays as it is.
+/// Copies all rows while no server runs on them. The file stays as it is, but for the installation's number.
 pub(crate) fn copy(settings: &Settings, target: &Target) -> Result<()> {
     let data = settings.data()?;
     let file = data.database();

@@ -260,7 +260,7 @@ impl Platform {
                 let fault = self.told(&release.tool, Some(release.number), fault, cancel).await;
                 if self.inner.turns.lost(&release.tool).is_cancelled() {
                     // Whoever has the turn next takes it back, and says that it failed.
-                    return Err(fault);
+                    return Err(if cancel.is_asked() { fault } else { faults::turn_lost() });
                 }
                 if base.live.is_none() && self.is_left(&release, &fault).await? {
                     self.take_back_later(&release);

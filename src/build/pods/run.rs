@@ -274,8 +274,8 @@ impl Pods {
         let ours =
             ListParams::default().labels(&format!("{},{LABEL_BUILD}", selector(&self.settings.platform)));
         let (pods, secrets) = (self.pods(), self.secrets());
-        // Not those of another installation of this name; where nobody answers, none is listed either.
-        if self.cluster.has_another(&self.settings.namespace).await.unwrap_or(false) {
+        // Not those of another installation of this name, nor where nobody says whose they are: it is looked again later.
+        if !matches!(self.cluster.has_another(&self.settings.namespace).await, Ok(false)) {
             return Ok(());
         }
         let listed = patient("list builds' pods", || async {

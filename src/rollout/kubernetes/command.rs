@@ -88,10 +88,14 @@ impl Rollouts {
     /// Asks for the end of a release's command until the cluster has heard it.
     pub(super) fn end_command_later(&self, tool: &ToolName, number: ReleaseNumber) {
         let (jobs, owner, end) = (self.api::<Job>(tool), self.owner(tool), self.end.clone());
+        let (cluster, namespace) = (self.cluster.clone(), desired::namespace(&self.settings, tool));
         tokio::spawn(end.run_until_cancelled_owned(async move {
             let (name, how) = (desired::release_job_name(number), DeleteParams::background());
             loop {
                 tokio::time::sleep(LATER).await;
+                if cluster.has_another(&namespace).await.is_ok_and(|another| another) {
+                    break;
+                }
                 if remove_own(&jobs, &owner, &name, &how).await.is_ok() {
                     break;
                 }
@@ -100,6 +104,9 @@ impl Rollouts {
     }
 
     async fn end_command(&self, tool: &ToolName, number: ReleaseNumber) -> Result<(), ClusterError> {
+        if self.cluster.has_another(&desired::namespace(&self.settings, tool)).await? {
+            return Ok(());
+        }
         let (name, how) = (desired::release_job_name(number), DeleteParams::background());
         remove_own(&self.api::<Job>(tool), &self.owner(tool), &name, &how).await?;
         let mut changes = self.seen.changes(tool);
