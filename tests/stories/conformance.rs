@@ -191,8 +191,10 @@ fn bad_releases(robin: &Client<'_>) {
         assert!(!command.contains("broken") || push.err.contains("broken at once"), "{}", push.err);
         assert_eq!(robin.get("weather", "/env/GREETING").body.trim(), "good morning");
     }
-    let last = robin.hythe(&["logs", "--previous", "-t", "weather"]).ok().out;
-    assert!(last.contains("broken at once") && last.contains("ended: exit code 3"), "{last}");
+    until(Duration::from_secs(20), || {
+        let last = robin.hythe(&["logs", "--previous", "-t", "weather"]).ok().out;
+        (last.contains("broken at once") && last.contains("ended: exit code 3")).then_some(())
+    });
     // More than its limit, which a cluster writes in a unit of its own.
     let eat = "web: python3 -c \"kept = [b'x' * 4194304 for _ in iter(int, 1)]\"\n";
     robin.write("weather", "Procfile", eat);
