@@ -23,9 +23,8 @@ use crate::{Common, fault};
 use async_trait::async_trait;
 use hythe_carrier::Delivery;
 use hythe_carrier::trees::Tree;
-use hythe_cluster::NOTE_INSTALLATION;
 use hythe_cluster::fence::{Account, PullAccess};
-use hythe_cluster::{Cluster, ClusterError};
+use hythe_cluster::{Cluster, ClusterError, of_another};
 use hythe_cnb::protocol::Outcome;
 use hythe_model::{BuildId, Digest, Fault, ToolName};
 use hythe_oci::LayerDescriptor;
@@ -217,15 +216,10 @@ fn not_taken(error: &ClusterError) -> Fault {
                 .why(format!("{title} exists in the namespace {namespace} and is not this platform's."))
                 .next("The operator removes it, or names another namespace ([kubernetes] build_namespace).")
         }
-        ClusterError::Another { namespace, platform } => Fault::new(
-            "build/foreign-object",
-            "The build failed: another installation of the same name works in the cluster.",
-        )
-        .why(format!("The namespace {namespace} is of the other one."))
-        .next("The operator gives this one a name of its own: platform and namespace_prefix in [kubernetes].")
-        .next(format!(
-            "Where the other one is gone for good: kubectl annotate namespaces -l hythe.dev/platform={platform} {NOTE_INSTALLATION}-"
-        )),
+        ClusterError::Another { namespace, platform } => {
+            let what = "The build failed: another installation of the same name works in the cluster.";
+            of_another(Fault::new("build/foreign-object", what), namespace, platform)
+        }
         ClusterError::Refused { title, message } => {
             Fault::new("build/refused", format!("The build failed: the cluster refused {title}."))
                 .why(message.clone())

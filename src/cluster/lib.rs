@@ -21,7 +21,7 @@ pub use apply::{
     Applied, Cluster, ClusterError, Present, SECRET, create, is_denial, is_early, patient, remove,
     remove_own, stays, try_create, watched_kinds,
 };
-pub use installation::NOTE_INSTALLATION;
+pub use installation::of_another;
 pub use known::Known;
 pub use object::Object;
 pub use output::{Output, Piece, Position};

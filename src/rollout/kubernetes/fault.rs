@@ -5,7 +5,7 @@ use super::desired::namespace;
 use super::progress::{Hindrance, Trouble, WEBHOOK};
 use crate::fault::{self as common, Failure};
 use crate::runtime::RunnableRelease;
-use hythe_cluster::{ClusterError, NOTE_INSTALLATION};
+use hythe_cluster::{ClusterError, of_another};
 use hythe_model::{Fault, Release, ToolName};
 
 /// Why a release needs more than what runs afterwards.
@@ -51,15 +51,10 @@ pub(crate) fn not_applied(release: &Release, error: &ClusterError) -> Fault {
         .why(format!("{title} exists in the namespace {namespace} and does not belong to {}.", release.tool))
         .why("Hythe never takes over what it has not made.")
         .next(format!("Remove it, or give the tool another name: kubectl -n {namespace} get all")),
-        ClusterError::Another { namespace, platform } => Fault::new(
-            "rollout/another-installation",
-            "The release failed: another installation of the same name works in the cluster.",
-        )
-        .why(format!("The namespace {namespace} is of the other one; two would undo each other's work."))
-        .next("The operator gives this one a name of its own: platform and namespace_prefix in [kubernetes].")
-        .next(format!(
-            "Where the other one is gone for good: kubectl annotate namespaces -l hythe.dev/platform={platform} {NOTE_INSTALLATION}-"
-        )),
+        ClusterError::Another { namespace, platform } => {
+            let what = "The release failed: another installation of the same name works in the cluster.";
+            of_another(Fault::new("rollout/another-installation", what), namespace, platform)
+        }
         ClusterError::Terminating { namespace } => Fault::new(
             "rollout/namespace-terminating",
             "The release failed: the tool's namespace is still being deleted.",
